@@ -1,1 +1,27 @@
-//! in progress
+//! An embeddable, durable job queue for large files and slow work.
+
+mod job;
+mod lease;
+pub mod lifecycle;
+mod new_job;
+mod retry;
+pub mod storage;
+mod time;
+mod worker;
+
+pub use job::{
+    Body, Checkpoint, Failure, Invalid, Job, JobId, JobType, Output, Priority, Progress, Sha256, Source,
+    Status,
+};
+pub use lease::{BadLeaseToken, Epoch, Generation, Lease, LeaseSecret, LeaseToken};
+pub use lifecycle::{
+    End, EndedLease, Finish, FinishKind, Finished, Life, MAX_LOSSES, NewLease, Phase, Refused, Reply, Step,
+    Transition,
+};
+pub use new_job::{
+    MAX_ATTEMPTS_LIMIT, MAX_JSON_BYTES, MAX_SOURCE_PATH_BYTES, MAX_TAG_BYTES, MAX_TAGS, NewJob, NewSource,
+    file_name,
+};
+pub use retry::{Jitter, RetryPolicy};
+pub use time::{BadTimestamp, Clock, ManualClock, SystemClock, Timestamp};
+pub use worker::{Registration, WorkerId, WorkerRecord};

@@ -1,0 +1,447 @@
+//! The durable record of one piece of work: plain data, checked where it enters.
+
+use std::{fmt, str::FromStr};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::{Lease, Life, Phase, Timestamp};
+
+/// A job's number, unique within its store and never reused.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct JobId(i64);
+
+impl JobId {
+    /// The id with this number.
+    pub fn new(number: i64) -> Self {
+        Self(number)
+    }
+
+    /// The number.
+    pub fn get(self) -> i64 {
+        self.0
+    }
+}
+
+impl fmt::Display for JobId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A value that a constructor refused, and why.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{field}: {reason}")]
+pub struct Invalid {
+    /// The field, as callers know it.
+    pub field: &'static str,
+    /// What is wrong and what would be right.
+    pub reason: String,
+}
+
+impl Invalid {
+    /// A refusal of `field` for `reason`.
+    pub fn new(field: &'static str, reason: impl Into<String>) -> Self {
+        let reason = reason.into();
+        Self { field, reason }
+    }
+}
+
+/// What kind of work a job is: `a` to `z`, digits, `.`, `_` and `-`, at most 64 of them.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct JobType(String);
+
+impl JobType {
+    /// Checks and takes a name.
+    ///
+    /// # Errors
+    /// When the name is empty, too long, or has other characters.
+    pub fn new(name: impl Into<String>) -> Result<Self, Invalid> {
+        let name = name.into();
+        let fits = (1..=64).contains(&name.len())
+            && name.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'.' | b'_' | b'-'));
+        if fits {
+            Ok(Self(name))
+        } else {
+            Err(Invalid::new(
+                "type",
+                "a job type is 1 to 64 of a-z, 0-9, '.', '_' and '-', such as \"pdf-text\"",
+            ))
+        }
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for JobType {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl TryFrom<String> for JobType {
+    type Error = Invalid;
+
+    fn try_from(name: String) -> Result<Self, Invalid> {
+        Self::new(name)
+    }
+}
+
+impl TryFrom<&str> for JobType {
+    type Error = Invalid;
+
+    fn try_from(name: &str) -> Result<Self, Invalid> {
+        Self::new(name)
+    }
+}
+
+impl From<JobType> for String {
+    fn from(name: JobType) -> Self {
+        name.0
+    }
+}
+
+/// How urgent a job is among those of its type that wait.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
+#[serde(try_from = "u8", into = "u8")]
+pub enum Priority {
+    /// 1: somebody is waiting for it.
+    Critical = 1,
+    /// 2: before the ordinary.
+    High = 2,
+    /// 3: the ordinary.
+    #[default]
+    Normal = 3,
+    /// 4: after the ordinary.
+    Low = 4,
+    /// 5: when there is nothing else to do.
+    Background = 5,
+}
+
+impl Priority {
+    /// All five, most urgent first.
+    pub const ALL: [Self; 5] = [Self::Critical, Self::High, Self::Normal, Self::Low, Self::Background];
+
+    /// Its name in lower case.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Critical => "critical",
+            Self::High => "high",
+            Self::Normal => "normal",
+            Self::Low => "low",
+            Self::Background => "background",
+        }
+    }
+}
+
+impl From<Priority> for u8 {
+    fn from(priority: Priority) -> Self {
+        priority as Self
+    }
+}
+
+impl TryFrom<u8> for Priority {
+    type Error = Invalid;
+
+    fn try_from(number: u8) -> Result<Self, Invalid> {
+        Self::ALL.into_iter().find(|p| u8::from(*p) == number).ok_or_else(|| {
+            Invalid::new("priority", format!("{number} is no priority: use 1 (critical) to 5 (background)"))
+        })
+    }
+}
+
+impl FromStr for Priority {
+    type Err = Invalid;
+
+    /// Reads `1`, `critical` and `1_critical` alike.
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        Self::ALL
+            .into_iter()
+            .find(|p| {
+                let (number, name) = (u8::from(*p), p.name());
+                text == name || text == number.to_string() || text == format!("{number}_{name}")
+            })
+            .ok_or_else(|| {
+                Invalid::new(
+                    "priority",
+                    format!("{text:?} is no priority: use 1 (critical) to 5 (background)"),
+                )
+            })
+    }
+}
+
+/// Where a job is in its life.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Its source has not arrived yet.
+    Uploading,
+    /// It waits for a worker, or for its time.
+    Pending,
+    /// A worker holds its lease.
+    Running,
+    /// Its result was accepted.
+    Completed,
+    /// It failed for good: the dead letter.
+    Failed,
+    /// Somebody called it off.
+    Cancelled,
+}
+
+impl Status {
+    /// All six, in the order of a life.
+    pub const ALL: [Self; 6] =
+        [Self::Uploading, Self::Pending, Self::Running, Self::Completed, Self::Failed, Self::Cancelled];
+
+    /// Its name, as in the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Uploading => "uploading",
+            Self::Pending => "pending",
+            Self::Running => "running",
+            Self::Completed => "completed",
+            Self::Failed => "failed",
+            Self::Cancelled => "cancelled",
+        }
+    }
+
+    /// Whether the job has ended; only a retry by hand leads out of it.
+    pub fn is_final(self) -> bool {
+        matches!(self, Self::Completed | Self::Failed | Self::Cancelled)
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+impl FromStr for Status {
+    type Err = Invalid;
+
+    /// Reads the six names, and `dead`, the earlier word for `failed`.
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        if text == "dead" {
+            return Ok(Self::Failed);
+        }
+        Self::ALL.into_iter().find(|s| s.as_str() == text).ok_or_else(|| {
+            let names = Self::ALL.map(Self::as_str).join(", ");
+            Invalid::new("status", format!("{text:?} is none of {names}"))
+        })
+    }
+}
+
+/// The SHA-256 of a file's content.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct Sha256([u8; 32]);
+
+impl Sha256 {
+    /// The hash made of these bytes.
+    pub fn from_bytes(bytes: [u8; 32]) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes.
+    pub fn as_bytes(&self) -> &[u8; 32] {
+        &self.0
+    }
+}
+
+impl fmt::Display for Sha256 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl fmt::Debug for Sha256 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Sha256 {
+    type Err = Invalid;
+
+    fn from_str(text: &str) -> Result<Self, Invalid> {
+        let mut bytes = [0; 32];
+        hex::decode_to_slice(text, &mut bytes).map(|()| Self(bytes)).map_err(|_| {
+            Invalid::new("source_hash", "a SHA-256 is 64 hexadecimal digits, as sha256sum prints it")
+        })
+    }
+}
+
+impl TryFrom<String> for Sha256 {
+    type Error = Invalid;
+
+    fn try_from(text: String) -> Result<Self, Invalid> {
+        text.parse()
+    }
+}
+
+impl From<Sha256> for String {
+    fn from(hash: Sha256) -> Self {
+        hash.to_string()
+    }
+}
+
+/// A job's input file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Source {
+    /// Where it is kept in the blob store.
+    pub key: String,
+    /// Its size in bytes; once the file is there, its true size.
+    pub size: Option<u64>,
+    /// The hash of its content: what the submitter claims until `verified`.
+    pub sha256: Option<Sha256>,
+    /// The hash was found by reading the whole file.
+    pub verified: bool,
+    /// The file is there and was checked; it stays until the job is deleted.
+    pub arrived: bool,
+}
+
+/// A file that a job produced.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Output {
+    /// Its name, a relative path with `/`.
+    pub name: String,
+    /// Its size in bytes.
+    pub size: u64,
+    /// The hash of its content.
+    pub sha256: Option<Sha256>,
+    /// Where it is kept in the blob store.
+    pub key: String,
+}
+
+/// A partial result that survives the attempt that wrote it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    /// Its name, a relative path with `/`.
+    pub name: String,
+    /// Its size in bytes.
+    pub size: u64,
+    /// The hash of its content.
+    pub sha256: Sha256,
+    /// Where it is kept in the blob store.
+    pub key: String,
+}
+
+/// How far an attempt has come.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Progress {
+    /// Steps done, such as pages.
+    pub done: u64,
+    /// Steps in all, where known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub total: Option<u64>,
+    /// What is being done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stage: Option<String>,
+    /// A word about it for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub message: Option<String>,
+}
+
+/// Why an attempt failed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Failure {
+    /// What kind of failure, in snake_case, such as `encrypted`: what failures are grouped by.
+    pub kind: String,
+    /// What happened, for people.
+    pub message: String,
+    /// More for whoever investigates.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub details: Option<Value>,
+}
+
+impl Failure {
+    /// A failure of a kind, with a message for people.
+    pub fn new(kind: impl Into<String>, message: impl Into<String>) -> Self {
+        Self { kind: kind.into(), message: message.into(), details: None }
+    }
+}
+
+/// What the submitter said of a job, and what nothing but the submitter changes.
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+pub struct Body {
+    /// What the handler is told.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub params: Map<String, Value>,
+    /// Words to find it by.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub tags: Vec<String>,
+    /// Whatever the submitter wants to find again; never interpreted.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub metadata: Map<String, Value>,
+    /// What the source is called where it came from: a label, never opened.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub source_path: Option<String>,
+    /// Who submitted it: an account, or whatever the embedding program says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub submitter: Option<String>,
+}
+
+/// The durable record of one piece of work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Job {
+    /// Its number.
+    pub id: JobId,
+    /// What kind of work it is.
+    pub job_type: JobType,
+    /// How urgent it is.
+    pub priority: Priority,
+    /// Where it is in its life.
+    pub life: Life,
+    /// What the submitter said.
+    pub body: Body,
+    /// Its input file; a job may have none.
+    pub source: Option<Source>,
+    /// The last thing said about how far the current or last attempt has come.
+    pub progress: Option<Progress>,
+    /// Why the last attempt that failed did so.
+    pub last_error: Option<Failure>,
+    /// What the handler returned.
+    pub result: Option<Value>,
+    /// The files that the accepted completion named.
+    pub outputs: Vec<Output>,
+    /// When it was submitted.
+    pub created_at: Timestamp,
+    /// When its current or last attempt began.
+    pub started_at: Option<Timestamp>,
+    /// When it ended.
+    pub ended_at: Option<Timestamp>,
+    /// When anything about it last changed.
+    pub updated_at: Timestamp,
+}
+
+impl Job {
+    /// Where it is in its life.
+    pub fn status(&self) -> Status {
+        self.life.phase.status()
+    }
+
+    /// Its lease, while it is running.
+    pub fn lease(&self) -> Option<&Lease> {
+        match &self.life.phase {
+            Phase::Running(lease) => Some(lease),
+            _ => None,
+        }
+    }
+
+    /// The status in words for people, which also tells a job that waits for its time from one that waits for a worker.
+    pub fn status_label(&self, now: Timestamp) -> &'static str {
+        match &self.life.phase {
+            Phase::Pending if self.life.ready_at > now && self.life.failures > 0 => "retrying",
+            Phase::Pending if self.life.ready_at > now => "scheduled",
+            Phase::Running(lease) if lease.cancel_requested => "cancelling",
+            Phase::Running(lease) if lease.lapsed => "worker silent",
+            phase => phase.status().as_str(),
+        }
+    }
+}

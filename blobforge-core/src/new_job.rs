@@ -1,0 +1,223 @@
+//! What a submitter hands in, checked where it enters.
+
+use serde_json::{Map, Value};
+
+use crate::{Body, Invalid, JobType, Priority, Sha256, Timestamp};
+
+/// The most bytes that `params` and `metadata` may each have as JSON.
+pub const MAX_JSON_BYTES: usize = 64 * 1024;
+/// The most tags of a job.
+pub const MAX_TAGS: usize = 64;
+/// The most bytes of one tag.
+pub const MAX_TAG_BYTES: usize = 128;
+/// The most bytes of `source_path`.
+pub const MAX_SOURCE_PATH_BYTES: usize = 4096;
+/// The most failing runs a job can be given.
+pub const MAX_ATTEMPTS_LIMIT: u32 = 1000;
+
+/// How a job's source gets to it.
+#[derive(Clone, Debug, PartialEq, Eq, Default)]
+pub enum NewSource {
+    /// The job has no file.
+    #[default]
+    None,
+    /// The file is sent after the submission; the job waits for it.
+    Upload {
+        /// The hash that the submitter claims for it.
+        sha256: Option<Sha256>,
+        /// The size that the submitter claims for it, in bytes.
+        size: Option<u64>,
+    },
+    /// The file already lies under a key that this store reserved, and was hashed on its way there.
+    Stored {
+        /// The reserved key.
+        key: String,
+        /// Its hash.
+        sha256: Sha256,
+        /// Its size in bytes.
+        size: u64,
+    },
+}
+
+/// A job to be submitted.
+///
+/// ```
+/// use blobforge_core::{NewJob, Priority};
+/// let job = NewJob::new("thumbnail").unwrap()
+///     .param("width", 200)
+///     .priority(Priority::High)
+///     .tag("holiday");
+/// assert!(job.validate().is_ok());
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewJob {
+    /// What kind of work it is.
+    pub job_type: JobType,
+    /// How urgent it is.
+    pub priority: Priority,
+    /// How many failing runs it may have; `None` takes the queue's default.
+    pub max_attempts: Option<u32>,
+    /// Not to run before this time.
+    pub run_at: Option<Timestamp>,
+    /// What the handler is told, words to find it by, and the rest.
+    pub body: Body,
+    /// How its file arrives.
+    pub source: NewSource,
+    /// Hand back the job that does this work already, if there is one.
+    pub dedup: bool,
+    /// If that job has failed, run it again.
+    pub retry_failed: bool,
+}
+
+impl NewJob {
+    /// A job of this type, without a file, at normal priority.
+    ///
+    /// # Errors
+    /// When the type is not a valid name.
+    pub fn new<T>(job_type: T) -> Result<Self, Invalid>
+    where
+        T: TryInto<JobType>,
+        Invalid: From<T::Error>,
+    {
+        Ok(Self {
+            job_type: job_type.try_into()?,
+            priority: Priority::default(),
+            max_attempts: None,
+            run_at: None,
+            body: Body::default(),
+            source: NewSource::None,
+            dedup: true,
+            retry_failed: false,
+        })
+    }
+
+    /// Sets one parameter of the handler.
+    #[must_use]
+    pub fn param(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
+        self.body.params.insert(name.into(), value.into());
+        self
+    }
+
+    /// Adds a word to find it by.
+    #[must_use]
+    pub fn tag(mut self, tag: impl Into<String>) -> Self {
+        self.body.tags.push(tag.into());
+        self
+    }
+
+    /// Sets how urgent it is.
+    #[must_use]
+    pub fn priority(mut self, priority: Priority) -> Self {
+        self.priority = priority;
+        self
+    }
+
+    /// Sets how many failing runs it may have.
+    #[must_use]
+    pub fn max_attempts(mut self, runs: u32) -> Self {
+        self.max_attempts = Some(runs);
+        self
+    }
+
+    /// Does not run before `time`.
+    #[must_use]
+    pub fn run_at(mut self, time: Timestamp) -> Self {
+        self.run_at = Some(time);
+        self
+    }
+
+    /// Sets how its file arrives.
+    #[must_use]
+    pub fn source(mut self, source: NewSource) -> Self {
+        self.source = source;
+        self
+    }
+
+    /// Whether an existing job that does this work is handed back instead. On by default.
+    #[must_use]
+    pub fn dedup(mut self, on: bool) -> Self {
+        self.dedup = on;
+        self
+    }
+
+    /// Whether such a job, having failed, runs again. Off by default.
+    #[must_use]
+    pub fn retry_failed(mut self, on: bool) -> Self {
+        self.retry_failed = on;
+        self
+    }
+
+    /// Checks everything that the types alone do not.
+    ///
+    /// # Errors
+    /// The first field that is out of bounds, and what would be right.
+    pub fn validate(&self) -> Result<(), Invalid> {
+        bounded_json("params", &self.body.params)?;
+        bounded_json("metadata", &self.body.metadata)?;
+        bounded_tags(&self.body.tags)?;
+        if let Some(path) = &self.body.source_path
+            && path.len() > MAX_SOURCE_PATH_BYTES
+        {
+            let reason = format!("{} bytes are too many: at most {MAX_SOURCE_PATH_BYTES}", path.len());
+            return Err(Invalid::new("source_path", reason));
+        }
+        match self.max_attempts {
+            Some(runs) if !(1..=MAX_ATTEMPTS_LIMIT).contains(&runs) => {
+                let reason = format!("{runs} is out of bounds: use 1 to {MAX_ATTEMPTS_LIMIT}");
+                Err(Invalid::new("max_attempts", reason))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+fn bounded_json(field: &'static str, map: &Map<String, Value>) -> Result<(), Invalid> {
+    if map.is_empty() {
+        return Ok(());
+    }
+    let bytes = serde_json::to_vec(map).map_or(usize::MAX, |json| json.len());
+    if bytes <= MAX_JSON_BYTES {
+        return Ok(());
+    }
+    let reason = format!(
+        "{bytes} bytes of JSON are too many: at most {MAX_JSON_BYTES}. Put large data into the source file"
+    );
+    Err(Invalid::new(field, reason))
+}
+
+fn bounded_tags(tags: &[String]) -> Result<(), Invalid> {
+    if tags.len() > MAX_TAGS {
+        let reason = format!("{} tags are too many: at most {MAX_TAGS}", tags.len());
+        return Err(Invalid::new("tags", reason));
+    }
+    let fits = |tag: &String| (1..=MAX_TAG_BYTES).contains(&tag.len());
+    match tags.iter().find(|tag| !fits(tag)) {
+        Some(_) => Err(Invalid::new("tags", format!("a tag has 1 to {MAX_TAG_BYTES} bytes"))),
+        None => Ok(()),
+    }
+}
+
+/// Checks the name of an output or checkpoint: a relative path that stays below its folder on any system.
+///
+/// ```
+/// use blobforge_core::file_name;
+/// assert!(file_name("images/p1.png").is_ok());
+/// assert!(file_name("../etc/passwd").is_err());
+/// ```
+///
+/// # Errors
+/// When the name is empty, absolute, climbs, or has characters that no file name should have.
+pub fn file_name(name: &str) -> Result<(), Invalid> {
+    let plain = |part: &str| {
+        !part.is_empty()
+            && part != "."
+            && part != ".."
+            && !part.ends_with(['.', ' '])
+            && !part.contains(|c: char| c.is_control() || r#"\:*?"<>|"#.contains(c))
+    };
+    if name.len() <= 512 && name.split('/').all(plain) {
+        return Ok(());
+    }
+    let reason = "a file name is a relative path of at most 512 bytes, such as images/p1.png, without '..', backslashes or any of : * ? \" < > |";
+    Err(Invalid::new("name", reason))
+}

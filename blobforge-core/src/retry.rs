@@ -1,0 +1,78 @@
+//! When a failed job runs again: a pure function of how often it failed and of a drawn jitter.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::time::millis;
+
+/// Exponential backoff with jitter.
+///
+/// ```
+/// use blobforge_core::{Jitter, RetryPolicy};
+/// use std::time::Duration;
+/// let policy = RetryPolicy::default();
+/// assert_eq!(policy.delay(1, Jitter::NONE), Duration::from_secs(10));
+/// assert_eq!(policy.delay(3, Jitter::NONE), Duration::from_secs(40));
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RetryPolicy {
+    /// The wait after the first failure; each further failure doubles it.
+    #[serde(with = "millis")]
+    pub first: Duration,
+    /// The longest wait, before jitter.
+    #[serde(with = "millis")]
+    pub longest: Duration,
+}
+
+impl Default for RetryPolicy {
+    fn default() -> Self {
+        Self { first: Duration::from_secs(10), longest: Duration::from_secs(60 * 60) }
+    }
+}
+
+impl RetryPolicy {
+    /// How long to wait after `failures` failures (counted from 1), with up to a quarter on top by jitter,
+    /// so that jobs which failed together do not come back together.
+    pub fn delay(self, failures: u32, jitter: Jitter) -> Duration {
+        let doublings = failures.saturating_sub(1).min(31);
+        let plain = self.first.saturating_mul(1 << doublings).min(self.longest);
+        plain + plain.mul_f64(f64::from(jitter.0) / f64::from(u16::MAX) / 4.0)
+    }
+}
+
+/// A random number drawn before a command is applied, so that applying it is repeatable.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct Jitter(u16);
+
+impl Jitter {
+    /// No jitter at all.
+    pub const NONE: Self = Self(0);
+    /// The most there is.
+    pub const MOST: Self = Self(u16::MAX);
+
+    /// A jitter from random bits.
+    pub fn from_bits(bits: u16) -> Self {
+        Self(bits)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wait_doubles_up_to_the_longest() {
+        let policy = RetryPolicy { first: Duration::from_secs(1), longest: Duration::from_secs(6) };
+        let waits: Vec<u64> = (1..=5).map(|n| policy.delay(n, Jitter::NONE).as_secs()).collect();
+        assert_eq!(waits, [1, 2, 4, 6, 6]);
+        assert_eq!(policy.delay(u32::MAX, Jitter::NONE), Duration::from_secs(6), "no overflow");
+    }
+
+    #[test]
+    fn jitter_adds_at_most_a_quarter() {
+        let policy = RetryPolicy::default();
+        assert_eq!(policy.delay(1, Jitter::MOST), Duration::from_millis(12_500));
+        assert!(policy.delay(1, Jitter::from_bits(1000)) > policy.delay(1, Jitter::NONE));
+    }
+}

@@ -1,0 +1,98 @@
+//! Where jobs are kept: the contract of every backend.
+//!
+//! # Contract
+//! - [`Storage::commit`] carries out a batch in order, atomically, and durably: when it returns, the batch survives
+//!   the death of the process and, if the disk honours flushes, a power cut.
+//! - A refused command writes nothing and is an outcome; an error fails the whole batch, of which then nothing is kept.
+//! - What a command does to a job is decided by [`crate::lifecycle`] and [`execute`], never by a backend.
+//! - Reads see every commit that returned before they began.
+
+mod command;
+mod execute;
+pub mod memory;
+mod query;
+mod rows;
+
+pub use command::{
+    Beat, BeatReply, Claim, Claimed, Command, Committed, Done, Event, HeldLease, LeaseState, Maintain,
+    Maintained, Outcome, Refusal, Report, Submit, Submitted,
+};
+pub use query::{Attempt, Counts, JobFilter, JobPage, MAX_EXAMINED, MAX_PAGE};
+
+use std::fmt;
+
+use async_trait::async_trait;
+use serde_json::Value;
+
+use crate::{Checkpoint, Generation, Job, JobId, WorkerId, WorkerRecord};
+
+/// A durable home for jobs. See the [contract](self).
+#[async_trait]
+pub trait Storage: Send + Sync + fmt::Debug {
+    /// Carries out `commands` in order, in one durable transaction.
+    ///
+    /// # Errors
+    /// Nothing of the batch was kept; [`StorageError::is_retryable`] tells whether trying again can help.
+    async fn commit(&self, commands: Vec<Command>) -> Result<Committed, StorageError>;
+
+    /// One job.
+    async fn job(&self, id: JobId) -> Result<Option<Job>, StorageError>;
+
+    /// Jobs that match, newest first, below the cursor. A page may be short or empty while there are more:
+    /// it examines at most [`MAX_EXAMINED`] rows.
+    async fn jobs(&self, filter: &JobFilter) -> Result<JobPage, StorageError>;
+
+    /// How many jobs there are by type and status.
+    async fn counts(&self) -> Result<Counts, StorageError>;
+
+    /// The attempts of a job, the first one first, a running one last.
+    async fn attempts(&self, id: JobId) -> Result<Vec<Attempt>, StorageError>;
+
+    /// The partial results that a job's next attempt can go on from.
+    async fn checkpoints(&self, id: JobId) -> Result<Vec<Checkpoint>, StorageError>;
+
+    /// One worker.
+    async fn worker(&self, id: &WorkerId) -> Result<Option<WorkerRecord>, StorageError>;
+
+    /// All workers, by id.
+    async fn workers(&self) -> Result<Vec<WorkerRecord>, StorageError>;
+
+    /// One record that a program keeps beside its jobs.
+    async fn record(&self, collection: &str, key: &str) -> Result<Option<Value>, StorageError>;
+
+    /// All records of a collection, by key.
+    async fn records(&self, collection: &str) -> Result<Vec<(String, Value)>, StorageError>;
+
+    /// Whether this store recorded creating a file under `key`.
+    async fn has_file(&self, key: &str) -> Result<bool, StorageError>;
+
+    /// The store's number, raised by every restore.
+    fn generation(&self) -> Generation;
+}
+
+/// Why a store could not do something at all.
+#[derive(Debug, Clone, thiserror::Error)]
+pub enum StorageError {
+    /// The disk, or the space allowed to the database, is full.
+    #[error("the disk is full: {0}. Nothing was changed; free some space and try again")]
+    Full(String),
+    /// Somebody else holds the database for too long, or a read took too long.
+    #[error("the database is busy: {0}. Nothing was changed; try again")]
+    Busy(String),
+    /// The database cannot be opened by this version, on this machine or at all.
+    #[error("{0}")]
+    Unusable(String),
+    /// The disk or the database failed; what it holds is not to be trusted until somebody has looked.
+    #[error("the database failed: {0}. The queue stops; look at the disk, then restart or restore a backup")]
+    Broken(String),
+    /// The store was closed.
+    #[error("the store is closed")]
+    Closed,
+}
+
+impl StorageError {
+    /// Whether the same call can succeed later without anybody repairing something.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::Full(_) | Self::Busy(_))
+    }
+}

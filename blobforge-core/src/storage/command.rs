@@ -1,0 +1,359 @@
+//! What a store can be told to do, and what it answers.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::{
+    Checkpoint, Failure, Finish, FinishKind, Finished, Jitter, Job, JobId, JobType, LeaseSecret, LeaseToken,
+    NewJob, Output, Priority, Progress, Refused, Registration, RetryPolicy, Sha256, Status, Timestamp,
+    WorkerId,
+};
+
+/// One change to be made. Whatever is random was drawn before.
+#[derive(Clone, Debug)]
+pub enum Command {
+    /// Take a job in.
+    Submit(Box<Submit>),
+    /// Give work to a worker.
+    Claim(Claim),
+    /// Renew leases, keep what they say of their progress, and hear what was asked of them.
+    Heartbeat(Beat),
+    /// End an attempt.
+    Report {
+        /// Whose.
+        job: JobId,
+        /// The right to.
+        token: LeaseToken,
+        /// How.
+        report: Box<Report>,
+    },
+    /// Keep a partial result of an attempt.
+    Checkpoint {
+        /// Whose.
+        job: JobId,
+        /// The right to.
+        token: LeaseToken,
+        /// What.
+        checkpoint: Checkpoint,
+    },
+    /// Record, before a file is written, that this store is its creator. With a lease only while it is current.
+    ReserveFile {
+        /// The file's key.
+        key: String,
+        /// The job and lease it is written under; `None` for a source that comes before its job.
+        owner: Option<(JobId, LeaseToken)>,
+    },
+    /// The source of a job has arrived.
+    SourceReady {
+        /// Whose.
+        job: JobId,
+        /// Its size in bytes.
+        size: u64,
+        /// Its hash, if the whole file was read.
+        sha256: Option<Sha256>,
+    },
+    /// The source of a job will never do.
+    RejectSource {
+        /// Whose.
+        job: JobId,
+        /// Why.
+        failure: Failure,
+    },
+    /// The holder read the whole source, and its hash is this.
+    SourceVerified {
+        /// Whose.
+        job: JobId,
+        /// The right to say so.
+        token: LeaseToken,
+        /// What it is.
+        sha256: Sha256,
+    },
+    /// Call a job off.
+    Cancel(JobId),
+    /// Run an ended job again.
+    Retry(JobId),
+    /// Change how urgent a job is.
+    Reprioritise(JobId, Priority),
+    /// A worker starts, or says again what it is.
+    Register {
+        /// What it says.
+        registration: Box<Registration>,
+        /// For how long a worker that is not heard of counts as alive.
+        alive_for: Duration,
+    },
+    /// A worker stops and gives back what it holds.
+    Unregister {
+        /// Which.
+        worker: WorkerId,
+        /// Its instance secret, where it is known: another process of that name is left alone.
+        instance: Option<String>,
+    },
+    /// Give a worker no more work, or give it work again.
+    SetDraining(WorkerId, bool),
+    /// Forget a worker; what it holds is lost to it.
+    RemoveWorker(WorkerId),
+    /// Do what time has made due.
+    Maintain(Maintain),
+    /// Keep a record of the embedding program's beside the jobs.
+    PutRecord {
+        /// Its collection.
+        collection: String,
+        /// Its key.
+        key: String,
+        /// The record.
+        value: Value,
+    },
+    /// Forget such a record.
+    DeleteRecord {
+        /// Its collection.
+        collection: String,
+        /// Its key.
+        key: String,
+    },
+}
+
+/// A job to take in.
+#[derive(Clone, Debug)]
+pub struct Submit {
+    /// What the submitter wants; validated.
+    pub job: NewJob,
+    /// The key that its source goes to if it has to be sent.
+    pub upload_key: String,
+    /// How many failing runs it gets if it does not say.
+    pub default_max_attempts: u32,
+}
+
+/// A wish for work.
+#[derive(Clone, Debug)]
+pub struct Claim {
+    /// Who wants it.
+    pub worker: WorkerId,
+    /// Of which types; the order means nothing.
+    pub types: Vec<JobType>,
+    /// One secret for each job wanted.
+    pub secrets: Vec<LeaseSecret>,
+    /// For how long each lease is good without a heartbeat.
+    pub lease: Duration,
+}
+
+/// A sign of life.
+#[derive(Clone, Debug)]
+pub struct Beat {
+    /// Who lives.
+    pub worker: WorkerId,
+    /// What it holds: what is not listed is not renewed.
+    pub leases: Vec<HeldLease>,
+}
+
+/// A lease that a worker believes it holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct HeldLease {
+    /// Of which job.
+    pub job: JobId,
+    /// The right.
+    pub token: LeaseToken,
+    /// How far it has come, if that is news.
+    pub progress: Option<Progress>,
+}
+
+/// How an attempt ends.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Report {
+    /// The work is done.
+    Complete {
+        /// The files it made; they lie under the attempt's own keys.
+        outputs: Vec<Output>,
+        /// What the handler returned.
+        result: Option<Value>,
+    },
+    /// The handler failed.
+    Fail {
+        /// Why.
+        failure: Failure,
+        /// Whether another run could do better.
+        retryable: bool,
+        /// How long to wait before it.
+        policy: RetryPolicy,
+        /// Drawn before.
+        jitter: Jitter,
+    },
+    /// The worker stops; the job keeps its place in line.
+    Release,
+    /// The handler asks to be called again at this time.
+    Snooze(Timestamp),
+}
+
+impl Report {
+    /// What this is to the lifecycle.
+    pub fn finish(&self) -> Finish {
+        match self {
+            Self::Complete { .. } => Finish::Complete,
+            Self::Fail { retryable, policy, jitter, .. } => {
+                Finish::Fail { retryable: *retryable, policy: *policy, jitter: *jitter }
+            }
+            Self::Release => Finish::Release,
+            Self::Snooze(until) => Finish::Snooze(*until),
+        }
+    }
+
+    /// Which of the four it is.
+    pub fn kind(&self) -> FinishKind {
+        self.finish().kind()
+    }
+}
+
+/// Asks for what time has made due.
+#[derive(Clone, Copy, Debug)]
+pub struct Maintain {
+    /// Since when the store has been there without a break: no lease lapses within its duration of that.
+    pub available_since: Timestamp,
+    /// How long an upload may take.
+    pub upload_limit: Duration,
+    /// At most this many of each kind, so that no batch is endless.
+    pub limit: usize,
+}
+
+/// What a batch came to.
+#[derive(Clone, Debug, Default)]
+pub struct Committed {
+    /// One for each command, in order.
+    pub outcomes: Vec<Outcome>,
+    /// What happened, for who listens.
+    pub events: Vec<Event>,
+    /// The types of which jobs became claimable, each once for each job.
+    pub ready: Vec<JobType>,
+    /// The earliest time at which something that this batch made falls due.
+    pub next_due: Option<Timestamp>,
+}
+
+/// What became of one command.
+pub type Outcome = Result<Done, Refusal>;
+
+/// What a command that was carried out answers.
+#[derive(Clone, Debug)]
+pub enum Done {
+    /// To `Submit`.
+    Submitted(Submitted),
+    /// To `Claim`; empty when there is nothing to do.
+    Claimed(Vec<Claimed>),
+    /// To `Heartbeat`.
+    Beat(BeatReply),
+    /// To `Report`.
+    Finished(Finished),
+    /// To what changes a job otherwise: how it is now.
+    Job(Box<Job>),
+    /// To `Maintain`.
+    Maintained(Maintained),
+    /// To everything else.
+    Ok,
+}
+
+/// A job that was taken in, or found to be there already.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Submitted {
+    /// Its number.
+    pub id: JobId,
+    /// It was there already.
+    pub existing: bool,
+    /// Where it is in its life.
+    pub status: Status,
+    /// The key that its source is to be sent to, while it is missing.
+    pub upload_key: Option<String>,
+}
+
+/// A job and the right to run it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Claimed {
+    /// The job, running.
+    pub job: Job,
+    /// What to show with every report.
+    pub token: LeaseToken,
+    /// Until when the lease is good without a heartbeat.
+    pub expires_at: Timestamp,
+    /// What earlier attempts left to go on from.
+    pub checkpoints: Vec<Checkpoint>,
+}
+
+/// What a sign of life is answered with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BeatReply {
+    /// One for each lease, in order.
+    pub leases: Vec<(JobId, LeaseState)>,
+    /// Finish what is running and claim nothing more.
+    pub draining: bool,
+}
+
+/// What became of a lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LeaseState {
+    /// It is good for its duration from now.
+    Held,
+    /// It is gone: stop, and report nothing.
+    Lost,
+    /// It is held, but the job was called off: stop, and release it.
+    Cancel,
+}
+
+/// What time had made due.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Maintained {
+    /// Jobs whose time came.
+    pub promoted: usize,
+    /// Leases found expired.
+    pub lapsed: usize,
+    /// Uploads given up.
+    pub uploads_expired: usize,
+    /// When the next thing falls due.
+    pub next_due: Option<Timestamp>,
+}
+
+/// Something that happened, for who listens. A hint, not a record.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A job was taken in or changed.
+    Job {
+        /// Which.
+        id: JobId,
+        /// Its type.
+        job_type: JobType,
+        /// Where it is now.
+        status: Status,
+        /// Where it was before; `None` if it is new.
+        was: Option<Status>,
+    },
+    /// A worker registered.
+    WorkerOnline(WorkerId),
+    /// A worker unregistered or was removed.
+    WorkerOffline(WorkerId),
+}
+
+/// Why a command was not carried out; it changed nothing.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// The job's life does not allow it.
+    #[error(transparent)]
+    Lifecycle(#[from] Refused),
+    /// There is no such job.
+    #[error("there is no job {0}")]
+    NoSuchJob(JobId),
+    /// There is no such worker.
+    #[error("there is no worker {0}")]
+    NoSuchWorker(WorkerId),
+    /// A worker that nobody knows, or that said good-bye, wants something.
+    #[error("worker {0} is not registered: register it first, then try again")]
+    WorkerNotRegistered(WorkerId),
+    /// Another live process has this id.
+    #[error(
+        "worker id {0} is in use by a process that is alive: give each process an id of its own, or stop the other one"
+    )]
+    WorkerInUse(WorkerId),
+    /// An ended job's priority means nothing.
+    #[error("job {0} has ended as {1}: its priority cannot change")]
+    Ended(JobId, Status),
+    /// A file is named that this store never recorded creating.
+    #[error("no upload to {0:?} was ever asked for: ask for an upload URL first")]
+    UnknownFile(String),
+}

@@ -1,0 +1,265 @@
+//! Carries out a batch of commands over the rows of any backend.
+//!
+//! One function for each command; each reads rows, asks [`lifecycle::apply`] where a job's life is touched, and writes
+//! what follows. A command that is refused has written nothing.
+
+mod jobs;
+mod workers;
+
+use std::collections::BTreeMap;
+
+use super::{
+    command::{Command, Committed, Done, Event, Maintain, Maintained, Outcome, Refusal},
+    rows::{AttemptRow, Place, Rows},
+};
+use crate::{
+    End, Epoch, Failure, Job, JobId, JobType, Lease, Phase, Refused, Status, Step, Timestamp, Transition,
+    lifecycle,
+};
+
+/// Carries out `commands` in order at `now`. An error leaves the rows half written: roll them back.
+pub(super) fn execute<R: Rows>(
+    rows: &mut R,
+    now: Timestamp,
+    commands: Vec<Command>,
+) -> Result<Committed, R::Error> {
+    let mut batch = Batch { rows, now, committed: Committed::default(), counts: BTreeMap::new() };
+    for command in commands {
+        let outcome = batch.command(command)?;
+        batch.committed.outcomes.push(outcome);
+    }
+    for ((job_type, status), change) in batch.counts.into_iter().filter(|(_, change)| *change != 0) {
+        batch.rows.add_count(&job_type, status, change)?;
+    }
+    Ok(batch.committed)
+}
+
+/// A batch under way.
+struct Batch<'a, R: Rows> {
+    rows: &'a mut R,
+    now: Timestamp,
+    committed: Committed,
+    /// Summed over the batch, so that each kept count is written once.
+    counts: BTreeMap<(JobType, Status), i64>,
+}
+
+/// The outer error fails the batch, the inner one only its command.
+type Ran<T, E> = Result<Result<T, Refusal>, E>;
+
+/// Leaves the command with a refusal.
+macro_rules! accept {
+    ($result:expr) => {
+        match $result {
+            Ok(value) => value,
+            Err(refusal) => return Ok(Err(refusal.into())),
+        }
+    };
+}
+use accept;
+
+impl<R: Rows> Batch<'_, R> {
+    fn command(&mut self, command: Command) -> Result<Outcome, R::Error> {
+        match command {
+            Command::Submit(submit) => self.submit(*submit),
+            Command::Claim(claim) => self.claim(claim),
+            Command::Heartbeat(beat) => self.heartbeat(beat),
+            Command::Report { job, token, report } => self.report(job, token, *report),
+            Command::Checkpoint { job, token, checkpoint } => self.checkpoint(job, token, checkpoint),
+            Command::ReserveFile { key, owner } => self.reserve_file(&key, owner),
+            Command::SourceReady { job, size, sha256 } => self.source_ready(job, size, sha256),
+            Command::RejectSource { job, failure } => self.reject_source(job, failure),
+            Command::SourceVerified { job, token, sha256 } => self.source_verified(job, &token, sha256),
+            Command::Cancel(job) => self.step(job, &Step::Cancel),
+            Command::Retry(job) => self.retry(job),
+            Command::Reprioritise(job, priority) => self.reprioritise(job, priority),
+            Command::Register { registration, alive_for } => self.register(*registration, alive_for),
+            Command::Unregister { worker, instance } => self.unregister(worker, instance.as_deref()),
+            Command::SetDraining(worker, draining) => self.set_draining(worker, draining),
+            Command::RemoveWorker(worker) => self.remove_worker(worker),
+            Command::Maintain(maintain) => self.maintain(maintain),
+            Command::PutRecord { collection, key, value } => {
+                self.rows.put_record(&collection, &key, &value)?;
+                Ok(Ok(Done::Ok))
+            }
+            Command::DeleteRecord { collection, key } => {
+                self.rows.delete_record(&collection, &key)?;
+                Ok(Ok(Done::Ok))
+            }
+        }
+    }
+
+    /// Finds a job that a command names.
+    fn find(&mut self, id: JobId) -> Ran<Job, R::Error> {
+        Ok(self.rows.job(id)?.ok_or(Refusal::NoSuchJob(id)))
+    }
+
+    /// Takes a step that needs nothing else.
+    fn step(&mut self, id: JobId, step: &Step) -> Result<Outcome, R::Error> {
+        let job = accept!(self.find(id)?);
+        let transition = accept!(lifecycle::apply(&job.life, None, step, self.now));
+        let job = self.follow(job, transition, |_| {})?;
+        Ok(Ok(Done::Job(Box::new(job))))
+    }
+
+    /// Writes what a transition makes of a job, and what `change` makes of the rest of it.
+    fn follow(
+        &mut self,
+        before: Job,
+        to: Transition,
+        change: impl FnOnce(&mut Job),
+    ) -> Result<Job, R::Error> {
+        let mut after = Job { life: to.life, updated_at: self.now, ..before.clone() };
+        if let Phase::Running(lease) = &after.life.phase
+            && before.life.epoch != after.life.epoch
+        {
+            after.started_at = Some(lease.started_at);
+            after.progress = None;
+        }
+        if let (Some(ended), Some(lease)) = (&to.ended, before.lease())
+            && ended.end == End::Lost
+        {
+            after.last_error = Some(worker_lost(lease));
+        }
+        let finality = (before.status().is_final(), after.status().is_final());
+        match finality {
+            (false, true) => after.ended_at = Some(self.now),
+            (true, false) => after.ended_at = None,
+            _ => {}
+        }
+        change(&mut after);
+        if let (Some(ended), Some(lease)) = (to.ended, before.lease()) {
+            let failed = matches!(ended.end, End::Failed | End::Lost);
+            let attempt = AttemptRow {
+                worker: lease.worker.clone(),
+                started_at: lease.started_at,
+                ended_at: self.now,
+                failure: failed.then(|| after.last_error.clone()).flatten(),
+                progress: before.progress.clone(),
+                lease: ended,
+            };
+            self.rows.insert_attempt(before.id, &attempt)?;
+        }
+        if matches!(after.status(), Status::Completed | Status::Cancelled) && before.life.epoch != Epoch::NONE
+        {
+            self.rows.delete_checkpoints(before.id)?;
+        }
+        self.rewrite(&before, &after)?;
+        Ok(after)
+    }
+
+    /// Makes `before` into `after` everywhere: its row, its place in line, the counts, and what listeners hear.
+    fn rewrite(&mut self, before: &Job, after: &Job) -> Result<(), R::Error> {
+        self.rows.update_job(before, after)?;
+        if (waits(before), Place::of(before)) != (waits(after), Place::of(after)) {
+            if waits(before) {
+                self.leave_line(before)?;
+            }
+            if waits(after) {
+                self.enter_line(after)?;
+            }
+        }
+        if let Some(lease) = after.lease().filter(|lease| !lease.lapsed) {
+            self.falls_due(lease.expires_at);
+        }
+        self.count(before, -1);
+        self.count(after, 1);
+        self.announce(after, Some(before.status()));
+        Ok(())
+    }
+
+    fn enter_line(&mut self, job: &Job) -> Result<(), R::Error> {
+        let due = job.life.ready_at;
+        if due > self.now {
+            self.falls_due(due);
+            return self.rows.push_scheduled(due, job.id);
+        }
+        self.committed.ready.push(job.job_type.clone());
+        self.rows.push_ready(&job.job_type, &Place::of(job))
+    }
+
+    fn leave_line(&mut self, job: &Job) -> Result<(), R::Error> {
+        let place = Place::of(job);
+        if !self.rows.remove_ready(&job.job_type, &place)? {
+            self.rows.remove_scheduled(place.ready_at, job.id)?;
+        }
+        Ok(())
+    }
+
+    fn falls_due(&mut self, at: Timestamp) {
+        let earliest = self.committed.next_due.map_or(at, |due| due.min(at));
+        self.committed.next_due = Some(earliest);
+    }
+
+    fn count(&mut self, job: &Job, change: i64) {
+        let key = (job.job_type.clone(), job.status());
+        *self.counts.entry(key).or_default() += change;
+    }
+
+    fn announce(&mut self, job: &Job, was: Option<Status>) {
+        let (id, job_type, status) = (job.id, job.job_type.clone(), job.status());
+        self.committed.events.push(Event::Job { id, job_type, status, was });
+    }
+
+    fn maintain(&mut self, maintain: Maintain) -> Result<Outcome, R::Error> {
+        let mut done = Maintained::default();
+        for (at, id) in self.rows.due_scheduled(self.now, maintain.limit)? {
+            self.rows.remove_scheduled(at, id)?;
+            if let Some(job) = self.rows.job(id)? {
+                self.enter_line(&job)?;
+                done.promoted += 1;
+            }
+        }
+        let mut held_back: Option<Timestamp> = None;
+        for id in self.rows.due_leases(self.now, maintain.limit)? {
+            let Some(job) = self.rows.job(id)? else { continue };
+            let Some(lease) = job.lease() else { continue };
+            // Its holder could not renew while the store was away: it gets a whole lease time to do so.
+            let not_before = maintain.available_since + lease.duration;
+            if not_before > self.now {
+                held_back = Some(held_back.map_or(not_before, |at| at.min(not_before)));
+            } else if let Ok(transition) = lifecycle::apply(&job.life, None, &Step::Lapse, self.now) {
+                self.follow(job, transition, |_| {})?;
+                done.lapsed += 1;
+            }
+        }
+        for id in self.rows.stale_uploads(self.now - maintain.upload_limit, maintain.limit)? {
+            let Some(job) = self.rows.job(id)? else { continue };
+            if let Ok(transition) = lifecycle::apply(&job.life, None, &Step::UploadExpired, self.now) {
+                self.follow(job, transition, |_| {})?;
+                done.uploads_expired += 1;
+            }
+        }
+        let leases = self.rows.next_lease_expiry()?.filter(|expiry| *expiry > self.now).or(held_back);
+        done.next_due = [leases, held_back, self.rows.next_scheduled()?].into_iter().flatten().min();
+        Ok(Ok(Done::Maintained(done)))
+    }
+
+    /// The ended attempt that a lease names, for a report that may be a repetition.
+    fn ended(&mut self, job: &Job, epoch: Epoch) -> Result<Option<crate::EndedLease>, R::Error> {
+        let current = job.lease().is_some_and(|lease| lease.token.epoch == epoch);
+        if current { Ok(None) } else { self.rows.ended_lease(job.id, epoch) }
+    }
+}
+
+/// Whether a job stands in a line: it is pending, or its holder has fallen silent.
+fn waits(job: &Job) -> bool {
+    match &job.life.phase {
+        Phase::Pending => true,
+        Phase::Running(lease) => lease.lapsed,
+        _ => false,
+    }
+}
+
+fn worker_lost(lease: &Lease) -> Failure {
+    let message = format!(
+        "worker {} was last heard of before {}, and another one took over",
+        lease.worker, lease.expires_at
+    );
+    Failure::new("worker_lost", message)
+}
+
+/// The refusal of a report under a lease that is not current.
+fn lease_lost(job: &Job) -> Refusal {
+    let holder = job.lease().map(|lease| (lease.worker.clone(), lease.started_at));
+    Refused::LeaseLost { status: job.status(), holder }.into()
+}

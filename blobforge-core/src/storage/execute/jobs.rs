@@ -1,0 +1,421 @@
+//! The commands that move jobs.
+
+use serde_json::{Map, Value};
+use sha2::{Digest, Sha256 as Hasher};
+
+use super::{Batch, Ran, accept, lease_lost};
+use crate::{
+    Body, Checkpoint, Failure, FinishKind, Job, JobId, JobType, LeaseToken, Life, NewLease, NewSource, Phase,
+    Priority, Refused, Reply, Sha256, Source, Status, Step, lifecycle,
+    storage::{
+        command::{
+            Beat, BeatReply, Claim, Claimed, Done, LeaseState, Outcome, Refusal, Report, Submit, Submitted,
+        },
+        rows::{Place, Rows},
+    },
+};
+
+impl<R: Rows> Batch<'_, R> {
+    pub(super) fn submit(&mut self, submit: Submit) -> Result<Outcome, R::Error> {
+        let new = submit.job;
+        let claimed_hash = match &new.source {
+            NewSource::None => None,
+            NewSource::Upload { sha256, .. } => *sha256,
+            NewSource::Stored { sha256, .. } => Some(*sha256),
+        };
+        let verified = matches!(new.source, NewSource::Stored { .. });
+        let work = claimed_hash.filter(|_| new.dedup).map(|hash| work_key(&new.job_type, &hash, &new.body));
+        if let Some(work) = &work
+            && let Some(id) = self.duplicate(work, &new.body, verified)?
+            && let Some(job) = self.rows.job(id)?
+        {
+            return self.existing(job, new.retry_failed);
+        }
+        if let NewSource::Stored { key, .. } = &new.source
+            && !self.rows.has_file(key)?
+        {
+            return Ok(Err(Refusal::UnknownFile(key.clone())));
+        }
+        let source = self.source(new.source, submit.upload_key)?;
+        let present = source.as_ref().is_none_or(|source| source.arrived);
+        let runs = new.max_attempts.unwrap_or(submit.default_max_attempts);
+        let mut job = Job {
+            id: JobId::new(0),
+            job_type: new.job_type,
+            priority: new.priority,
+            life: Life::new(present, runs, new.run_at, self.now),
+            body: new.body,
+            source,
+            progress: None,
+            last_error: None,
+            result: None,
+            outputs: Vec::new(),
+            created_at: self.now,
+            started_at: None,
+            ended_at: None,
+            updated_at: self.now,
+        };
+        job.id = self.rows.insert_job(&job)?;
+        if let Some(work) = &work {
+            self.rows.put_duplicate(work, &claimed_scope(&job.body), job.id)?;
+        }
+        if new.dedup {
+            self.remember_content(&job)?;
+        }
+        match job.life.phase {
+            Phase::Pending => self.enter_line(&job)?,
+            _ => {
+                if let Some(source) = &job.source {
+                    self.rows.put_file(&source.key, Some(job.id), self.now)?;
+                }
+            }
+        }
+        self.count(&job, 1);
+        self.announce(&job, None);
+        Ok(Ok(Done::Submitted(submitted(&job, false))))
+    }
+
+    /// The job that does this work: verified for anybody, or claimed by the same submitter.
+    fn duplicate(&mut self, work: &[u8; 32], body: &Body, verified: bool) -> Result<Option<JobId>, R::Error> {
+        if let Some(id) = self.rows.duplicate(work, VERIFIED)? {
+            return Ok(Some(id));
+        }
+        // Nobody's mere claim may stand in for content that is known.
+        if verified { Ok(None) } else { self.rows.duplicate(work, &claimed_scope(body)) }
+    }
+
+    fn existing(&mut self, job: Job, retry_failed: bool) -> Result<Outcome, R::Error> {
+        let job = if retry_failed && job.status() == Status::Failed {
+            match self.retry(job.id)? {
+                Ok(Done::Job(job)) => *job,
+                other => return Ok(other),
+            }
+        } else {
+            job
+        };
+        Ok(Ok(Done::Submitted(submitted(&job, true))))
+    }
+
+    fn source(&mut self, new: NewSource, upload_key: String) -> Result<Option<Source>, R::Error> {
+        let (sha256, size) = match new {
+            NewSource::None => return Ok(None),
+            NewSource::Stored { key, sha256, size } => {
+                return Ok(Some(Source {
+                    key,
+                    size: Some(size),
+                    sha256: Some(sha256),
+                    verified: true,
+                    arrived: true,
+                }));
+            }
+            NewSource::Upload { sha256, size } => (sha256, size),
+        };
+        // Content that is stored and verified already is not sent again.
+        let known = sha256.map(|hash| self.rows.content(&hash)).transpose()?.flatten();
+        Ok(Some(match known {
+            Some((key, size)) => Source { key, size: Some(size), sha256, verified: true, arrived: true },
+            None => Source { key: upload_key, size, sha256, verified: false, arrived: false },
+        }))
+    }
+
+    /// Lets verified content be found: by later jobs that need it, and by submitters of the same work.
+    fn remember_content(&mut self, job: &Job) -> Result<(), R::Error> {
+        let Some(source) = job.source.as_ref().filter(|source| source.verified) else {
+            return Ok(());
+        };
+        let (Some(hash), Some(size)) = (source.sha256, source.size) else { return Ok(()) };
+        self.rows.put_content(&hash, &source.key, size)?;
+        let work = work_key(&job.job_type, &hash, &job.body);
+        self.rows.put_duplicate(&work, VERIFIED, job.id)
+    }
+
+    pub(super) fn source_ready(
+        &mut self,
+        id: JobId,
+        size: u64,
+        sha256: Option<Sha256>,
+    ) -> Result<Outcome, R::Error> {
+        let job = accept!(self.find(id)?);
+        if let Some(failure) = job.source.as_ref().and_then(|source| unlike_announced(source, size, sha256)) {
+            return self.reject_source(id, failure);
+        }
+        let transition = accept!(lifecycle::apply(&job.life, None, &Step::SourceReady, self.now));
+        let job = self.follow(job, transition, |job| {
+            if let Some(source) = &mut job.source {
+                source.size = Some(size);
+                source.sha256 = sha256.or(source.sha256);
+                source.verified = sha256.is_some();
+                source.arrived = true;
+            }
+        })?;
+        self.remember_content(&job)?;
+        Ok(Ok(Done::Job(Box::new(job))))
+    }
+
+    pub(super) fn reject_source(&mut self, id: JobId, failure: Failure) -> Result<Outcome, R::Error> {
+        let job = accept!(self.find(id)?);
+        let transition = accept!(lifecycle::apply(&job.life, None, &Step::SourceRejected, self.now));
+        let job = self.follow(job, transition, |job| job.last_error = Some(failure))?;
+        Ok(Ok(Done::Job(Box::new(job))))
+    }
+
+    pub(super) fn source_verified(
+        &mut self,
+        id: JobId,
+        token: &LeaseToken,
+        sha256: Sha256,
+    ) -> Result<Outcome, R::Error> {
+        let job = accept!(self.held(id, token)?);
+        let mut after = job.clone();
+        if let Some(source) = &mut after.source {
+            source.sha256 = Some(sha256);
+            source.verified = true;
+        }
+        self.rewrite(&job, &after)?;
+        self.remember_content(&after)?;
+        Ok(Ok(Done::Job(Box::new(after))))
+    }
+
+    pub(super) fn claim(&mut self, claim: Claim) -> Result<Outcome, R::Error> {
+        match self.rows.is_draining(&claim.worker)? {
+            None => return Ok(Err(Refusal::WorkerNotRegistered(claim.worker))),
+            Some(true) => return Ok(Ok(Done::Claimed(Vec::new()))),
+            Some(false) => {}
+        }
+        let mut claimed = Vec::with_capacity(claim.secrets.len().min(16));
+        let mut secrets = claim.secrets.into_iter();
+        let mut secret = secrets.next();
+        while let Some(drawn) = secret
+            && let Some((job_type, place)) = self.first_of(&claim.types)?
+        {
+            let Some(job) = self.rows.job(place.id)? else {
+                // A place without a job is nobody's: clear it rather than meet it for ever.
+                self.rows.remove_ready(&job_type, &place)?;
+                continue;
+            };
+            let lease = NewLease {
+                generation: self.rows.generation(),
+                secret: drawn,
+                worker: claim.worker.clone(),
+                duration: claim.lease,
+            };
+            match lifecycle::apply(&job.life, None, &Step::Claim(lease), self.now) {
+                Ok(transition) => {
+                    let taken = transition.reply == Reply::Done;
+                    let job = self.follow(job, transition, |_| {})?;
+                    if taken {
+                        claimed.push(self.claimed(job)?);
+                        secret = secrets.next();
+                    }
+                }
+                // The clock was set back: the job waits for its time again.
+                Err(Refused::NotDue { .. }) => {
+                    self.rows.remove_ready(&job_type, &place)?;
+                    self.enter_line(&job)?;
+                }
+                Err(_) => {
+                    self.rows.remove_ready(&job_type, &place)?;
+                }
+            }
+        }
+        Ok(Ok(Done::Claimed(claimed)))
+    }
+
+    fn first_of(&mut self, types: &[JobType]) -> Result<Option<(JobType, Place)>, R::Error> {
+        let mut first: Option<(&JobType, Place)> = None;
+        for job_type in types {
+            if let Some(place) = self.rows.first_ready(job_type)?
+                && first.as_ref().is_none_or(|(_, best)| place < *best)
+            {
+                first = Some((job_type, place));
+            }
+        }
+        Ok(first.map(|(job_type, place)| (job_type.clone(), place)))
+    }
+
+    fn claimed(&mut self, job: Job) -> Result<Claimed, R::Error> {
+        // Only an earlier attempt can have left something.
+        let checkpoints = if job.life.epoch.get() > 1 { self.rows.checkpoints(job.id)? } else { Vec::new() };
+        let Phase::Running(lease) = &job.life.phase else { unreachable!("a claimed job is running") };
+        Ok(Claimed { token: lease.token, expires_at: lease.expires_at, checkpoints, job })
+    }
+
+    pub(super) fn heartbeat(&mut self, beat: Beat) -> Result<Outcome, R::Error> {
+        let Some(draining) = self.rows.is_draining(&beat.worker)? else {
+            return Ok(Err(Refusal::WorkerNotRegistered(beat.worker)));
+        };
+        self.rows.touch_worker(&beat.worker, self.now)?;
+        let mut leases = Vec::with_capacity(beat.leases.len());
+        for held in beat.leases {
+            let Some(job) = self.rows.job(held.job)? else {
+                leases.push((held.job, LeaseState::Lost));
+                continue;
+            };
+            let state = match lifecycle::apply(&job.life, None, &Step::Renew(held.token), self.now) {
+                Ok(transition) => {
+                    let reply = transition.reply;
+                    self.follow(job, transition, |job| {
+                        if held.progress.is_some() {
+                            job.progress = held.progress;
+                        }
+                    })?;
+                    match reply {
+                        Reply::Renewed { cancel_requested: true } => LeaseState::Cancel,
+                        _ => LeaseState::Held,
+                    }
+                }
+                Err(_) => LeaseState::Lost,
+            };
+            leases.push((held.job, state));
+        }
+        Ok(Ok(Done::Beat(BeatReply { leases, draining })))
+    }
+
+    pub(super) fn report(
+        &mut self,
+        id: JobId,
+        token: LeaseToken,
+        report: Report,
+    ) -> Result<Outcome, R::Error> {
+        let job = accept!(self.find(id)?);
+        let ended = self.ended(&job, token.epoch)?;
+        let step = Step::Finish(token, report.finish());
+        let transition = accept!(lifecycle::apply(&job.life, ended.as_ref(), &step, self.now));
+        let Reply::Finished(finished) = transition.reply else { unreachable!("a finish is answered as one") };
+        if transition.ended.is_some() {
+            if let Report::Complete { outputs, .. } = &report {
+                for output in outputs {
+                    if !self.rows.has_file(&output.key)? {
+                        return Ok(Err(Refusal::UnknownFile(output.name.clone())));
+                    }
+                }
+            }
+            let accepted = transition.life.phase == Phase::Completed || report.kind() == FinishKind::Fail;
+            self.follow(job, transition, |job| match report {
+                Report::Complete { outputs, result } if accepted => {
+                    job.outputs = outputs;
+                    job.result = result;
+                    job.last_error = None;
+                }
+                Report::Fail { failure, .. } => job.last_error = Some(failure),
+                _ => {}
+            })?;
+        }
+        Ok(Ok(Done::Finished(finished)))
+    }
+
+    pub(super) fn checkpoint(
+        &mut self,
+        id: JobId,
+        token: LeaseToken,
+        new: Checkpoint,
+    ) -> Result<Outcome, R::Error> {
+        let job = accept!(self.held(id, &token)?);
+        if !self.rows.has_file(&new.key)? {
+            return Ok(Err(Refusal::UnknownFile(new.name)));
+        }
+        let kept = self.rows.checkpoints(id)?;
+        let advanced = !kept.iter().any(|old| old.name == new.name && old.sha256 == new.sha256);
+        self.rows.put_checkpoint(id, &new)?;
+        if !advanced {
+            return Ok(Ok(Done::Job(Box::new(job))));
+        }
+        let transition = accept!(lifecycle::apply(&job.life, None, &Step::Advance(token), self.now));
+        let job = self.follow(job, transition, |_| {})?;
+        Ok(Ok(Done::Job(Box::new(job))))
+    }
+
+    pub(super) fn reserve_file(
+        &mut self,
+        key: &str,
+        owner: Option<(JobId, LeaseToken)>,
+    ) -> Result<Outcome, R::Error> {
+        if let Some((job, token)) = &owner {
+            accept!(self.held(*job, token)?);
+        }
+        self.rows.put_file(key, owner.map(|(job, _)| job), self.now)?;
+        Ok(Ok(Done::Ok))
+    }
+
+    /// Finds a job whose current lease this is.
+    fn held(&mut self, id: JobId, token: &LeaseToken) -> Ran<Job, R::Error> {
+        let job = accept!(self.find(id)?);
+        if job.lease().is_some_and(|lease| lease.token == *token) {
+            Ok(Ok(job))
+        } else {
+            Ok(Err(lease_lost(&job)))
+        }
+    }
+
+    pub(super) fn retry(&mut self, id: JobId) -> Result<Outcome, R::Error> {
+        let job = accept!(self.find(id)?);
+        let source_present = job.source.as_ref().is_none_or(|source| source.arrived);
+        let step = Step::Retry { source_present };
+        let transition = accept!(lifecycle::apply(&job.life, None, &step, self.now));
+        let job = self.follow(job, transition, |_| {})?;
+        Ok(Ok(Done::Job(Box::new(job))))
+    }
+
+    pub(super) fn reprioritise(&mut self, id: JobId, priority: Priority) -> Result<Outcome, R::Error> {
+        let job = accept!(self.find(id)?);
+        if job.status().is_final() {
+            return Ok(Err(Refusal::Ended(id, job.status())));
+        }
+        let after = Job { priority, updated_at: self.now, ..job.clone() };
+        self.rewrite(&job, &after)?;
+        Ok(Ok(Done::Job(Box::new(after))))
+    }
+}
+
+/// The scope in which verified content is known: everybody's.
+const VERIFIED: &str = "";
+
+/// The scope of what a submitter merely claims: its own.
+fn claimed_scope(body: &Body) -> String {
+    format!("by {}", body.submitter.as_deref().unwrap_or_default())
+}
+
+/// What makes two jobs the same work: type, content and parameters.
+fn work_key(job_type: &JobType, hash: &Sha256, body: &Body) -> [u8; 32] {
+    let mut hasher = Hasher::new();
+    hasher.update(job_type.as_str());
+    hasher.update([0]);
+    hasher.update(hash.as_bytes());
+    hasher.update(sorted(&body.params).to_string());
+    hasher.finalize().into()
+}
+
+/// The same parameters with every object's keys in order, however they were sent.
+fn sorted(map: &Map<String, Value>) -> Value {
+    fn value(of: &Value) -> Value {
+        match of {
+            Value::Object(map) => sorted(map),
+            Value::Array(items) => items.iter().map(value).collect(),
+            plain => plain.clone(),
+        }
+    }
+    let ordered: std::collections::BTreeMap<&String, Value> =
+        map.iter().map(|(k, v)| (k, value(v))).collect();
+    Value::Object(ordered.into_iter().map(|(k, v)| (k.clone(), v)).collect())
+}
+
+fn unlike_announced(source: &Source, size: u64, sha256: Option<Sha256>) -> Option<Failure> {
+    if let Some(announced) = source.size.filter(|announced| *announced != size) {
+        let message = format!("the file has {size} bytes, but {announced} were announced: send it again");
+        return Some(Failure::new("source_corrupt", message));
+    }
+    match (source.sha256, sha256) {
+        (Some(announced), Some(found)) if announced != found => {
+            let message =
+                format!("the file's SHA-256 is {found}, but {announced} was announced: send it again");
+            Some(Failure::new("source_corrupt", message))
+        }
+        _ => None,
+    }
+}
+
+fn submitted(job: &Job, existing: bool) -> Submitted {
+    let uploading = job.status() == Status::Uploading;
+    let upload_key = job.source.as_ref().filter(|_| uploading).map(|source| source.key.clone());
+    Submitted { id: job.id, existing, status: job.status(), upload_key }
+}

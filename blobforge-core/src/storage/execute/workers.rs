@@ -1,0 +1,95 @@
+//! The commands that concern workers.
+
+use std::time::Duration;
+
+use sha2::{Digest, Sha256 as Hasher};
+
+use super::{Batch, accept};
+use crate::{
+    Finish, Lease, Registration, Step, WorkerId, WorkerRecord, lifecycle,
+    storage::{
+        command::{Done, Event, Outcome, Refusal},
+        rows::Rows,
+    },
+};
+
+impl<R: Rows> Batch<'_, R> {
+    pub(super) fn register(
+        &mut self,
+        mut new: Registration,
+        alive_for: Duration,
+    ) -> Result<Outcome, R::Error> {
+        let id = new.id.clone();
+        let instance = fingerprint(&new.instance);
+        let previous = new.previous_instance.take().map(|secret| fingerprint(&secret));
+        let known = self.rows.worker(&id)?;
+        if let Some(known) = &known {
+            let same = known.registration.instance == instance;
+            let inherits = previous.as_ref() == Some(&known.registration.instance);
+            if known.is_online(self.now, alive_for) && !same && !inherits {
+                return Ok(Err(Refusal::WorkerInUse(id)));
+            }
+            if inherits && !same {
+                self.end_leases(&id, |_| Step::Lose)?;
+            }
+        }
+        new.instance = instance;
+        let record = WorkerRecord {
+            registration: new,
+            registered_at: known.as_ref().map_or(self.now, |known| known.registered_at),
+            last_seen_at: self.now,
+            draining: known.is_some_and(|known| known.draining),
+            unregistered: false,
+        };
+        self.rows.put_worker(&record)?;
+        self.committed.events.push(Event::WorkerOnline(id));
+        Ok(Ok(Done::Ok))
+    }
+
+    pub(super) fn unregister(&mut self, id: WorkerId, instance: Option<&str>) -> Result<Outcome, R::Error> {
+        let mut record = accept!(self.known(&id)?);
+        if instance.is_some_and(|instance| fingerprint(instance) != record.registration.instance) {
+            return Ok(Err(Refusal::WorkerInUse(id)));
+        }
+        self.end_leases(&id, |lease| Step::Finish(lease.token, Finish::Release))?;
+        record.unregistered = true;
+        self.rows.put_worker(&record)?;
+        self.committed.events.push(Event::WorkerOffline(id));
+        Ok(Ok(Done::Ok))
+    }
+
+    pub(super) fn set_draining(&mut self, id: WorkerId, draining: bool) -> Result<Outcome, R::Error> {
+        let record = accept!(self.known(&id)?);
+        self.rows.put_worker(&WorkerRecord { draining, ..record })?;
+        Ok(Ok(Done::Ok))
+    }
+
+    pub(super) fn remove_worker(&mut self, id: WorkerId) -> Result<Outcome, R::Error> {
+        accept!(self.known(&id)?);
+        self.end_leases(&id, |_| Step::Lose)?;
+        self.rows.delete_worker(&id)?;
+        self.committed.events.push(Event::WorkerOffline(id));
+        Ok(Ok(Done::Ok))
+    }
+
+    fn known(&mut self, id: &WorkerId) -> super::Ran<WorkerRecord, R::Error> {
+        Ok(self.rows.worker(id)?.ok_or_else(|| Refusal::NoSuchWorker(id.clone())))
+    }
+
+    /// Ends every attempt of a worker by the step that fits its lease.
+    fn end_leases(&mut self, id: &WorkerId, step: impl Fn(&Lease) -> Step) -> Result<(), R::Error> {
+        for job in self.rows.leases_of(id)? {
+            let Some(job) = self.rows.job(job)? else { continue };
+            let Some(lease) = job.lease() else { continue };
+            if let Ok(transition) = lifecycle::apply(&job.life, None, &step(lease), self.now) {
+                self.follow(job, transition, |_| {})?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What is kept of an instance secret.
+fn fingerprint(secret: &str) -> String {
+    hex::encode(Hasher::digest(secret))
+}

@@ -1,0 +1,310 @@
+//! A store in memory: the model that every other backend is compared with, and a store for tests.
+//!
+//! It keeps the [contract](super) except that nothing survives the process.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    convert::Infallible,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+};
+
+use async_trait::async_trait;
+use serde_json::Value;
+
+use super::{
+    Attempt, Command, Committed, Counts, JobFilter, JobPage, MAX_EXAMINED, MAX_PAGE, Storage, StorageError,
+    execute::execute,
+    rows::{AttemptRow, Place, Rows},
+};
+use crate::{
+    Checkpoint, Clock, EndedLease, Epoch, Generation, Job, JobId, JobType, Lease, Sha256, Status,
+    SystemClock, Timestamp, WorkerId, WorkerRecord,
+};
+
+/// Jobs in memory.
+#[derive(Debug)]
+pub struct MemoryStorage {
+    clock: Arc<dyn Clock>,
+    rows: Mutex<MemoryRows>,
+}
+
+impl Default for MemoryStorage {
+    fn default() -> Self {
+        Self::new(Arc::new(SystemClock))
+    }
+}
+
+impl MemoryStorage {
+    /// An empty store that takes its time from `clock`.
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { clock, rows: Mutex::default() }
+    }
+
+    fn rows(&self) -> MutexGuard<'_, MemoryRows> {
+        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[derive(Debug, Default)]
+struct MemoryRows {
+    jobs: BTreeMap<JobId, Job>,
+    last_id: i64,
+    ready: BTreeMap<JobType, BTreeSet<Place>>,
+    scheduled: BTreeSet<(Timestamp, JobId)>,
+    attempts: BTreeMap<(JobId, Epoch), AttemptRow>,
+    checkpoints: BTreeMap<(JobId, String), Checkpoint>,
+    duplicates: BTreeMap<([u8; 32], String), JobId>,
+    contents: BTreeMap<Sha256, (String, u64)>,
+    files: BTreeSet<String>,
+    workers: BTreeMap<WorkerId, WorkerRecord>,
+    records: BTreeMap<(String, String), Value>,
+    counts: BTreeMap<(JobType, Status), i64>,
+}
+
+impl MemoryRows {
+    fn leases(&self) -> impl Iterator<Item = (JobId, &Lease)> {
+        self.jobs.values().filter_map(|job| Some((job.id, job.lease()?)))
+    }
+}
+
+#[async_trait]
+impl Storage for MemoryStorage {
+    async fn commit(&self, commands: Vec<Command>) -> Result<Committed, StorageError> {
+        let now = self.clock.now();
+        match execute(&mut *self.rows(), now, commands) {
+            Ok(committed) => Ok(committed),
+        }
+    }
+
+    async fn job(&self, id: JobId) -> Result<Option<Job>, StorageError> {
+        Ok(self.rows().jobs.get(&id).cloned())
+    }
+
+    async fn jobs(&self, filter: &JobFilter) -> Result<JobPage, StorageError> {
+        let rows = self.rows();
+        let limit = filter.limit.clamp(1, MAX_PAGE);
+        let below = filter.below.unwrap_or(JobId::new(i64::MAX));
+        let mut page = JobPage::default();
+        for (examined, job) in rows.jobs.range(..below).rev().map(|(_, job)| job).enumerate() {
+            if page.items.len() == limit || examined == MAX_EXAMINED {
+                page.next = Some(JobId::new(job.id.get() + 1));
+                break;
+            }
+            if filter.matches(job) {
+                page.items.push(job.clone());
+            }
+        }
+        Ok(page)
+    }
+
+    async fn counts(&self) -> Result<Counts, StorageError> {
+        let rows = self.rows();
+        let known = rows.counts.iter().filter(|(_, n)| **n != 0);
+        Ok(Counts(known.map(|(key, n)| (key.clone(), n.unsigned_abs())).collect()))
+    }
+
+    async fn attempts(&self, id: JobId) -> Result<Vec<Attempt>, StorageError> {
+        let rows = self.rows();
+        let ended = rows.attempts.range((id, Epoch::NONE)..=(id, Epoch::new(u32::MAX)));
+        let ended = ended.map(|(_, row)| row.to_attempt());
+        let running = rows.jobs.get(&id).and_then(Attempt::running);
+        Ok(ended.chain(running).collect())
+    }
+
+    async fn checkpoints(&self, id: JobId) -> Result<Vec<Checkpoint>, StorageError> {
+        match self.rows().checkpoints(id) {
+            Ok(checkpoints) => Ok(checkpoints),
+        }
+    }
+
+    async fn worker(&self, id: &WorkerId) -> Result<Option<WorkerRecord>, StorageError> {
+        Ok(self.rows().workers.get(id).cloned())
+    }
+
+    async fn workers(&self) -> Result<Vec<WorkerRecord>, StorageError> {
+        Ok(self.rows().workers.values().cloned().collect())
+    }
+
+    async fn record(&self, collection: &str, key: &str) -> Result<Option<Value>, StorageError> {
+        Ok(self.rows().records.get(&(collection.to_owned(), key.to_owned())).cloned())
+    }
+
+    async fn records(&self, collection: &str) -> Result<Vec<(String, Value)>, StorageError> {
+        let rows = self.rows();
+        let of_collection = rows.records.iter().filter(|((name, _), _)| name == collection);
+        Ok(of_collection.map(|((_, key), value)| (key.clone(), value.clone())).collect())
+    }
+
+    async fn has_file(&self, key: &str) -> Result<bool, StorageError> {
+        Ok(self.rows().files.contains(key))
+    }
+
+    fn generation(&self) -> Generation {
+        Rows::generation(&*self.rows())
+    }
+}
+
+impl Rows for MemoryRows {
+    type Error = Infallible;
+
+    fn generation(&self) -> Generation {
+        Generation::new(1)
+    }
+
+    fn job(&mut self, id: JobId) -> Result<Option<Job>, Infallible> {
+        Ok(self.jobs.get(&id).cloned())
+    }
+
+    fn insert_job(&mut self, job: &Job) -> Result<JobId, Infallible> {
+        self.last_id += 1;
+        let id = JobId::new(self.last_id);
+        self.jobs.insert(id, Job { id, ..job.clone() });
+        Ok(id)
+    }
+
+    fn update_job(&mut self, _before: &Job, after: &Job) -> Result<(), Infallible> {
+        self.jobs.insert(after.id, after.clone());
+        Ok(())
+    }
+
+    fn push_ready(&mut self, job_type: &JobType, place: &Place) -> Result<(), Infallible> {
+        self.ready.entry(job_type.clone()).or_default().insert(place.clone());
+        Ok(())
+    }
+
+    fn remove_ready(&mut self, job_type: &JobType, place: &Place) -> Result<bool, Infallible> {
+        Ok(self.ready.get_mut(job_type).is_some_and(|line| line.remove(place)))
+    }
+
+    fn first_ready(&mut self, job_type: &JobType) -> Result<Option<Place>, Infallible> {
+        Ok(self.ready.get(job_type).and_then(|line| line.first().cloned()))
+    }
+
+    fn push_scheduled(&mut self, at: Timestamp, id: JobId) -> Result<(), Infallible> {
+        self.scheduled.insert((at, id));
+        Ok(())
+    }
+
+    fn remove_scheduled(&mut self, at: Timestamp, id: JobId) -> Result<(), Infallible> {
+        self.scheduled.remove(&(at, id));
+        Ok(())
+    }
+
+    fn due_scheduled(&mut self, now: Timestamp, limit: usize) -> Result<Vec<(Timestamp, JobId)>, Infallible> {
+        Ok(self.scheduled.iter().take_while(|(at, _)| *at <= now).take(limit).copied().collect())
+    }
+
+    fn next_scheduled(&mut self) -> Result<Option<Timestamp>, Infallible> {
+        Ok(self.scheduled.first().map(|(at, _)| *at))
+    }
+
+    fn due_leases(&mut self, now: Timestamp, limit: usize) -> Result<Vec<JobId>, Infallible> {
+        let mut due: Vec<_> = self.leases().filter(|(_, l)| !l.lapsed && l.expires_at <= now).collect();
+        due.sort_by_key(|(id, lease)| (lease.expires_at, *id));
+        Ok(due.into_iter().take(limit).map(|(id, _)| id).collect())
+    }
+
+    fn next_lease_expiry(&mut self) -> Result<Option<Timestamp>, Infallible> {
+        Ok(self.leases().filter(|(_, lease)| !lease.lapsed).map(|(_, lease)| lease.expires_at).min())
+    }
+
+    fn leases_of(&mut self, worker: &WorkerId) -> Result<Vec<JobId>, Infallible> {
+        Ok(self.leases().filter(|(_, lease)| lease.worker == *worker).map(|(id, _)| id).collect())
+    }
+
+    fn stale_uploads(&mut self, before: Timestamp, limit: usize) -> Result<Vec<JobId>, Infallible> {
+        let stale = |job: &&Job| job.status() == Status::Uploading && job.updated_at <= before;
+        Ok(self.jobs.values().filter(stale).take(limit).map(|job| job.id).collect())
+    }
+
+    fn insert_attempt(&mut self, job: JobId, attempt: &AttemptRow) -> Result<(), Infallible> {
+        self.attempts.insert((job, attempt.lease.token.epoch), attempt.clone());
+        Ok(())
+    }
+
+    fn ended_lease(&mut self, job: JobId, epoch: Epoch) -> Result<Option<EndedLease>, Infallible> {
+        Ok(self.attempts.get(&(job, epoch)).map(|row| row.lease.clone()))
+    }
+
+    fn checkpoints(&mut self, job: JobId) -> Result<Vec<Checkpoint>, Infallible> {
+        let of_job = self.checkpoints.range((job, String::new())..).take_while(|((id, _), _)| *id == job);
+        Ok(of_job.map(|(_, checkpoint)| checkpoint.clone()).collect())
+    }
+
+    fn put_checkpoint(&mut self, job: JobId, checkpoint: &Checkpoint) -> Result<(), Infallible> {
+        self.checkpoints.insert((job, checkpoint.name.clone()), checkpoint.clone());
+        Ok(())
+    }
+
+    fn delete_checkpoints(&mut self, job: JobId) -> Result<(), Infallible> {
+        self.checkpoints.retain(|(id, _), _| *id != job);
+        Ok(())
+    }
+
+    fn duplicate(&mut self, work: &[u8; 32], scope: &str) -> Result<Option<JobId>, Infallible> {
+        Ok(self.duplicates.get(&(*work, scope.to_owned())).copied())
+    }
+
+    fn put_duplicate(&mut self, work: &[u8; 32], scope: &str, job: JobId) -> Result<(), Infallible> {
+        self.duplicates.entry((*work, scope.to_owned())).or_insert(job);
+        Ok(())
+    }
+
+    fn content(&mut self, sha256: &Sha256) -> Result<Option<(String, u64)>, Infallible> {
+        Ok(self.contents.get(sha256).cloned())
+    }
+
+    fn put_content(&mut self, sha256: &Sha256, key: &str, size: u64) -> Result<(), Infallible> {
+        self.contents.entry(*sha256).or_insert_with(|| (key.to_owned(), size));
+        Ok(())
+    }
+
+    fn put_file(&mut self, key: &str, _job: Option<JobId>, _at: Timestamp) -> Result<(), Infallible> {
+        self.files.insert(key.to_owned());
+        Ok(())
+    }
+
+    fn has_file(&mut self, key: &str) -> Result<bool, Infallible> {
+        Ok(self.files.contains(key))
+    }
+
+    fn is_draining(&mut self, id: &WorkerId) -> Result<Option<bool>, Infallible> {
+        Ok(self.workers.get(id).filter(|worker| !worker.unregistered).map(|worker| worker.draining))
+    }
+
+    fn worker(&mut self, id: &WorkerId) -> Result<Option<WorkerRecord>, Infallible> {
+        Ok(self.workers.get(id).cloned())
+    }
+
+    fn put_worker(&mut self, worker: &WorkerRecord) -> Result<(), Infallible> {
+        self.workers.insert(worker.registration.id.clone(), worker.clone());
+        Ok(())
+    }
+
+    fn touch_worker(&mut self, id: &WorkerId, now: Timestamp) -> Result<(), Infallible> {
+        if let Some(worker) = self.workers.get_mut(id) {
+            worker.last_seen_at = now;
+        }
+        Ok(())
+    }
+
+    fn delete_worker(&mut self, id: &WorkerId) -> Result<(), Infallible> {
+        self.workers.remove(id);
+        Ok(())
+    }
+
+    fn put_record(&mut self, collection: &str, key: &str, value: &Value) -> Result<(), Infallible> {
+        self.records.insert((collection.to_owned(), key.to_owned()), value.clone());
+        Ok(())
+    }
+
+    fn delete_record(&mut self, collection: &str, key: &str) -> Result<(), Infallible> {
+        self.records.remove(&(collection.to_owned(), key.to_owned()));
+        Ok(())
+    }
+
+    fn add_count(&mut self, job_type: &JobType, status: Status, change: i64) -> Result<(), Infallible> {
+        *self.counts.entry((job_type.clone(), status)).or_default() += change;
+        Ok(())
+    }
+}

@@ -1,0 +1,124 @@
+//! What can be read from a store.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{End, Epoch, Failure, Job, JobId, JobType, Priority, Progress, Status, Timestamp, WorkerId};
+
+/// The most jobs on one page.
+pub const MAX_PAGE: usize = 1000;
+
+/// The most rows that one page looks at before it ends, matches or not.
+pub const MAX_EXAMINED: usize = 10_000;
+
+/// Which jobs to list; what is `None` or empty does not restrict.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct JobFilter {
+    /// In this state.
+    pub status: Option<Status>,
+    /// Of this type.
+    pub job_type: Option<JobType>,
+    /// Of this priority.
+    pub priority: Option<Priority>,
+    /// Running on this worker now.
+    pub worker: Option<WorkerId>,
+    /// With this tag.
+    pub tag: Option<String>,
+    /// With this text in the source's label or the last error, letters of either case.
+    pub text: Option<String>,
+    /// Created at or after this time.
+    pub created_from: Option<Timestamp>,
+    /// Created before this time.
+    pub created_before: Option<Timestamp>,
+    /// Only jobs with a smaller id: the `next` of the page before.
+    pub below: Option<JobId>,
+    /// At most this many, at most [`MAX_PAGE`].
+    pub limit: usize,
+}
+
+impl JobFilter {
+    /// Everything, `limit` jobs a page.
+    pub fn all(limit: usize) -> Self {
+        Self { limit, ..Self::default() }
+    }
+
+    /// Whether a job is wanted, whatever its id.
+    pub fn matches(&self, job: &Job) -> bool {
+        self.status.is_none_or(|status| job.status() == status)
+            && self.job_type.as_ref().is_none_or(|job_type| job.job_type == *job_type)
+            && self.priority.is_none_or(|priority| job.priority == priority)
+            && self.worker.as_ref().is_none_or(|w| job.lease().is_some_and(|l| l.worker == *w))
+            && self.tag.as_ref().is_none_or(|tag| job.body.tags.contains(tag))
+            && self.text.as_ref().is_none_or(|text| has_text(job, text))
+            && self.created_from.is_none_or(|from| job.created_at >= from)
+            && self.created_before.is_none_or(|before| job.created_at < before)
+    }
+}
+
+fn has_text(job: &Job, text: &str) -> bool {
+    let text = text.to_lowercase();
+    let label = job.body.source_path.as_deref();
+    let error = job.last_error.as_ref().map(|error| error.message.as_str());
+    [label, error].into_iter().flatten().any(|field| field.to_lowercase().contains(&text))
+}
+
+/// One page of jobs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct JobPage {
+    /// The jobs, newest first.
+    pub items: Vec<Job>,
+    /// Where the next page goes on; `None` when there is nothing more.
+    pub next: Option<JobId>,
+}
+
+/// How many jobs there are. Kept by every commit, never counted.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Counts(pub BTreeMap<(JobType, Status), u64>);
+
+impl Counts {
+    /// How many jobs are in this state.
+    pub fn of_status(&self, status: Status) -> u64 {
+        self.0.iter().filter(|((_, s), _)| *s == status).map(|(_, n)| n).sum()
+    }
+
+    /// How many jobs there are in all.
+    pub fn total(&self) -> u64 {
+        self.0.values().sum()
+    }
+}
+
+/// One execution of a job.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// Its number within the job.
+    pub epoch: Epoch,
+    /// Who ran it.
+    pub worker: WorkerId,
+    /// When it began.
+    pub started_at: Timestamp,
+    /// When it ended; `None` while it runs.
+    pub ended_at: Option<Timestamp>,
+    /// How it ended; `None` while it runs.
+    pub end: Option<End>,
+    /// What went wrong, if something did.
+    pub failure: Option<Failure>,
+    /// How far it came.
+    pub progress: Option<Progress>,
+}
+
+impl Attempt {
+    /// The attempt that runs now, if one does.
+    pub fn running(job: &Job) -> Option<Self> {
+        let lease = job.lease()?;
+        Some(Self {
+            epoch: lease.token.epoch,
+            worker: lease.worker.clone(),
+            started_at: lease.started_at,
+            ended_at: None,
+            end: None,
+            failure: None,
+            progress: job.progress.clone(),
+        })
+    }
+}

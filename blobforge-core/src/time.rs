@@ -1,0 +1,211 @@
+//! Points in time and where they come from.
+
+use std::{
+    collections::BTreeMap,
+    fmt,
+    future::Future,
+    pin::Pin,
+    str::FromStr,
+    sync::{Mutex, PoisonError},
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use chrono::{DateTime, SecondsFormat, Utc};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use tokio::sync::oneshot;
+
+/// A point in time, in milliseconds since 1970 UTC. Reads and writes as RFC 3339.
+///
+/// ```
+/// use blobforge_core::Timestamp;
+/// let t: Timestamp = "2026-03-01T12:00:00Z".parse().unwrap();
+/// assert_eq!(t.to_string(), "2026-03-01T12:00:00.000Z");
+/// ```
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Timestamp(i64);
+
+/// The last millisecond that RFC 3339 can name with four digits of year.
+const YEAR_9999_END: i64 = 253_402_300_799_999;
+
+impl Timestamp {
+    /// The beginning of 1970.
+    pub const ZERO: Self = Self(0);
+
+    /// The time this many milliseconds after 1970, kept between 1970 and the year 9999.
+    pub fn from_millis(millis: i64) -> Self {
+        Self(millis.clamp(0, YEAR_9999_END))
+    }
+
+    /// Milliseconds since 1970.
+    pub fn as_millis(self) -> i64 {
+        self.0
+    }
+
+    /// How long after `earlier` this is; zero if it is not after it.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(u64::try_from(self.0 - earlier.0).unwrap_or(0))
+    }
+}
+
+impl std::ops::Add<Duration> for Timestamp {
+    type Output = Self;
+
+    fn add(self, span: Duration) -> Self {
+        let millis = i64::try_from(span.as_millis()).unwrap_or(YEAR_9999_END);
+        Self::from_millis(self.0.saturating_add(millis))
+    }
+}
+
+impl std::ops::Sub<Duration> for Timestamp {
+    type Output = Self;
+
+    fn sub(self, span: Duration) -> Self {
+        let millis = i64::try_from(span.as_millis()).unwrap_or(YEAR_9999_END);
+        Self::from_millis(self.0.saturating_sub(millis))
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let date = DateTime::<Utc>::from_timestamp_millis(self.0).unwrap_or_default();
+        f.write_str(&date.to_rfc3339_opts(SecondsFormat::Millis, true))
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+/// A text that is no RFC 3339 time between 1970 and 9999.
+#[derive(Debug, thiserror::Error)]
+#[error("{0:?} is not a time between 1970 and 9999 in RFC 3339, such as 2026-03-01T12:00:00Z")]
+pub struct BadTimestamp(String);
+
+impl FromStr for Timestamp {
+    type Err = BadTimestamp;
+
+    fn from_str(text: &str) -> Result<Self, BadTimestamp> {
+        DateTime::parse_from_rfc3339(text)
+            .ok()
+            .map(|date| date.timestamp_millis())
+            .filter(|millis| (0..=YEAR_9999_END).contains(millis))
+            .map(Self)
+            .ok_or_else(|| BadTimestamp(text.to_owned()))
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(de::Error::custom)
+    }
+}
+
+/// Where the queue takes its time from.
+pub trait Clock: Send + Sync + fmt::Debug {
+    /// The time now.
+    fn now(&self) -> Timestamp;
+
+    /// Waits until this clock shows at least `deadline`.
+    fn sleep_until(&self, deadline: Timestamp) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+}
+
+/// The clock of the machine.
+#[derive(Debug, Default, Clone, Copy)]
+pub struct SystemClock;
+
+impl Clock for SystemClock {
+    fn now(&self) -> Timestamp {
+        let since_1970 = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        Timestamp::ZERO + since_1970
+    }
+
+    fn sleep_until(&self, deadline: Timestamp) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        // A machine's clock can be set back while we sleep, so the span is bounded and checked again.
+        Box::pin(async move {
+            loop {
+                let left = deadline.since(Self.now());
+                if left.is_zero() {
+                    return;
+                }
+                tokio::time::sleep(left.min(Duration::from_secs(60))).await;
+            }
+        })
+    }
+}
+
+/// A clock that stands still until a test moves it.
+#[derive(Debug)]
+pub struct ManualClock {
+    state: Mutex<ManualState>,
+}
+
+#[derive(Debug)]
+struct ManualState {
+    now: Timestamp,
+    sleepers: BTreeMap<Timestamp, Vec<oneshot::Sender<()>>>,
+}
+
+impl ManualClock {
+    /// A clock that shows `now`.
+    pub fn new(now: Timestamp) -> Self {
+        let sleepers = BTreeMap::new();
+        Self { state: Mutex::new(ManualState { now, sleepers }) }
+    }
+
+    /// Moves the clock on by `span` and wakes who waited for a time up to then.
+    pub fn advance(&self, span: Duration) {
+        let now = self.now() + span;
+        self.set(now);
+    }
+
+    /// Sets the clock to `now`, forwards or backwards.
+    pub fn set(&self, now: Timestamp) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        state.now = now;
+        while let Some(due) = state.sleepers.first_entry().filter(|s| *s.key() <= now) {
+            for sleeper in due.remove() {
+                // A sleeper that gave up waiting has nothing to be told.
+                let _ = sleeper.send(());
+            }
+        }
+    }
+}
+
+impl Clock for ManualClock {
+    fn now(&self) -> Timestamp {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).now
+    }
+
+    fn sleep_until(&self, deadline: Timestamp) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        if state.now >= deadline {
+            return Box::pin(std::future::ready(()));
+        }
+        let (wake, woken) = oneshot::channel();
+        state.sleepers.entry(deadline).or_default().push(wake);
+        Box::pin(async move {
+            let _ = woken.await;
+        })
+    }
+}
+
+/// Spans as whole milliseconds in serialised form.
+pub(crate) mod millis {
+    use super::{Deserialize, Deserializer, Duration, Serializer};
+
+    pub(crate) fn serialize<S: Serializer>(span: &Duration, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_u64(u64::try_from(span.as_millis()).unwrap_or(u64::MAX))
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Duration, D::Error> {
+        u64::deserialize(d).map(Duration::from_millis)
+    }
+}

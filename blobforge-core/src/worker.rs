@@ -1,0 +1,100 @@
+//! The processes that claim jobs.
+
+use std::{fmt, time::Duration};
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::{Invalid, JobType, Timestamp};
+
+/// A worker's name: 1 to 128 of letters, digits, `.`, `_`, `:` and `-`.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct WorkerId(String);
+
+impl WorkerId {
+    /// Checks and takes a name.
+    ///
+    /// # Errors
+    /// When the name is empty, too long, or has other characters.
+    pub fn new(name: impl Into<String>) -> Result<Self, Invalid> {
+        let name = name.into();
+        let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b':' | b'-');
+        if (1..=128).contains(&name.len()) && name.bytes().all(plain) {
+            Ok(Self(name))
+        } else {
+            Err(Invalid::new("worker_id", "a worker id is 1 to 128 letters, digits, '.', '_', ':' and '-'"))
+        }
+    }
+
+    /// The name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for WorkerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl TryFrom<String> for WorkerId {
+    type Error = Invalid;
+
+    fn try_from(name: String) -> Result<Self, Invalid> {
+        Self::new(name)
+    }
+}
+
+impl From<WorkerId> for String {
+    fn from(name: WorkerId) -> Self {
+        name.0
+    }
+}
+
+/// What a worker says of itself when it starts.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Registration {
+    /// Its name.
+    pub id: WorkerId,
+    /// The types it serves.
+    pub types: Vec<JobType>,
+    /// A name for people.
+    #[serde(default)]
+    pub name: Option<String>,
+    /// A secret of this very process; another process with the same id does not have it.
+    pub instance: String,
+    /// The instance secret of the process that ran under this id before, if this one inherits from it:
+    /// what that one held is given back at once.
+    #[serde(default)]
+    pub previous_instance: Option<String>,
+    /// What it offers, such as a GPU.
+    #[serde(default)]
+    pub labels: Map<String, Value>,
+    /// Whatever else people may want to know, such as its host.
+    #[serde(default)]
+    pub metadata: Map<String, Value>,
+}
+
+/// A worker as the store knows it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkerRecord {
+    /// What it said of itself. The instance is kept as its SHA-256 in hexadecimal.
+    pub registration: Registration,
+    /// When it first registered.
+    pub registered_at: Timestamp,
+    /// When it last registered, claimed or sent a heartbeat.
+    pub last_seen_at: Timestamp,
+    /// It finishes what it has and gets nothing new.
+    pub draining: bool,
+    /// It said good-bye.
+    pub unregistered: bool,
+}
+
+impl WorkerRecord {
+    /// Whether it was heard of within `timeout`.
+    pub fn is_online(&self, now: Timestamp, timeout: Duration) -> bool {
+        !self.unregistered && now.since(self.last_seen_at) < timeout
+    }
+}
