@@ -1,9 +1,12 @@
 //! An embeddable, durable job queue for large files and slow work.
 
+pub mod blob;
+pub mod broker;
 mod job;
 mod lease;
 pub mod lifecycle;
 mod new_job;
+pub mod queue;
 mod retry;
 pub mod storage;
 mod time;
@@ -22,6 +25,7 @@ pub use new_job::{
     MAX_ATTEMPTS_LIMIT, MAX_JSON_BYTES, MAX_SOURCE_PATH_BYTES, MAX_TAG_BYTES, MAX_TAGS, NewJob, NewSource,
     file_name,
 };
+pub use queue::{Queue, QueueBuilder, QueueError};
 pub use retry::{Jitter, RetryPolicy};
 pub use time::{BadTimestamp, Clock, ManualClock, SystemClock, Timestamp};
 pub use worker::{Registration, WorkerId, WorkerRecord};

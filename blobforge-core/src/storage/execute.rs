@@ -229,7 +229,9 @@ impl<R: Rows> Batch<'_, R> {
                 done.uploads_expired += 1;
             }
         }
-        let leases = self.rows.next_lease_expiry()?.filter(|expiry| *expiry > self.now).or(held_back);
+        // A lease that is due still is either held back, or one too many for this time.
+        let leases = self.rows.next_lease_expiry()?;
+        let leases = leases.map(|at| if at > self.now { at } else { held_back.unwrap_or(self.now) });
         done.next_due = [leases, held_back, self.rows.next_scheduled()?].into_iter().flatten().min();
         Ok(Ok(Done::Maintained(done)))
     }

@@ -1,0 +1,101 @@
+//! Where files are kept: sources, outputs and checkpoints.
+//!
+//! # Contract
+//! - [`BlobStore::put`] makes a file visible whole or not at all, and durable when it returns.
+//! - A key is written by whoever the queue gave it to and by nobody else: [`keys`] puts the lease's epoch into every
+//!   key that a worker writes, so that a worker which lost its lease can only write where nobody looks.
+//! - Files move as streams; no implementation holds a whole one in memory.
+
+pub mod keys;
+mod objects;
+mod signing;
+
+use std::{fmt, io, ops::Range, path::Path, pin::Pin};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use futures_util::{Stream, StreamExt};
+
+pub use objects::ObjectBlobs;
+pub use signing::{BadSignature, Method, SignedUrl, UrlSigner};
+
+use crate::Sha256;
+
+/// The content of a file, piece by piece.
+pub type ByteStream = Pin<Box<dyn Stream<Item = io::Result<Bytes>> + Send>>;
+
+/// A home for files. See the [contract](self).
+#[async_trait]
+pub trait BlobStore: Send + Sync + fmt::Debug {
+    /// Writes a file of at most `max_bytes` and says what was written.
+    async fn put(&self, key: &str, content: ByteStream, max_bytes: u64) -> Result<Stored, BlobError>;
+
+    /// Reads a file, or the part of it in `range`, which may end behind the file's end.
+    async fn get(&self, key: &str, range: Option<Range<u64>>) -> Result<ByteStream, BlobError>;
+
+    /// A file's size in bytes; `None` if there is no such file.
+    async fn size(&self, key: &str) -> Result<Option<u64>, BlobError>;
+
+    /// Deletes a file; one that is not there is fine.
+    async fn delete(&self, key: &str) -> Result<(), BlobError>;
+
+    /// Who signs URLs that give direct access, if anybody does.
+    fn signer(&self) -> Option<&UrlSigner>;
+}
+
+/// A file that was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Stored {
+    /// Its size in bytes.
+    pub size: u64,
+    /// The hash of its content.
+    pub sha256: Sha256,
+}
+
+/// Why a file could not be moved.
+#[derive(Debug, thiserror::Error)]
+pub enum BlobError {
+    /// There is no such file.
+    #[error("there is no file {0:?}")]
+    NotFound(String),
+    /// The file is larger than allowed.
+    #[error("the file has more than the {0} bytes that are allowed")]
+    TooLarge(u64),
+    /// A key that no store takes.
+    #[error("{0:?} is no key for a file")]
+    BadKey(String),
+    /// The range lies behind the end of the file.
+    #[error("the range lies outside the file's {0} bytes")]
+    BadRange(u64),
+    /// Who sent or asked for the file stopped.
+    #[error("the transfer broke off: {0}")]
+    BrokenOff(#[source] io::Error),
+    /// No space is left.
+    #[error("the disk for files is full: free some space and try again")]
+    Full(#[source] object_store::Error),
+    /// The store failed.
+    #[error("the blob store failed: {0}")]
+    Store(#[source] object_store::Error),
+}
+
+impl BlobError {
+    /// Whether the same call can succeed later.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Self::BrokenOff(_) | Self::Full(_) | Self::Store(_))
+    }
+}
+
+/// The content of a local file as a stream.
+///
+/// # Errors
+/// When the file cannot be opened.
+pub async fn read_file(path: &Path) -> io::Result<ByteStream> {
+    let file = tokio::fs::File::open(path).await?;
+    Ok(tokio_util::io::ReaderStream::with_capacity(file, 256 * 1024).boxed())
+}
+
+/// The content of a piece of memory as a stream.
+pub fn read_bytes(bytes: impl Into<Bytes>) -> ByteStream {
+    let bytes = bytes.into();
+    futures_util::stream::once(async move { Ok(bytes) }).boxed()
+}

@@ -1,0 +1,423 @@
+//! What a user holds: a queue of jobs, open.
+
+mod broker;
+mod builder;
+mod committer;
+mod driver;
+mod error;
+mod feed;
+mod files;
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use tokio::sync::{broadcast, mpsc};
+
+pub use builder::QueueBuilder;
+pub use driver::Halted;
+pub use error::QueueError;
+pub use feed::{Feed, Notice};
+pub use files::{SIGNED_URL_LIFETIME, UPLOAD_LIMIT};
+
+use crate::{
+    Clock, Failure, Finished, Job, JobId, JobType, LeaseSecret, LeaseToken, NewJob, Priority, Registration,
+    RetryPolicy, Timestamp, WorkerId, WorkerRecord,
+    blob::{BlobStore, keys},
+    storage::{
+        Attempt, Beat, BeatReply, Claim, Claimed, Command, Counts, Done, Event, JobFilter, JobPage, Refusal,
+        Report, Storage, Submit, Submitted,
+    },
+};
+use driver::Request;
+
+/// The most jobs that one claim takes.
+pub const MAX_CLAIM: usize = 100;
+/// The most jobs that one batch submits.
+pub const MAX_SUBMIT: usize = 1000;
+
+/// An open queue. Clones share it; it runs until [`Queue::close`] or until the last clone is dropped.
+///
+/// Every method that changes something returns once the change is durable. A future that is dropped before then
+/// may still take effect: the command was queued.
+#[derive(Clone, Debug)]
+pub struct Queue {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    storage: Arc<dyn Storage>,
+    blobs: Arc<dyn BlobStore>,
+    clock: Arc<dyn Clock>,
+    settings: Settings,
+    requests: mpsc::Sender<Request>,
+    events: broadcast::Sender<Event>,
+    halted: Halted,
+}
+
+/// What a queue does unless a job says otherwise.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// For how long a lease is good without a heartbeat.
+    pub lease: Duration,
+    /// How often workers are told to send one.
+    pub heartbeat_every: Duration,
+    /// How many failing runs a job gets.
+    pub max_attempts: u32,
+    /// How long a failed job waits before it runs again.
+    pub retry: RetryPolicy,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            lease: Duration::from_secs(180),
+            heartbeat_every: Duration::from_secs(30),
+            max_attempts: 3,
+            retry: RetryPolicy::default(),
+        }
+    }
+}
+
+impl Settings {
+    /// How often a heartbeat is due: the wish, but at least three times a lease.
+    pub fn heartbeat(&self) -> Duration {
+        self.heartbeat_every.min(self.lease / 3)
+    }
+}
+
+impl Queue {
+    /// Opens the queue in this SQLite file, with its files in a folder beside it, or makes it.
+    ///
+    /// # Errors
+    /// When the file is no queue, is newer than this program, lies on a network filesystem, or cannot be read.
+    #[cfg(any())] // sqlite
+    pub async fn open(path: impl AsRef<Path>) -> Result<Self, QueueError> {
+        Self::builder().open(path).await
+    }
+
+    /// Opens a queue with other settings, another storage or another blob store.
+    pub fn builder() -> QueueBuilder {
+        QueueBuilder::default()
+    }
+
+    /// Takes a job in.
+    ///
+    /// # Errors
+    /// When the job is not valid, or the store cannot take it.
+    pub async fn submit(&self, job: NewJob) -> Result<Submitted, QueueError> {
+        match self.run(self.submission(job)?).await? {
+            Done::Submitted(submitted) => Ok(submitted),
+            other => Err(QueueError::unexpected(&other)),
+        }
+    }
+
+    /// Takes many jobs in, in one durable step as far as batches reach; the results come in the same order.
+    ///
+    /// # Errors
+    /// When there are more than [`MAX_SUBMIT`], or one of them is not valid: then none is taken in.
+    pub async fn submit_many(
+        &self,
+        jobs: Vec<NewJob>,
+    ) -> Result<Vec<Result<Submitted, QueueError>>, QueueError> {
+        if jobs.len() > MAX_SUBMIT {
+            let reason = format!("{} are too many at once: at most {MAX_SUBMIT}", jobs.len());
+            return Err(crate::Invalid::new("jobs", reason).into());
+        }
+        let submissions = jobs.into_iter().map(|job| self.submission(job)).collect::<Result<Vec<_>, _>>()?;
+        let waiting: Vec<_> = submissions.into_iter().map(|command| self.send(command, None)).collect();
+        let mut results = Vec::with_capacity(waiting.len());
+        for reply in waiting {
+            results.push(match driver::receive(reply).await {
+                Ok(Done::Submitted(submitted)) => Ok(submitted),
+                Ok(other) => Err(QueueError::unexpected(&other)),
+                Err(error) => Err(error),
+            });
+        }
+        Ok(results)
+    }
+
+    fn submission(&self, job: NewJob) -> Result<Command, QueueError> {
+        job.validate()?;
+        let upload_key = keys::source(&drawn_id()?);
+        let default_max_attempts = self.shared.settings.max_attempts;
+        Ok(Command::Submit(Box::new(Submit { job, upload_key, default_max_attempts })))
+    }
+
+    /// Takes up to `limit` jobs of these types for a registered worker, and waits up to `wait` for the first one.
+    ///
+    /// # Errors
+    /// When the worker is not registered, or the store fails.
+    pub async fn claim(
+        &self,
+        worker: &WorkerId,
+        types: &[JobType],
+        limit: usize,
+        wait: Duration,
+    ) -> Result<Vec<Claimed>, QueueError> {
+        let secrets = (0..limit.clamp(1, MAX_CLAIM))
+            .map(|_| LeaseSecret::draw())
+            .collect::<Result<Vec<_>, _>>()
+            .map_err(QueueError::Randomness)?;
+        let claim = Claim {
+            worker: worker.clone(),
+            types: types.to_vec(),
+            secrets,
+            lease: self.shared.settings.lease,
+        };
+        let deadline = (!wait.is_zero()).then(|| self.now() + wait);
+        match driver::receive(self.send(Command::Claim(claim), deadline)).await? {
+            Done::Claimed(claimed) => Ok(claimed),
+            other => Err(QueueError::unexpected(&other)),
+        }
+    }
+
+    /// Renews leases, keeps what they say of their progress, and says what became of them.
+    ///
+    /// # Errors
+    /// When the worker is not registered, or the store fails.
+    pub async fn heartbeat(&self, beat: Beat) -> Result<BeatReply, QueueError> {
+        match self.run(Command::Heartbeat(beat)).await? {
+            Done::Beat(reply) => Ok(reply),
+            other => Err(QueueError::unexpected(&other)),
+        }
+    }
+
+    /// Ends an attempt. Repeating it gets the same reply.
+    ///
+    /// # Errors
+    /// When the lease is not the current one, or the store fails.
+    pub async fn report(
+        &self,
+        job: JobId,
+        token: LeaseToken,
+        report: Report,
+    ) -> Result<Finished, QueueError> {
+        match self.run(Command::Report { job, token, report: Box::new(report) }).await? {
+            Done::Finished(finished) => Ok(finished),
+            other => Err(QueueError::unexpected(&other)),
+        }
+    }
+
+    /// Reports a failure under the queue's retry policy.
+    ///
+    /// # Errors
+    /// As [`Queue::report`].
+    pub async fn fail(
+        &self,
+        job: JobId,
+        token: LeaseToken,
+        failure: Failure,
+        retryable: bool,
+    ) -> Result<Finished, QueueError> {
+        let mut bits = [0; 2];
+        getrandom::fill(&mut bits).map_err(std::io::Error::other).map_err(QueueError::Randomness)?;
+        let jitter = crate::Jitter::from_bits(u16::from_ne_bytes(bits));
+        let policy = self.shared.settings.retry;
+        self.report(job, token, Report::Fail { failure, retryable, policy, jitter }).await
+    }
+
+    /// Calls a job off: at once if it waits, by the next heartbeat if it runs.
+    ///
+    /// # Errors
+    /// When there is no such job, or it has ended.
+    pub async fn cancel(&self, job: JobId) -> Result<Job, QueueError> {
+        self.change(Command::Cancel(job)).await
+    }
+
+    /// Runs an ended job again, with its counters at zero.
+    ///
+    /// # Errors
+    /// When there is no such job, or it has not failed or been cancelled.
+    pub async fn retry(&self, job: JobId) -> Result<Job, QueueError> {
+        self.change(Command::Retry(job)).await
+    }
+
+    /// Changes how urgent a job is.
+    ///
+    /// # Errors
+    /// When there is no such job, or it has ended.
+    pub async fn reprioritise(&self, job: JobId, priority: Priority) -> Result<Job, QueueError> {
+        self.change(Command::Reprioritise(job, priority)).await
+    }
+
+    async fn change(&self, command: Command) -> Result<Job, QueueError> {
+        match self.run(command).await? {
+            Done::Job(job) => Ok(*job),
+            other => Err(QueueError::unexpected(&other)),
+        }
+    }
+
+    /// Introduces a worker; only a registered one can claim.
+    ///
+    /// # Errors
+    /// When a live process has that id already.
+    pub async fn register(&self, registration: Registration) -> Result<(), QueueError> {
+        let registration = Box::new(registration);
+        self.run(Command::Register { registration, alive_for: self.shared.settings.lease }).await.map(drop)
+    }
+
+    /// Gives back what a worker holds and takes it for gone.
+    ///
+    /// # Errors
+    /// When there is no such worker, or its instance is another.
+    pub async fn unregister(&self, worker: WorkerId, instance: Option<String>) -> Result<(), QueueError> {
+        self.run(Command::Unregister { worker, instance }).await.map(drop)
+    }
+
+    /// Gives a worker no more work, or gives it work again.
+    ///
+    /// # Errors
+    /// When there is no such worker.
+    pub async fn set_draining(&self, worker: WorkerId, draining: bool) -> Result<(), QueueError> {
+        self.run(Command::SetDraining(worker, draining)).await.map(drop)
+    }
+
+    /// Forgets a worker; what it holds is free at once.
+    ///
+    /// # Errors
+    /// When there is no such worker.
+    pub async fn remove_worker(&self, worker: WorkerId) -> Result<(), QueueError> {
+        self.run(Command::RemoveWorker(worker)).await.map(drop)
+    }
+
+    /// Carries out any command.
+    ///
+    /// # Errors
+    /// When it is refused, or the store fails.
+    pub async fn run(&self, command: Command) -> Result<Done, QueueError> {
+        driver::receive(self.send(command, None)).await
+    }
+
+    fn send(&self, command: Command, wait_until: Option<Timestamp>) -> driver::Waiting {
+        driver::send(&self.shared.requests, &self.shared.halted, command, wait_until)
+    }
+
+    /// One job.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn get(&self, id: JobId) -> Result<Option<Job>, QueueError> {
+        Ok(self.shared.storage.job(id).await?)
+    }
+
+    /// One job that must be there.
+    ///
+    /// # Errors
+    /// When there is no such job, or the store fails.
+    pub async fn job(&self, id: JobId) -> Result<Job, QueueError> {
+        self.get(id).await?.ok_or(QueueError::Refused(Refusal::NoSuchJob(id)))
+    }
+
+    /// Jobs that match, newest first.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn list(&self, filter: &JobFilter) -> Result<JobPage, QueueError> {
+        Ok(self.shared.storage.jobs(filter).await?)
+    }
+
+    /// The attempts of a job, the first one first.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn history(&self, id: JobId) -> Result<Vec<Attempt>, QueueError> {
+        Ok(self.shared.storage.attempts(id).await?)
+    }
+
+    /// How many jobs there are by type and status.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn counts(&self) -> Result<Counts, QueueError> {
+        Ok(self.shared.storage.counts().await?)
+    }
+
+    /// All workers, by id.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn workers(&self) -> Result<Vec<WorkerRecord>, QueueError> {
+        Ok(self.shared.storage.workers().await?)
+    }
+
+    /// Whether a worker that serves this type is alive.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn is_served(&self, job_type: &JobType) -> Result<bool, QueueError> {
+        let (now, timeout) = (self.now(), self.shared.settings.lease);
+        let workers = self.workers().await?;
+        Ok(workers.iter().any(|w| w.is_online(now, timeout) && w.registration.types.contains(job_type)))
+    }
+
+    /// Waits until a job has ended, at most for `limit`; the job as it is then, ended or not.
+    ///
+    /// # Errors
+    /// When there is no such job, or the store fails.
+    pub async fn wait(&self, id: JobId, limit: Duration) -> Result<Job, QueueError> {
+        let mut feed = self.events();
+        let deadline = self.shared.clock.sleep_until(self.now() + limit);
+        let ended = async {
+            loop {
+                let job = self.job(id).await?;
+                if job.status().is_final() {
+                    return Ok(job);
+                }
+                if !feed.concerns(id).await {
+                    return Err(self.shared.halted.error());
+                }
+            }
+        };
+        tokio::select! {
+            ended = ended => ended,
+            () = deadline => self.job(id).await,
+        }
+    }
+
+    /// What happens from now on, as hints: who falls behind is told how much it missed.
+    pub fn events(&self) -> Feed {
+        Feed::new(self.shared.events.subscribe())
+    }
+
+    /// The time by the queue's clock.
+    pub fn now(&self) -> Timestamp {
+        self.shared.clock.now()
+    }
+
+    /// What the queue does unless a job says otherwise.
+    pub fn settings(&self) -> &Settings {
+        &self.shared.settings
+    }
+
+    /// Where jobs are kept.
+    pub fn storage(&self) -> &Arc<dyn Storage> {
+        &self.shared.storage
+    }
+
+    /// Where files are kept.
+    pub fn blobs(&self) -> &Arc<dyn BlobStore> {
+        &self.shared.blobs
+    }
+
+    /// Waits until the queue has stopped because its storage failed, and says how.
+    pub async fn halted(&self) -> QueueError {
+        self.shared.halted.wait().await;
+        self.shared.halted.error()
+    }
+
+    /// Takes nothing more in, finishes what was taken in, and stops.
+    pub async fn close(&self) {
+        let (done, closed) = tokio::sync::oneshot::channel();
+        if self.shared.requests.send(Request::Close(done)).await.is_ok() {
+            // An error means that it stopped by itself, which is as good.
+            let _ = closed.await;
+        }
+    }
+}
+
+/// 128 random bits in hexadecimal, to name something that nobody can guess.
+fn drawn_id() -> Result<String, QueueError> {
+    let mut bytes = [0; 16];
+    getrandom::fill(&mut bytes).map_err(std::io::Error::other).map_err(QueueError::Randomness)?;
+    Ok(hex::encode(bytes))
+}

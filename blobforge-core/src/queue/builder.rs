@@ -1,0 +1,129 @@
+//! How a queue is opened.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use super::{Queue, QueueError, Settings, Shared, driver};
+use crate::{
+    Clock, Invalid, RetryPolicy, SystemClock,
+    blob::{BlobStore, ObjectBlobs},
+    storage::{Storage, memory::MemoryStorage},
+};
+
+/// Opens a queue with other than the default settings.
+#[derive(Debug, Default)]
+pub struct QueueBuilder {
+    settings: Settings,
+    clock: Option<Arc<dyn Clock>>,
+    blobs: Option<Arc<dyn BlobStore>>,
+}
+
+impl QueueBuilder {
+    /// For how long a lease is good without a heartbeat: at least a second; 180 s by default.
+    #[must_use]
+    pub fn lease(mut self, lease: Duration) -> Self {
+        self.settings.lease = lease;
+        self
+    }
+
+    /// How often workers are told to send a heartbeat; 30 s by default, and at least three times a lease.
+    #[must_use]
+    pub fn heartbeat_every(mut self, every: Duration) -> Self {
+        self.settings.heartbeat_every = every;
+        self
+    }
+
+    /// How many failing runs a job gets; 3 by default.
+    #[must_use]
+    pub fn max_attempts(mut self, runs: u32) -> Self {
+        self.settings.max_attempts = runs;
+        self
+    }
+
+    /// How long a failed job waits before it runs again.
+    #[must_use]
+    pub fn retry(mut self, policy: RetryPolicy) -> Self {
+        self.settings.retry = policy;
+        self
+    }
+
+    /// Takes the time from this clock.
+    #[must_use]
+    pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
+        self.clock = Some(clock);
+        self
+    }
+
+    /// Keeps files here.
+    #[must_use]
+    pub fn blobs(mut self, blobs: Arc<dyn BlobStore>) -> Self {
+        self.blobs = Some(blobs);
+        self
+    }
+
+    /// Opens the queue in this SQLite file, or makes it. Files go to the folder beside it that has its name and
+    /// `-files`, unless another blob store was given.
+    ///
+    /// # Errors
+    /// When a setting is out of bounds, or the file cannot be used.
+    #[cfg(any())] // sqlite
+    pub async fn open(mut self, path: impl AsRef<Path>) -> Result<Queue, QueueError> {
+        use crate::storage::sqlite::{SqliteOptions, SqliteStorage};
+        let path = path.as_ref();
+        let clock = self.given_clock();
+        let storage = SqliteStorage::open(path, SqliteOptions { clock, ..SqliteOptions::default() }).await?;
+        if self.blobs.is_none() {
+            self.blobs = Some(Arc::new(ObjectBlobs::local(files_beside(path))?));
+        }
+        self.open_on(Arc::new(storage))
+    }
+
+    /// Opens a queue in memory, for tests: nothing survives the process.
+    ///
+    /// # Errors
+    /// When a setting is out of bounds.
+    pub fn open_in_memory(mut self) -> Result<Queue, QueueError> {
+        let storage = MemoryStorage::new(self.given_clock());
+        self.open_on(Arc::new(storage))
+    }
+
+    /// Opens a queue on a storage that is open already and reads the same clock.
+    ///
+    /// # Errors
+    /// When a setting is out of bounds.
+    pub fn open_on(mut self, storage: Arc<dyn Storage>) -> Result<Queue, QueueError> {
+        if self.settings.lease < Duration::from_secs(1) {
+            return Err(Invalid::new("lease", "a lease is at least one second long").into());
+        }
+        if self.settings.max_attempts == 0 {
+            return Err(Invalid::new("max_attempts", "a job needs at least one attempt").into());
+        }
+        let clock = self.given_clock();
+        let blobs = self.blobs.unwrap_or_else(|| Arc::new(ObjectBlobs::in_memory()));
+        let running = driver::start(storage.clone(), clock.clone());
+        Ok(Queue {
+            shared: Arc::new(Shared {
+                storage,
+                blobs,
+                clock,
+                settings: self.settings,
+                requests: running.requests,
+                events: running.events,
+                halted: running.halted,
+            }),
+        })
+    }
+
+    fn given_clock(&mut self) -> Arc<dyn Clock> {
+        self.clock.get_or_insert_with(|| Arc::new(SystemClock)).clone()
+    }
+}
+
+fn files_beside(database: &Path) -> PathBuf {
+    let mut name = database.file_name().unwrap_or_default().to_owned();
+    name.push("-files");
+    database.with_file_name(name)
+}

@@ -1,0 +1,356 @@
+//! Decides what is committed together: a state machine without I/O, clock or timer.
+//!
+//! Whatever arrives while a commit is under way forms the next batch, so that an idle queue answers at once and a busy
+//! one batches by itself. A claim that finds nothing stays here until its deadline, and goes into the very batch whose
+//! submission it could take.
+
+use std::{collections::VecDeque, mem};
+
+use crate::{
+    JobType, NewSource, Timestamp,
+    storage::{Claim, Command, Committed, Done, Outcome},
+};
+
+/// The most commands in one batch.
+pub(super) const MAX_BATCH: usize = 1024;
+
+/// Where an outcome goes.
+pub(super) trait Ticket {
+    /// Whether nobody waits for it any more.
+    fn is_abandoned(&self) -> bool;
+}
+
+#[derive(Debug)]
+struct Waiting<T> {
+    ticket: T,
+    /// For a claim: until when it may wait, and what it was.
+    patience: Option<(Timestamp, Claim)>,
+}
+
+/// What waits to be committed, what is being committed, and which claims wait for work.
+#[derive(Debug)]
+pub(super) struct Committer<T> {
+    inbox: VecDeque<(Command, Waiting<T>)>,
+    in_flight: Option<Vec<Waiting<T>>>,
+    parked: VecDeque<(Claim, Timestamp, T)>,
+}
+
+impl<T: Ticket> Committer<T> {
+    pub(super) fn new() -> Self {
+        Self { inbox: VecDeque::new(), in_flight: None, parked: VecDeque::new() }
+    }
+
+    /// Takes a command in. A claim with a deadline waits until then if there is nothing for it.
+    pub(super) fn push(&mut self, command: Command, ticket: T, wait_until: Option<Timestamp>) {
+        let patience = match (&command, wait_until) {
+            (Command::Claim(claim), Some(until)) => Some((until, claim.clone())),
+            _ => None,
+        };
+        self.inbox.push_back((command, Waiting { ticket, patience }));
+    }
+
+    /// How many commands wait to be committed.
+    pub(super) fn backlog(&self) -> usize {
+        self.inbox.len()
+    }
+
+    /// How many claims wait for work.
+    pub(super) fn waiting_claims(&self) -> usize {
+        self.parked.len()
+    }
+
+    /// Whether nothing waits and nothing is being committed; waiting claims do not count.
+    pub(super) fn is_idle(&self) -> bool {
+        self.inbox.is_empty() && self.in_flight.is_none()
+    }
+
+    /// The next batch to commit, if there is one and the last one is done.
+    pub(super) fn next_batch(&mut self) -> Option<Vec<Command>> {
+        if self.in_flight.is_some() || self.inbox.is_empty() {
+            return None;
+        }
+        let mut commands = Vec::with_capacity(self.inbox.len().min(MAX_BATCH));
+        let mut waiting = Vec::with_capacity(commands.capacity());
+        let mut claimants = Vec::new();
+        while commands.len() < MAX_BATCH
+            && let Some((command, waits)) = self.inbox.pop_front()
+        {
+            if let Some(job_type) = ready_at_once(&command) {
+                claimants.extend(self.unpark(job_type));
+            }
+            commands.push(command);
+            waiting.push(waits);
+        }
+        for (claim, until, ticket) in claimants {
+            commands.push(Command::Claim(claim.clone()));
+            waiting.push(Waiting { ticket, patience: Some((until, claim)) });
+        }
+        self.in_flight = Some(waiting);
+        Some(commands)
+    }
+
+    /// Hands out what a batch came to. Claims that found nothing wait on, and claims that now could find something
+    /// go into the next batch.
+    pub(super) fn committed(&mut self, committed: &mut Committed) -> Vec<(T, Outcome)> {
+        let waiting = self.in_flight.take().unwrap_or_default();
+        let mut replies = Vec::with_capacity(waiting.len());
+        for (waits, outcome) in waiting.into_iter().zip(mem::take(&mut committed.outcomes)) {
+            match (waits.patience, &outcome) {
+                (Some((until, claim)), Ok(Done::Claimed(found))) if found.is_empty() => {
+                    self.parked.push_back((claim, until, waits.ticket));
+                }
+                _ => replies.push((waits.ticket, outcome)),
+            }
+        }
+        for job_type in &committed.ready {
+            if let Some((claim, until, ticket)) = self.unpark(job_type) {
+                let waits = Waiting { ticket, patience: Some((until, claim.clone())) };
+                self.inbox.push_front((Command::Claim(claim), waits));
+            }
+        }
+        replies
+    }
+
+    /// Who waited for a batch that failed.
+    pub(super) fn failed(&mut self) -> Vec<T> {
+        self.in_flight.take().unwrap_or_default().into_iter().map(|waits| waits.ticket).collect()
+    }
+
+    /// Everybody who still waits for anything.
+    pub(super) fn drain(&mut self) -> Vec<T> {
+        let inbox = self.inbox.drain(..).map(|(_, waits)| waits.ticket);
+        let parked = self.parked.drain(..).map(|(_, _, ticket)| ticket);
+        inbox.chain(parked).collect()
+    }
+
+    /// The claims that have waited long enough at `now`.
+    pub(super) fn expire(&mut self, now: Timestamp) -> Vec<T> {
+        let mut expired = Vec::new();
+        for (claim, until, ticket) in mem::take(&mut self.parked) {
+            if until <= now || ticket.is_abandoned() {
+                expired.push(ticket);
+            } else {
+                self.parked.push_back((claim, until, ticket));
+            }
+        }
+        expired
+    }
+
+    /// When the next waiting claim has waited long enough.
+    pub(super) fn next_deadline(&self) -> Option<Timestamp> {
+        self.parked.iter().map(|(_, until, _)| *until).min()
+    }
+
+    /// Takes out the claim that has waited longest for a job of this type, and forgets those that nobody waits for.
+    fn unpark(&mut self, job_type: &JobType) -> Option<(Claim, Timestamp, T)> {
+        let mut at = 0;
+        while let Some((claim, _, ticket)) = self.parked.get(at) {
+            if ticket.is_abandoned() {
+                self.parked.remove(at);
+            } else if claim.types.contains(job_type) {
+                return self.parked.remove(at);
+            } else {
+                at += 1;
+            }
+        }
+        None
+    }
+}
+
+/// The type of the job that a command makes ready, where that is known beforehand.
+fn ready_at_once(command: &Command) -> Option<&JobType> {
+    match command {
+        Command::Submit(submit)
+            if submit.job.run_at.is_none() && !matches!(submit.job.source, NewSource::Upload { .. }) =>
+        {
+            Some(&submit.job.job_type)
+        }
+        _ => None,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{cell::Cell, rc::Rc, time::Duration};
+
+    use super::*;
+    use crate::{
+        Job, JobId, NewJob, WorkerId,
+        storage::{Claimed, Maintain, Submit},
+    };
+
+    #[derive(Clone, Debug)]
+    struct Caller(&'static str, Rc<Cell<bool>>);
+
+    impl Ticket for Caller {
+        fn is_abandoned(&self) -> bool {
+            self.1.get()
+        }
+    }
+
+    fn caller(name: &'static str) -> Caller {
+        Caller(name, Rc::default())
+    }
+
+    fn submit(job_type: &str) -> Command {
+        Command::Submit(Box::new(Submit {
+            job: NewJob::new(job_type).unwrap(),
+            upload_key: String::new(),
+            default_max_attempts: 3,
+        }))
+    }
+
+    fn claim(job_type: &str) -> Command {
+        Command::Claim(Claim {
+            worker: WorkerId::new("w").unwrap(),
+            types: vec![JobType::new(job_type).unwrap()],
+            secrets: Vec::new(),
+            lease: Duration::from_secs(1),
+        })
+    }
+
+    fn at(millis: i64) -> Timestamp {
+        Timestamp::from_millis(millis)
+    }
+
+    fn nothing_found(outcomes: usize) -> Committed {
+        let empty = || Ok(Done::Claimed(Vec::new()));
+        Committed { outcomes: (0..outcomes).map(|_| empty()).collect(), ..Committed::default() }
+    }
+
+    fn names(replies: &[(Caller, Outcome)]) -> Vec<&'static str> {
+        replies.iter().map(|(caller, _)| caller.0).collect()
+    }
+
+    #[test]
+    fn what_arrives_during_a_commit_is_the_next_batch() {
+        let mut committer = Committer::new();
+        committer.push(submit("a"), caller("first"), None);
+        assert_eq!(committer.next_batch().unwrap().len(), 1, "an idle queue commits at once");
+        committer.push(submit("a"), caller("second"), None);
+        committer.push(submit("a"), caller("third"), None);
+        assert!(committer.next_batch().is_none(), "one commit at a time");
+        assert_eq!(names(&committer.committed(&mut nothing_found(1))), ["first"]);
+        assert_eq!(committer.next_batch().unwrap().len(), 2);
+        assert_eq!(names(&committer.committed(&mut nothing_found(2))), ["second", "third"]);
+        assert!(committer.is_idle());
+    }
+
+    #[test]
+    fn a_batch_has_a_limit() {
+        let mut committer = Committer::new();
+        for _ in 0..MAX_BATCH + 1 {
+            committer.push(submit("a"), caller("any"), None);
+        }
+        assert_eq!(committer.next_batch().unwrap().len(), MAX_BATCH);
+        assert_eq!(committer.backlog(), 1);
+    }
+
+    #[test]
+    fn a_waiting_claim_goes_into_the_batch_of_the_submission_it_could_take() {
+        let mut committer = Committer::new();
+        committer.push(claim("a"), caller("other"), Some(at(100)));
+        committer.push(claim("b"), caller("wanted"), Some(at(100)));
+        committer.next_batch();
+        assert!(committer.committed(&mut nothing_found(2)).is_empty(), "both wait");
+        assert_eq!(committer.waiting_claims(), 2);
+        committer.push(submit("b"), caller("submitter"), None);
+        let batch = committer.next_batch().unwrap();
+        assert!(matches!(&batch[..], [Command::Submit(_), Command::Claim(c)] if c.types[0].as_str() == "b"));
+        assert_eq!(committer.waiting_claims(), 1);
+    }
+
+    #[test]
+    fn one_submission_wakes_one_claim_the_longest_waiting() {
+        let mut committer = Committer::new();
+        for name in ["early", "late"] {
+            committer.push(claim("a"), caller(name), Some(at(100)));
+        }
+        committer.next_batch();
+        committer.committed(&mut nothing_found(2));
+        committer.push(submit("a"), caller("submitter"), None);
+        assert_eq!(committer.next_batch().unwrap().len(), 2);
+        let job = || unreachable_job();
+        let mut committed = nothing_found(1);
+        committed.outcomes.push(Ok(Done::Claimed(vec![job()])));
+        assert_eq!(names(&committer.committed(&mut committed)), ["submitter", "early"]);
+    }
+
+    fn unreachable_job() -> Claimed {
+        use crate::{Body, Epoch, Generation, LeaseSecret, LeaseToken, Life, Priority};
+        let now = at(0);
+        Claimed {
+            job: Job {
+                id: JobId::new(1),
+                job_type: JobType::new("a").unwrap(),
+                priority: Priority::Normal,
+                life: Life::new(true, 1, None, now),
+                body: Body::default(),
+                source: None,
+                progress: None,
+                last_error: None,
+                result: None,
+                outputs: Vec::new(),
+                created_at: now,
+                started_at: None,
+                ended_at: None,
+                updated_at: now,
+            },
+            token: LeaseToken::new(Generation::new(1), Epoch::new(1), LeaseSecret::from_bytes([0; 32])),
+            expires_at: now,
+            checkpoints: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn work_that_a_batch_made_ready_wakes_a_claim_into_the_next() {
+        let mut committer = Committer::new();
+        committer.push(claim("a"), caller("waiting"), Some(at(100)));
+        committer.next_batch();
+        committer.committed(&mut nothing_found(1));
+        let maintain = Maintain { available_since: at(0), upload_limit: Duration::ZERO, limit: 1 };
+        committer.push(Command::Maintain(maintain), caller("clock"), None);
+        committer.next_batch();
+        let ready = vec![JobType::new("a").unwrap()];
+        committer.committed(&mut Committed { outcomes: vec![Ok(Done::Ok)], ready, ..Committed::default() });
+        assert!(matches!(&committer.next_batch().unwrap()[..], [Command::Claim(_)]));
+    }
+
+    #[test]
+    fn a_claim_waits_until_its_deadline_and_no_longer() {
+        let mut committer = Committer::new();
+        committer.push(claim("a"), caller("short"), Some(at(100)));
+        committer.push(claim("a"), caller("long"), Some(at(200)));
+        committer.push(claim("a"), caller("not at all"), None);
+        committer.next_batch();
+        assert_eq!(names(&committer.committed(&mut nothing_found(3))), ["not at all"]);
+        assert_eq!(committer.next_deadline(), Some(at(100)));
+        assert!(committer.expire(at(99)).is_empty());
+        assert_eq!(committer.expire(at(100))[0].0, "short");
+        assert_eq!(committer.next_deadline(), Some(at(200)));
+    }
+
+    #[test]
+    fn nobody_claims_for_a_caller_who_left() {
+        let mut committer = Committer::new();
+        let gone = caller("gone");
+        committer.push(claim("a"), gone.clone(), Some(at(100)));
+        committer.push(claim("a"), caller("here"), Some(at(100)));
+        committer.next_batch();
+        committer.committed(&mut nothing_found(2));
+        gone.1.set(true);
+        committer.push(submit("a"), caller("submitter"), None);
+        assert_eq!(committer.next_batch().unwrap().len(), 2, "the submission and one claim");
+        assert_eq!(committer.waiting_claims(), 0, "the one who left is forgotten");
+    }
+
+    #[test]
+    fn a_failed_batch_tells_everybody_in_it_and_nobody_else() {
+        let mut committer = Committer::new();
+        committer.push(submit("a"), caller("failed"), None);
+        committer.next_batch();
+        committer.push(submit("a"), caller("next"), None);
+        assert_eq!(committer.failed().iter().map(|c| c.0).collect::<Vec<_>>(), ["failed"]);
+        assert_eq!(committer.next_batch().unwrap().len(), 1);
+    }
+}

@@ -1,0 +1,54 @@
+//! What happens, as it happens.
+
+use std::pin::Pin;
+
+use futures_util::{Stream, StreamExt};
+use tokio::sync::broadcast::{Receiver, error::RecvError};
+
+use crate::{JobId, storage::Event};
+
+/// Something heard from a queue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Notice {
+    /// This happened.
+    Event(Event),
+    /// So many events were missed: look again at whatever matters.
+    Missed(u64),
+}
+
+/// A subscription to what happens in a queue. It ends when the queue does.
+#[derive(Debug)]
+pub struct Feed {
+    events: Receiver<Event>,
+}
+
+impl Feed {
+    pub(super) fn new(events: Receiver<Event>) -> Self {
+        Self { events }
+    }
+
+    /// The next notice; `None` when the queue has stopped.
+    pub async fn next(&mut self) -> Option<Notice> {
+        match self.events.recv().await {
+            Ok(event) => Some(Notice::Event(event)),
+            Err(RecvError::Lagged(missed)) => Some(Notice::Missed(missed)),
+            Err(RecvError::Closed) => None,
+        }
+    }
+
+    /// Waits for the next notice that may concern a job; `false` when the queue has stopped.
+    pub(super) async fn concerns(&mut self, job: JobId) -> bool {
+        loop {
+            match self.next().await {
+                Some(Notice::Event(Event::Job { id, .. })) if id != job => {}
+                Some(Notice::Event(Event::WorkerOnline(_) | Event::WorkerOffline(_))) => {}
+                heard => return heard.is_some(),
+            }
+        }
+    }
+
+    /// The notices as a stream.
+    pub fn into_stream(self) -> Pin<Box<dyn Stream<Item = Notice> + Send>> {
+        futures_util::stream::unfold(self, |mut feed| async move { Some((feed.next().await?, feed)) }).boxed()
+    }
+}

@@ -1,0 +1,159 @@
+//! A job's files: sources in, outputs out.
+
+use std::{path::Path, time::Duration};
+
+use super::{Queue, QueueError, drawn_id};
+use crate::{
+    Job, JobId, LeaseToken, NewJob, NewSource, Output, Sha256,
+    blob::{BlobError, ByteStream, Method, SignedUrl, Stored, keys, read_file},
+    file_name,
+    storage::{Command, Submitted},
+};
+
+/// How long a signed URL works.
+pub const SIGNED_URL_LIFETIME: Duration = Duration::from_secs(15 * 60);
+/// The largest file that is taken, in bytes: 64 GiB.
+pub const UPLOAD_LIMIT: u64 = 64 << 30;
+
+impl Queue {
+    /// Submits a job whose source is a local file, which is copied into the blob store first.
+    ///
+    /// # Errors
+    /// When the file cannot be read, the job is not valid, or the stores cannot take it.
+    pub async fn submit_file(
+        &self,
+        mut job: NewJob,
+        file: impl AsRef<Path>,
+    ) -> Result<Submitted, QueueError> {
+        let file = file.as_ref();
+        let content = read_file(file).await.map_err(BlobError::BrokenOff)?;
+        if job.body.source_path.is_none() {
+            job.body.source_path = file.file_name().map(|name| name.to_string_lossy().into_owned());
+        }
+        self.submit_stream(job, content, UPLOAD_LIMIT).await
+    }
+
+    /// Submits a job whose source comes as a stream of at most `max_bytes`.
+    ///
+    /// # Errors
+    /// When the stream breaks off or is too long, the job is not valid, or the stores cannot take it.
+    pub async fn submit_stream(
+        &self,
+        mut job: NewJob,
+        content: ByteStream,
+        max_bytes: u64,
+    ) -> Result<Submitted, QueueError> {
+        job.validate()?;
+        let key = keys::source(&drawn_id()?);
+        self.run(Command::ReserveFile { key: key.clone(), owner: None }).await?;
+        let Stored { size, sha256 } = self.blobs().put(&key, content, max_bytes).await?;
+        job.source = NewSource::Stored { key, sha256, size };
+        self.submit(job).await
+    }
+
+    /// Sends the source of a job that is uploading, and makes the job ready.
+    ///
+    /// # Errors
+    /// When the job is not uploading, the stream breaks off, or the stores cannot take it. A source that is not
+    /// what was announced fails the job.
+    pub async fn put_source(&self, job: JobId, content: ByteStream) -> Result<Job, QueueError> {
+        let key = self.source_key(job).await?;
+        let Stored { size, sha256 } = self.blobs().put(&key, content, UPLOAD_LIMIT).await?;
+        self.change(Command::SourceReady { job, size, sha256: Some(sha256) }).await
+    }
+
+    /// Checks the source that was sent for a job, and makes the job ready.
+    ///
+    /// # Errors
+    /// When there is no such job, it is not uploading, or its file is not there. A source that is not what was
+    /// announced fails the job.
+    pub async fn source_uploaded(&self, job: JobId) -> Result<Job, QueueError> {
+        let key = self.source_key(job).await?;
+        let size = self.blobs().size(&key).await?.ok_or(BlobError::NotFound(key))?;
+        self.change(Command::SourceReady { job, size, sha256: None }).await
+    }
+
+    async fn source_key(&self, job: JobId) -> Result<String, QueueError> {
+        let found = self.job(job).await?;
+        let source =
+            found.source.ok_or_else(|| crate::Invalid::new("job_id", "this job has no source file"))?;
+        Ok(source.key)
+    }
+
+    /// Records that the holder of this lease will write an output, and says under which key.
+    ///
+    /// # Errors
+    /// When the name is not a plain relative path, or the lease is not the current one.
+    pub async fn reserve_output(
+        &self,
+        job: JobId,
+        token: LeaseToken,
+        name: &str,
+    ) -> Result<String, QueueError> {
+        file_name(name)?;
+        self.reserve(job, token, keys::output(job, &token, name)).await
+    }
+
+    /// Records that the holder of this lease will write a checkpoint, and says under which key.
+    ///
+    /// # Errors
+    /// When the name is not a plain relative path, or the lease is not the current one.
+    pub async fn reserve_checkpoint(
+        &self,
+        job: JobId,
+        token: LeaseToken,
+        name: &str,
+    ) -> Result<String, QueueError> {
+        file_name(name)?;
+        self.reserve(job, token, keys::checkpoint(job, &token, name)).await
+    }
+
+    async fn reserve(&self, job: JobId, token: LeaseToken, key: String) -> Result<String, QueueError> {
+        self.run(Command::ReserveFile { key: key.clone(), owner: Some((job, token)) }).await?;
+        Ok(key)
+    }
+
+    /// The outputs that a holder names, as far as they are there: size checked, key found.
+    ///
+    /// # Errors
+    /// When one of them was not written, or has another size than announced.
+    pub async fn check_outputs(
+        &self,
+        job: JobId,
+        token: LeaseToken,
+        named: Vec<(String, Option<u64>, Option<Sha256>)>,
+    ) -> Result<Vec<Output>, QueueError> {
+        let mut outputs: Vec<Output> = Vec::with_capacity(named.len());
+        for (name, announced, sha256) in named {
+            file_name(&name)?;
+            if outputs.iter().any(|output| output.name == name) {
+                return Err(crate::Invalid::new("outputs", format!("{name:?} is named twice")).into());
+            }
+            let key = keys::output(job, &token, &name);
+            let size = self.blobs().size(&key).await?.ok_or(BlobError::NotFound(name.clone()))?;
+            if let Some(announced) = announced.filter(|announced| *announced != size) {
+                let reason = format!("{name:?} has {size} bytes, not {announced}: send it again");
+                return Err(crate::Invalid::new("outputs", reason).into());
+            }
+            outputs.push(Output { name, size, sha256, key });
+        }
+        Ok(outputs)
+    }
+
+    /// A URL that allows `method` on the file under `key` for [`SIGNED_URL_LIFETIME`], if the blob store signs.
+    pub fn signed_url(&self, method: Method, key: &str) -> Option<SignedUrl> {
+        let expires_at = self.now() + SIGNED_URL_LIFETIME;
+        self.blobs().signer().map(|signer| signer.sign(method, key, expires_at))
+    }
+
+    /// An output of a completed job as a stream.
+    ///
+    /// # Errors
+    /// When there is no such job or output, or the blob store fails.
+    pub async fn output(&self, job: JobId, name: &str) -> Result<ByteStream, QueueError> {
+        let found = self.job(job).await?;
+        let output = found.outputs.into_iter().find(|output| output.name == name);
+        let output = output.ok_or_else(|| BlobError::NotFound(name.to_owned()))?;
+        Ok(self.blobs().get(&output.key, None).await?)
+    }
+}

@@ -1,0 +1,150 @@
+-- Times are milliseconds since 1970 UTC. Statuses: 0 uploading, 1 pending, 2 running, 3 completed, 4 failed, 5 cancelled.
+
+CREATE TABLE meta (key TEXT PRIMARY KEY, value ANY NOT NULL) STRICT, WITHOUT ROWID;
+INSERT INTO meta (key, value) VALUES ('generation', 1);
+
+-- While a job runs, its row here stays as it was before (pending): its row in `leases` says that it runs, and has the
+-- epoch, the beginning, the progress and the time of the last change. The long column comes last.
+CREATE TABLE jobs (
+    id              INTEGER PRIMARY KEY AUTOINCREMENT,
+    type            TEXT    NOT NULL,
+    priority        INTEGER NOT NULL,
+    status          INTEGER NOT NULL CHECK (status <> 2),
+    epoch           INTEGER NOT NULL,
+    failures        INTEGER NOT NULL,
+    losses          INTEGER NOT NULL,
+    max_attempts    INTEGER NOT NULL,
+    run_at          INTEGER,
+    ready_at        INTEGER NOT NULL,
+    created_at      INTEGER NOT NULL,
+    started_at      INTEGER,
+    ended_at        INTEGER,
+    updated_at      INTEGER NOT NULL,
+    source_key      TEXT,
+    source_size     INTEGER,
+    source_sha256   BLOB,
+    source_verified INTEGER,
+    source_arrived  INTEGER,
+    last_error      TEXT,
+    progress        TEXT,
+    result          TEXT,
+    outputs         TEXT,
+    body            TEXT    NOT NULL
+) STRICT;
+
+-- Only what is rare among the jobs: finding the failed ones must not cost every completed one an index entry.
+CREATE INDEX jobs_rare ON jobs (status, id) WHERE status IN (0, 4, 5);
+CREATE INDEX jobs_uploading ON jobs (updated_at, id) WHERE status = 0;
+
+CREATE TABLE leases (
+    job_id           INTEGER PRIMARY KEY,
+    generation       INTEGER NOT NULL,
+    epoch            INTEGER NOT NULL,
+    secret           BLOB    NOT NULL,
+    worker           TEXT    NOT NULL,
+    started_at       INTEGER NOT NULL,
+    expires_at       INTEGER NOT NULL,
+    duration         INTEGER NOT NULL,
+    lapsed           INTEGER NOT NULL,
+    cancel_requested INTEGER NOT NULL,
+    progress         TEXT,
+    updated_at       INTEGER NOT NULL
+) STRICT;
+
+-- A lane is one line of jobs that may run. For now there is one for each type: class 0, no limit key.
+CREATE TABLE lanes (
+    id        INTEGER PRIMARY KEY,
+    type      TEXT    NOT NULL,
+    class     INTEGER NOT NULL,
+    limit_key TEXT    NOT NULL,
+    UNIQUE (type, class, limit_key)
+) STRICT;
+
+-- The lanes that are not empty, with the priority of their first job, in the order in which a claim wants them.
+CREATE TABLE heads (
+    type     TEXT    NOT NULL,
+    class    INTEGER NOT NULL,
+    priority INTEGER NOT NULL,
+    turn     INTEGER NOT NULL,
+    lane     INTEGER NOT NULL,
+    PRIMARY KEY (type, class, priority, turn, lane)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE ready (
+    lane     INTEGER NOT NULL,
+    priority INTEGER NOT NULL,
+    ready_at INTEGER NOT NULL,
+    id       INTEGER NOT NULL,
+    PRIMARY KEY (lane, priority, ready_at, id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE scheduled (
+    run_at INTEGER NOT NULL,
+    id     INTEGER NOT NULL,
+    PRIMARY KEY (run_at, id)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE attempts (
+    job_id            INTEGER NOT NULL,
+    epoch             INTEGER NOT NULL,
+    generation        INTEGER NOT NULL,
+    secret            BLOB    NOT NULL,
+    worker            TEXT    NOT NULL,
+    started_at        INTEGER NOT NULL,
+    ended_at          INTEGER NOT NULL,
+    end               TEXT    NOT NULL,
+    reported          TEXT,
+    finished_status   INTEGER NOT NULL,
+    finished_ready_at INTEGER,
+    failure           TEXT,
+    progress          TEXT,
+    PRIMARY KEY (job_id, epoch)
+) STRICT, WITHOUT ROWID;
+
+CREATE TABLE checkpoints (
+    job_id INTEGER NOT NULL,
+    name   TEXT    NOT NULL,
+    size   INTEGER NOT NULL,
+    sha256 BLOB    NOT NULL,
+    key    TEXT    NOT NULL,
+    PRIMARY KEY (job_id, name)
+) STRICT, WITHOUT ROWID;
+
+-- How many jobs there are: kept by every commit, so that nobody has to count them.
+CREATE TABLE counts (
+    type   TEXT    NOT NULL,
+    status INTEGER NOT NULL,
+    n      INTEGER NOT NULL,
+    PRIMARY KEY (type, status)
+) STRICT, WITHOUT ROWID;
+
+-- Which job does which work (a hash of type, content and parameters), as known in a scope.
+CREATE TABLE dedup (
+    work   BLOB    NOT NULL,
+    scope  TEXT    NOT NULL,
+    job_id INTEGER NOT NULL,
+    PRIMARY KEY (work, scope)
+) STRICT, WITHOUT ROWID;
+
+-- Where verified content lies.
+CREATE TABLE contents (sha256 BLOB PRIMARY KEY, key TEXT NOT NULL, size INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+
+-- Every file that this store ever recorded creating: nothing else may be collected as garbage.
+CREATE TABLE files (key TEXT PRIMARY KEY, job_id INTEGER, created_at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+
+CREATE TABLE workers (
+    id            TEXT    PRIMARY KEY,
+    registered_at INTEGER NOT NULL,
+    last_seen_at  INTEGER NOT NULL,
+    draining      INTEGER NOT NULL,
+    unregistered  INTEGER NOT NULL,
+    registration  TEXT    NOT NULL
+) STRICT;
+
+-- What the embedding program keeps beside its jobs.
+CREATE TABLE records (
+    collection TEXT NOT NULL,
+    key        TEXT NOT NULL,
+    value      TEXT NOT NULL,
+    PRIMARY KEY (collection, key)
+) STRICT, WITHOUT ROWID;

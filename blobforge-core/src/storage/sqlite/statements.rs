@@ -1,0 +1,130 @@
+//! Every statement of the writer, by name, each prepared once.
+
+use rusqlite::{Connection, PrepFlags, Statement};
+
+use super::columns::{attempt_columns, job_columns};
+
+macro_rules! statements {
+    ($($name:ident: $text:expr,)*) => {
+        /// The name of a statement.
+        #[derive(Clone, Copy, Debug)]
+        pub(super) enum Sql { $($name,)* }
+
+        const TEXTS: &[&str] = &[$($text,)*];
+    };
+}
+
+statements! {
+    Begin: "BEGIN IMMEDIATE",
+    Commit: "COMMIT",
+    Rollback: "ROLLBACK",
+
+    Job: concat!("SELECT ", job_columns!(), " FROM jobs j LEFT JOIN leases l ON l.job_id = j.id WHERE j.id = ?1"),
+    InsertJob: "INSERT INTO jobs (type, priority, status, epoch, failures, losses, max_attempts, run_at, ready_at, \
+         created_at, started_at, ended_at, updated_at, source_key, source_size, source_sha256, source_verified, \
+         source_arrived, last_error, progress, result, outputs, body) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, \
+         ?21, ?22, ?23)",
+    UpdateJob: "UPDATE jobs SET priority = ?2, status = ?3, epoch = ?4, failures = ?5, losses = ?6, \
+         max_attempts = ?7, run_at = ?8, ready_at = ?9, started_at = ?10, ended_at = ?11, updated_at = ?12, \
+         source_key = ?13, source_size = ?14, source_sha256 = ?15, source_verified = ?16, \
+         source_arrived = ?17, last_error = ?18, progress = ?19, result = ?20, outputs = ?21 WHERE id = ?1",
+    UpdateBody: "UPDATE jobs SET body = ?2 WHERE id = ?1",
+
+    PutLease: "INSERT OR REPLACE INTO leases (job_id, generation, epoch, secret, worker, started_at, expires_at, \
+         duration, lapsed, cancel_requested, progress, updated_at) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+    UpdateLease: "UPDATE leases SET expires_at = ?2, lapsed = ?3, cancel_requested = ?4, progress = ?5, \
+         updated_at = ?6 WHERE job_id = ?1",
+    DeleteLease: "DELETE FROM leases WHERE job_id = ?1",
+    DueLeases: "SELECT job_id FROM leases WHERE lapsed = 0 AND expires_at <= ?1 ORDER BY expires_at, job_id LIMIT ?2",
+    NextLeaseExpiry: "SELECT min(expires_at) FROM leases WHERE lapsed = 0",
+    LeasesOf: "SELECT job_id FROM leases WHERE worker = ?1 ORDER BY job_id",
+    StaleUploads: "SELECT id FROM jobs WHERE status = 0 AND updated_at <= ?1 ORDER BY updated_at, id LIMIT ?2",
+
+    Lane: "SELECT l.id, h.priority FROM lanes l LEFT JOIN heads h \
+         ON h.type = l.type AND h.class = l.class AND h.lane = l.id \
+         WHERE l.type = ?1 AND l.class = 0 AND l.limit_key = ''",
+    InsertLane: "INSERT INTO lanes (type, class, limit_key) VALUES (?1, 0, '')",
+    InsertHead: "INSERT INTO heads (type, class, priority, turn, lane) VALUES (?1, 0, ?2, 0, ?3)",
+    DeleteHead: "DELETE FROM heads WHERE type = ?1 AND class = 0 AND priority = ?2 AND turn = 0 AND lane = ?3",
+    InsertReady: "INSERT INTO ready (lane, priority, ready_at, id) VALUES (?1, ?2, ?3, ?4)",
+    DeleteReady: "DELETE FROM ready WHERE lane = ?1 AND priority = ?2 AND ready_at = ?3 AND id = ?4",
+    FirstReady: "SELECT priority, ready_at, id FROM ready WHERE lane = ?1 ORDER BY priority, ready_at, id LIMIT 1",
+
+    InsertScheduled: "INSERT OR IGNORE INTO scheduled (run_at, id) VALUES (?1, ?2)",
+    DeleteScheduled: "DELETE FROM scheduled WHERE run_at = ?1 AND id = ?2",
+    DueScheduled: "SELECT run_at, id FROM scheduled WHERE run_at <= ?1 ORDER BY run_at, id LIMIT ?2",
+    NextScheduled: "SELECT min(run_at) FROM scheduled",
+
+    InsertAttempt: concat!("INSERT INTO attempts (job_id, ", attempt_columns!(), ") \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)"),
+    Attempt: concat!("SELECT ", attempt_columns!(), " FROM attempts WHERE job_id = ?1 AND epoch = ?2"),
+    Attempts: concat!("SELECT ", attempt_columns!(), " FROM attempts WHERE job_id = ?1 ORDER BY epoch"),
+
+    Checkpoints: "SELECT name, size, sha256, key FROM checkpoints WHERE job_id = ?1 ORDER BY name",
+    PutCheckpoint: "INSERT OR REPLACE INTO checkpoints (job_id, name, size, sha256, key) VALUES (?1, ?2, ?3, ?4, ?5)",
+    DeleteCheckpoints: "DELETE FROM checkpoints WHERE job_id = ?1",
+
+    Duplicate: "SELECT job_id FROM dedup WHERE work = ?1 AND scope = ?2",
+    PutDuplicate: "INSERT OR IGNORE INTO dedup (work, scope, job_id) VALUES (?1, ?2, ?3)",
+    Content: "SELECT key, size FROM contents WHERE sha256 = ?1",
+    PutContent: "INSERT OR IGNORE INTO contents (sha256, key, size) VALUES (?1, ?2, ?3)",
+    PutFile: "INSERT INTO files (key, job_id, created_at) VALUES (?1, ?2, ?3) \
+         ON CONFLICT (key) DO UPDATE SET job_id = coalesce(excluded.job_id, job_id)",
+    HasFile: "SELECT 1 FROM files WHERE key = ?1",
+
+    IsDraining: "SELECT draining FROM workers WHERE id = ?1 AND unregistered = 0",
+    Worker: "SELECT registration, registered_at, last_seen_at, draining, unregistered FROM workers WHERE id = ?1",
+    Workers: "SELECT registration, registered_at, last_seen_at, draining, unregistered FROM workers ORDER BY id",
+    PutWorker: "INSERT OR REPLACE INTO workers (id, registered_at, last_seen_at, draining, unregistered, registration) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    TouchWorker: "UPDATE workers SET last_seen_at = ?2 WHERE id = ?1",
+    DeleteWorker: "DELETE FROM workers WHERE id = ?1",
+
+    Record: "SELECT value FROM records WHERE collection = ?1 AND key = ?2",
+    Records: "SELECT key, value FROM records WHERE collection = ?1 ORDER BY key",
+    PutRecord: "INSERT OR REPLACE INTO records (collection, key, value) VALUES (?1, ?2, ?3)",
+    DeleteRecord: "DELETE FROM records WHERE collection = ?1 AND key = ?2",
+
+    Counts: "SELECT type, status, n FROM counts WHERE n <> 0",
+    AddCount: "INSERT INTO counts (type, status, n) VALUES (?1, ?2, ?3) \
+         ON CONFLICT (type, status) DO UPDATE SET n = n + excluded.n",
+}
+
+impl Sql {
+    /// Its text, for connections that cache by text.
+    pub(super) fn text(self) -> &'static str {
+        TEXTS[self as usize]
+    }
+}
+
+/// The prepared statements of one connection. Looked up by position: hashing their texts for every row written would
+/// cost a tenth of the work.
+pub(super) struct Statements<'c> {
+    connection: &'c Connection,
+    prepared: Vec<Option<Statement<'c>>>,
+}
+
+impl<'c> Statements<'c> {
+    /// None prepared yet.
+    pub(super) fn new(connection: &'c Connection) -> Self {
+        Self { connection, prepared: TEXTS.iter().map(|_| None).collect() }
+    }
+
+    /// The connection they belong to.
+    pub(super) fn connection(&self) -> &'c Connection {
+        self.connection
+    }
+
+    /// A statement, prepared when it is first wanted.
+    pub(super) fn get(&mut self, sql: Sql) -> rusqlite::Result<&mut Statement<'c>> {
+        match &mut self.prepared[sql as usize] {
+            Some(statement) => Ok(statement),
+            empty => {
+                let flags = PrepFlags::SQLITE_PREPARE_PERSISTENT;
+                Ok(empty.insert(self.connection.prepare_with_flags(sql.text(), flags)?))
+            }
+        }
+    }
+}

@@ -1,0 +1,330 @@
+//! What an embedder relies on, through `Queue` alone. Time is a manual clock; nothing sleeps.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+use std::{sync::Arc, time::Duration};
+
+use blobforge_core::{
+    Clock, Failure, Job, JobId, JobType, ManualClock, NewJob, NewSource, Priority, Queue, QueueError,
+    Registration, Status, WorkerId,
+    blob::read_bytes,
+    queue::Notice,
+    storage::{Beat, Claimed, Event, HeldLease, JobFilter, LeaseState, Report},
+};
+use futures_util::FutureExt;
+
+const LEASE: Duration = Duration::from_secs(60);
+
+struct Forge {
+    queue: Queue,
+    clock: Arc<ManualClock>,
+}
+
+impl Forge {
+    fn new() -> Self {
+        let clock = Arc::new(ManualClock::new("2026-03-01T12:00:00Z".parse().unwrap()));
+        let queue = Queue::builder().clock(clock.clone()).lease(LEASE).open_in_memory().unwrap();
+        Self { queue, clock }
+    }
+
+    async fn worker(&self, id: &str) -> WorkerId {
+        let id = WorkerId::new(id).unwrap();
+        let registration = Registration {
+            id: id.clone(),
+            types: vec![work()],
+            name: None,
+            instance: format!("instance of {id}"),
+            previous_instance: None,
+            labels: Default::default(),
+            metadata: Default::default(),
+        };
+        self.queue.register(registration).await.unwrap();
+        id
+    }
+
+    async fn submit(&self) -> JobId {
+        self.queue.submit(NewJob::new("work").unwrap()).await.unwrap().id
+    }
+
+    async fn claim(&self, worker: &WorkerId) -> Option<Claimed> {
+        self.queue.claim(worker, &[work()], 1, Duration::ZERO).await.unwrap().pop()
+    }
+
+    /// Waits for the events that make a job what is wanted of it.
+    async fn until(&self, id: JobId, wanted: impl Fn(&Job) -> bool) {
+        let mut feed = self.queue.events();
+        while !wanted(&self.queue.job(id).await.unwrap()) {
+            feed.next().await.unwrap();
+        }
+    }
+
+    async fn lapse(&self, id: JobId) {
+        self.clock.advance(LEASE);
+        self.until(id, |job| job.lease().is_some_and(|lease| lease.lapsed)).await;
+    }
+}
+
+fn work() -> JobType {
+    JobType::new("work").unwrap()
+}
+
+fn complete() -> Report {
+    Report::Complete { outputs: Vec::new(), result: Some(serde_json::json!({"answer": 42})) }
+}
+
+#[tokio::test]
+async fn a_job_goes_from_submission_to_its_result() {
+    let forge = Forge::new();
+    let worker = forge.worker("a").await;
+    let id = forge.submit().await;
+    let claimed = forge.claim(&worker).await.unwrap();
+    assert_eq!(claimed.job.id, id);
+    let finished = forge.queue.report(id, claimed.token, complete()).await.unwrap();
+    assert_eq!(finished.status, Status::Completed);
+    let job = forge.queue.wait(id, LEASE).await.unwrap();
+    assert_eq!(job.result.unwrap()["answer"], 42);
+    let counts = forge.queue.counts().await.unwrap();
+    assert_eq!((counts.of_status(Status::Completed), counts.total()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_waiting_claim_gets_a_job_as_soon_as_there_is_one() {
+    let forge = Forge::new();
+    let worker = forge.worker("a").await;
+    let types = [work()];
+    let mut waiting = Box::pin(forge.queue.claim(&worker, &types, 1, LEASE));
+    assert!((&mut waiting).now_or_never().is_none());
+    let id = forge.submit().await;
+    assert_eq!(waiting.await.unwrap()[0].job.id, id, "the clock never moved");
+}
+
+#[tokio::test]
+async fn a_waiting_claim_comes_back_empty_at_its_deadline() {
+    let forge = Forge::new();
+    let worker = forge.worker("a").await;
+    let types = [work()];
+    let mut waiting = Box::pin(forge.queue.claim(&worker, &types, 1, Duration::from_secs(5)));
+    assert!((&mut waiting).now_or_never().is_none());
+    // Another round trip: by now the claim has been tried, and waits.
+    forge.worker("b").await;
+    forge.clock.advance(Duration::from_secs(5));
+    assert!(waiting.await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn what_was_claimed_for_a_caller_who_left_is_free_again_at_no_cost() {
+    let forge = Forge::new();
+    let worker = forge.worker("a").await;
+    let id = forge.submit().await;
+    let types = [work()];
+    let mut claim = Box::pin(forge.queue.claim(&worker, &types, 1, Duration::ZERO));
+    // The command is queued, and then nobody waits for it any more.
+    assert!((&mut claim).now_or_never().is_none());
+    drop(claim);
+    forge.until(id, |job| job.status() == Status::Pending && job.life.epoch.get() == 1).await;
+    let again = forge.claim(&worker).await.unwrap();
+    assert_eq!((again.job.life.failures, again.job.life.losses), (0, 0));
+}
+
+#[tokio::test]
+async fn a_delayed_job_starts_at_its_time_and_wakes_who_waits() {
+    let forge = Forge::new();
+    let worker = forge.worker("a").await;
+    let later = forge.clock.now() + Duration::from_secs(600);
+    let job = NewJob::new("work").unwrap().run_at(later);
+    let id = forge.queue.submit(job).await.unwrap().id;
+    assert_eq!(forge.queue.job(id).await.unwrap().status_label(forge.queue.now()), "scheduled");
+    assert!(forge.claim(&worker).await.is_none());
+    let types = [work()];
+    let waiting = forge.queue.claim(&worker, &types, 1, Duration::from_secs(3600));
+    let advance = async {
+        forge.worker("b").await;
+        forge.clock.advance(Duration::from_secs(600));
+    };
+    let (claimed, ()) = tokio::join!(waiting, advance);
+    assert_eq!(claimed.unwrap()[0].job.id, id);
+}
+
+#[tokio::test]
+async fn a_silent_worker_loses_its_job_and_a_late_report_changes_nothing() {
+    let forge = Forge::new();
+    let (silent, other) = (forge.worker("silent").await, forge.worker("other").await);
+    let id = forge.submit().await;
+    let lost = forge.claim(&silent).await.unwrap();
+    forge.lapse(id).await;
+    let taken = forge.claim(&other).await.unwrap();
+    assert_eq!(taken.job.life.losses, 1);
+    let before = forge.queue.job(id).await.unwrap();
+    for report in [complete(), Report::Release, Report::Snooze(forge.clock.now())] {
+        let refused = forge.queue.report(id, lost.token, report).await.unwrap_err();
+        assert!(refused.is_lease_lost(), "{refused}");
+        assert!(refused.to_string().contains("other"), "it says who has it: {refused}");
+    }
+    assert_eq!(forge.queue.job(id).await.unwrap(), before);
+    forge.queue.report(id, taken.token, complete()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_heartbeat_revives_a_lease_that_nobody_took() {
+    let forge = Forge::new();
+    let worker = forge.worker("a").await;
+    let id = forge.submit().await;
+    let held = forge.claim(&worker).await.unwrap();
+    forge.lapse(id).await;
+    let leases = vec![HeldLease { job: id, token: held.token, progress: None }];
+    let reply = forge.queue.heartbeat(Beat { worker, leases }).await.unwrap();
+    assert_eq!(reply.leases, [(id, LeaseState::Held)]);
+    let other = forge.worker("b").await;
+    assert!(forge.claim(&other).await.is_none(), "it is nobody else's to take");
+    forge.queue.report(id, held.token, complete()).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_failed_job_waits_its_backoff_and_fails_for_good_at_the_third() {
+    let forge = Forge::new();
+    let worker = forge.worker("a").await;
+    let id = forge.submit().await;
+    for run in 1..=3 {
+        let claimed = forge.queue.claim(&worker, &[work()], 1, LEASE).await.unwrap().remove(0);
+        let failure = Failure::new("handler_error", format!("run {run}"));
+        let finished = forge.queue.fail(id, claimed.token, failure, true).await.unwrap();
+        if let Some(again) = finished.ready_at {
+            assert_eq!(forge.queue.job(id).await.unwrap().status_label(forge.queue.now()), "retrying");
+            assert!(forge.claim(&worker).await.is_none(), "its backoff is not over");
+            forge.clock.set(again);
+        }
+    }
+    let job = forge.queue.job(id).await.unwrap();
+    assert_eq!((job.status(), job.life.failures), (Status::Failed, 3));
+    assert_eq!(job.last_error.unwrap().message, "run 3");
+    let retried = forge.queue.retry(id).await.unwrap();
+    assert_eq!((retried.status(), retried.life.failures), (Status::Pending, 0));
+}
+
+#[tokio::test]
+async fn a_cancel_reaches_the_holder_with_its_next_heartbeat() {
+    let forge = Forge::new();
+    let worker = forge.worker("a").await;
+    let id = forge.submit().await;
+    let held = forge.claim(&worker).await.unwrap();
+    forge.queue.cancel(id).await.unwrap();
+    let leases = vec![HeldLease { job: id, token: held.token, progress: None }];
+    let reply = forge.queue.heartbeat(Beat { worker, leases }).await.unwrap();
+    assert_eq!(reply.leases, [(id, LeaseState::Cancel)]);
+    let finished = forge.queue.report(id, held.token, Report::Release).await.unwrap();
+    assert_eq!(finished.status, Status::Cancelled);
+}
+
+#[tokio::test]
+async fn a_source_sent_after_the_submission_makes_the_job_ready_and_a_wrong_one_fails_it() {
+    let forge = Forge::new();
+    let upload =
+        |size| NewJob::new("work").unwrap().source(NewSource::Upload { sha256: None, size: Some(size) });
+    let good = forge.queue.submit(upload(5)).await.unwrap();
+    assert_eq!(good.status, Status::Uploading);
+    let job = forge.queue.put_source(good.id, read_bytes("hello")).await.unwrap();
+    assert_eq!(job.status(), Status::Pending);
+    assert!(job.source.unwrap().verified);
+    let bad = forge.queue.submit(upload(6)).await.unwrap();
+    let job = forge.queue.put_source(bad.id, read_bytes("hello")).await.unwrap();
+    assert_eq!((job.status(), job.last_error.unwrap().kind.as_str()), (Status::Failed, "source_corrupt"));
+}
+
+#[tokio::test]
+async fn an_upload_that_never_comes_is_given_up_after_a_day() {
+    let forge = Forge::new();
+    let upload = NewJob::new("work").unwrap().source(NewSource::Upload { sha256: None, size: None });
+    let id = forge.queue.submit(upload).await.unwrap().id;
+    forge.clock.advance(Duration::from_secs(25 * 3600));
+    forge.until(id, |job| job.status() == Status::Cancelled).await;
+}
+
+#[tokio::test]
+async fn the_same_file_and_parameters_are_one_job() {
+    let forge = Forge::new();
+    let submit = |width: u32| {
+        let job = NewJob::new("work").unwrap().param("width", width);
+        forge.queue.submit_stream(job, read_bytes("the same bytes"), 100)
+    };
+    let first = submit(1).await.unwrap();
+    let second = submit(1).await.unwrap();
+    assert_eq!((second.id, second.existing), (first.id, true));
+    assert!(!submit(2).await.unwrap().existing, "other parameters are other work");
+}
+
+#[tokio::test]
+async fn a_file_that_is_too_long_is_refused_and_no_job_is_made() {
+    let forge = Forge::new();
+    let job = NewJob::new("work").unwrap();
+    let refused = forge.queue.submit_stream(job, read_bytes("0123456789"), 9).await.unwrap_err();
+    assert!(matches!(refused, QueueError::Blob(_)), "{refused}");
+    assert_eq!(forge.queue.counts().await.unwrap().total(), 0);
+}
+
+#[tokio::test]
+async fn an_output_shows_only_after_the_completion_that_names_it() {
+    let forge = Forge::new();
+    let worker = forge.worker("a").await;
+    let id = forge.submit().await;
+    let claimed = forge.claim(&worker).await.unwrap();
+    let key = forge.queue.reserve_output(id, claimed.token, "a.md").await.unwrap();
+    forge.queue.blobs().put(&key, read_bytes("# A"), 100).await.unwrap();
+    assert!(forge.queue.output(id, "a.md").await.is_err(), "not yet");
+    let wrong_size = vec![("a.md".to_owned(), Some(4), None)];
+    assert!(forge.queue.check_outputs(id, claimed.token, wrong_size).await.is_err());
+    let named = vec![("a.md".to_owned(), Some(3), None)];
+    let outputs = forge.queue.check_outputs(id, claimed.token, named).await.unwrap();
+    forge.queue.report(id, claimed.token, Report::Complete { outputs, result: None }).await.unwrap();
+    assert!(forge.queue.output(id, "a.md").await.is_ok());
+    assert!(forge.queue.reserve_output(id, claimed.token, "../a").await.is_err());
+}
+
+#[tokio::test]
+async fn listeners_hear_of_jobs_and_workers_in_order() {
+    let forge = Forge::new();
+    let mut feed = forge.queue.events();
+    let worker = forge.worker("a").await;
+    let id = forge.submit().await;
+    let claimed = forge.claim(&worker).await.unwrap();
+    forge.queue.report(id, claimed.token, complete()).await.unwrap();
+    let mut heard = Vec::new();
+    for _ in 0..4 {
+        let Some(Notice::Event(event)) = feed.next().await else { panic!("an event") };
+        heard.push(match event {
+            Event::Job { was, status, .. } => format!("{was:?} to {status:?}"),
+            Event::WorkerOnline(worker) => format!("{worker} online"),
+            Event::WorkerOffline(worker) => format!("{worker} offline"),
+        });
+    }
+    let expected = ["a online", "None to Pending", "Some(Pending) to Running", "Some(Running) to Completed"];
+    assert_eq!(heard, expected);
+}
+
+#[tokio::test]
+async fn many_jobs_are_taken_in_together_or_refused_together() {
+    let forge = Forge::new();
+    let job = || NewJob::new("work").unwrap().priority(Priority::High);
+    let results = forge.queue.submit_many((0..1000).map(|_| job()).collect()).await.unwrap();
+    let ids: Vec<_> = results.into_iter().map(|result| result.unwrap().id.get()).collect();
+    assert_eq!(ids, (1..=1000).collect::<Vec<_>>());
+    let one_bad = vec![job(), job().max_attempts(0)];
+    assert!(forge.queue.submit_many(one_bad).await.is_err());
+    assert_eq!(forge.queue.counts().await.unwrap().total(), 1000);
+    let first = forge.queue.list(&JobFilter::all(10)).await.unwrap();
+    assert_eq!(first.items[0].id.get(), 1000, "newest first");
+}
+
+#[tokio::test]
+async fn a_closed_queue_finishes_what_it_took_in_and_takes_nothing_more() {
+    let forge = Forge::new();
+    let all = futures_util::future::join_all((0..100).map(|_| forge.submit()));
+    let (ids, ()) = tokio::join!(all, forge.queue.close());
+    assert_eq!(ids.len(), 100);
+    let refused = forge.queue.submit(NewJob::new("work").unwrap()).await.unwrap_err();
+    assert!(matches!(refused, QueueError::Closed), "{refused}");
+}
+
+#[tokio::test]
+async fn a_setting_that_makes_no_sense_is_refused() {
+    assert!(Queue::builder().lease(Duration::from_millis(999)).open_in_memory().is_err());
+    assert!(Queue::builder().max_attempts(0).open_in_memory().is_err());
+}
