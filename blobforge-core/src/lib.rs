@@ -27,5 +27,7 @@ pub use new_job::{
 };
 pub use queue::{Queue, QueueBuilder, QueueError};
 pub use retry::{Jitter, RetryPolicy};
+#[cfg(feature = "sqlite")]
+pub use rusqlite;
 pub use time::{BadTimestamp, Clock, ManualClock, SystemClock, Timestamp};
 pub use worker::{Registration, WorkerId, WorkerRecord};

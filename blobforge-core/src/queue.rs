@@ -90,7 +90,7 @@ impl Queue {
     ///
     /// # Errors
     /// When the file is no queue, is newer than this program, lies on a network filesystem, or cannot be read.
-    #[cfg(any())] // sqlite
+    #[cfg(feature = "sqlite")]
     pub async fn open(path: impl AsRef<Path>) -> Result<Self, QueueError> {
         Self::builder().open(path).await
     }

@@ -12,6 +12,8 @@ mod execute;
 pub mod memory;
 mod query;
 mod rows;
+#[cfg(feature = "sqlite")]
+pub mod sqlite;
 
 pub use command::{
     Beat, BeatReply, Claim, Claimed, Command, Committed, Done, Event, HeldLease, LeaseState, Maintain,

@@ -69,7 +69,7 @@ impl QueueBuilder {
     ///
     /// # Errors
     /// When a setting is out of bounds, or the file cannot be used.
-    #[cfg(any())] // sqlite
+    #[cfg(feature = "sqlite")]
     pub async fn open(mut self, path: impl AsRef<Path>) -> Result<Queue, QueueError> {
         use crate::storage::sqlite::{SqliteOptions, SqliteStorage};
         let path = path.as_ref();

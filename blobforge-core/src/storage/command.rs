@@ -216,7 +216,7 @@ pub struct Maintain {
 }
 
 /// What a batch came to.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Committed {
     /// One for each command, in order.
     pub outcomes: Vec<Outcome>,
@@ -232,7 +232,7 @@ pub struct Committed {
 pub type Outcome = Result<Done, Refusal>;
 
 /// What a command that was carried out answers.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub enum Done {
     /// To `Submit`.
     Submitted(Submitted),

@@ -214,7 +214,9 @@ impl Rows for MemoryRows {
 
     fn stale_uploads(&mut self, before: Timestamp, limit: usize) -> Result<Vec<JobId>, Infallible> {
         let stale = |job: &&Job| job.status() == Status::Uploading && job.updated_at <= before;
-        Ok(self.jobs.values().filter(stale).take(limit).map(|job| job.id).collect())
+        let mut found: Vec<_> = self.jobs.values().filter(stale).collect();
+        found.sort_by_key(|job| (job.updated_at, job.id));
+        Ok(found.into_iter().take(limit).map(|job| job.id).collect())
     }
 
     fn insert_attempt(&mut self, job: JobId, attempt: &AttemptRow) -> Result<(), Infallible> {

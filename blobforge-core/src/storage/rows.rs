@@ -62,7 +62,7 @@ pub(super) trait Rows {
     fn due_leases(&mut self, now: Timestamp, limit: usize) -> Result<Vec<JobId>, Self::Error>;
     fn next_lease_expiry(&mut self) -> Result<Option<Timestamp>, Self::Error>;
     fn leases_of(&mut self, worker: &WorkerId) -> Result<Vec<JobId>, Self::Error>;
-    /// Uploading jobs created up to `before`, the oldest first.
+    /// Uploading jobs last changed up to `before`, the oldest first.
     fn stale_uploads(&mut self, before: Timestamp, limit: usize) -> Result<Vec<JobId>, Self::Error>;
 
     fn insert_attempt(&mut self, job: JobId, attempt: &AttemptRow) -> Result<(), Self::Error>;

@@ -90,7 +90,7 @@ pub(super) fn job(row: &Row<'_>) -> rusqlite::Result<Job> {
     let mut c = Columns::of(row);
     let id = JobId::new(c.take()?);
     let job_type = c.checked(|name: String| JobType::new(name))?;
-    let priority = c.checked(Priority::try_from)?;
+    let priority = c.checked(|number: u8| Priority::try_from(number))?;
     let status = c.checked(status)?;
     let epoch = Epoch::new(c.take()?);
     let (failures, losses, max_attempts) = (c.take()?, c.take()?, c.take()?);
@@ -182,7 +182,7 @@ pub(super) fn attempt(row: &Row<'_>) -> rusqlite::Result<AttemptRow> {
 pub(super) fn place(row: &Row<'_>) -> rusqlite::Result<Place> {
     let mut c = Columns::of(row);
     Ok(Place {
-        priority: c.checked(Priority::try_from)?,
+        priority: c.checked(|number: u8| Priority::try_from(number))?,
         ready_at: c.time()?,
         id: JobId::new(c.take()?),
     })

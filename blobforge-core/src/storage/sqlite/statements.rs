@@ -52,7 +52,7 @@ statements! {
     DeleteReady: "DELETE FROM ready WHERE lane = ?1 AND priority = ?2 AND ready_at = ?3 AND id = ?4",
     FirstReady: "SELECT priority, ready_at, id FROM ready WHERE lane = ?1 ORDER BY priority, ready_at, id LIMIT 1",
 
-    InsertScheduled: "INSERT OR IGNORE INTO scheduled (run_at, id) VALUES (?1, ?2)",
+    InsertScheduled: "INSERT INTO scheduled (run_at, id) VALUES (?1, ?2)",
     DeleteScheduled: "DELETE FROM scheduled WHERE run_at = ?1 AND id = ?2",
     DueScheduled: "SELECT run_at, id FROM scheduled WHERE run_at <= ?1 ORDER BY run_at, id LIMIT ?2",
     NextScheduled: "SELECT min(run_at) FROM scheduled",

@@ -1,0 +1,156 @@
+//! The bare side: one connection, one loop, the rows that the queue writes and nothing else.
+//!
+//! As many lifecycles go into one transaction as there are callers: what the queue's group commit can reach at best.
+
+use std::{path::Path, time::Duration};
+
+use rusqlite::{Connection, params};
+
+use crate::{
+    Failure,
+    through_queue::{self, TYPE, WORKER},
+    timed,
+};
+
+const PENDING: i64 = 1;
+const RUNNING: i64 = 2;
+const COMPLETED: i64 = 3;
+const LEASE_MS: i64 = 180_000;
+
+pub(crate) fn run(
+    path: &Path,
+    callers: usize,
+    lifecycles: usize,
+    runtime: &tokio::runtime::Runtime,
+) -> Result<Duration, Failure> {
+    // The queue makes the tables and its worker, so that both sides have the same ones.
+    runtime.block_on(async {
+        let queue = through_queue::open(path).await?;
+        queue.close().await;
+        Ok::<_, Failure>(())
+    })?;
+    let database = Connection::open(path)?;
+    database.execute_batch("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-65536;")?;
+    database.set_prepared_statement_cache_capacity(64);
+    database.execute("INSERT INTO lanes (type, class, limit_key) VALUES (?1, 0, '')", [TYPE])?;
+    let lane = database.last_insert_rowid();
+    let body = serde_json::to_string(&through_queue::job()?.body)?;
+    timed(|| {
+        for _ in 0..lifecycles / callers {
+            submit(&database, callers, lane, &body)?;
+            let claimed = claim(&database, callers, lane)?;
+            complete(&database, &claimed)?;
+        }
+        Ok(())
+    })
+}
+
+fn now() -> i64 {
+    let since_1970 = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
+    i64::try_from(since_1970.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn submit(database: &Connection, jobs: usize, lane: i64, body: &str) -> Result<(), Failure> {
+    database.execute_batch("BEGIN IMMEDIATE")?;
+    let now = now();
+    let mut insert = database.prepare_cached(
+        "INSERT INTO jobs (type, priority, status, epoch, failures, losses, max_attempts, ready_at, created_at, \
+         updated_at, body) VALUES (?1, 3, 1, 0, 0, 0, 3, ?2, ?2, ?2, ?3)",
+    )?;
+    let mut line =
+        database.prepare_cached("INSERT INTO ready (lane, priority, ready_at, id) VALUES (?1, 3, ?2, ?3)")?;
+    for _ in 0..jobs {
+        insert.execute(params![TYPE, now, body])?;
+        line.execute([lane, now, database.last_insert_rowid()])?;
+    }
+    head(database, "INSERT INTO heads (type, class, priority, turn, lane) VALUES (?1, 0, 3, 0, ?2)", lane)?;
+    count(database, PENDING, jobs)?;
+    Ok(database.execute_batch("COMMIT")?)
+}
+
+struct Claimed {
+    id: i64,
+    secret: [u8; 32],
+    started_at: i64,
+}
+
+fn claim(database: &Connection, jobs: usize, lane: i64) -> Result<Vec<Claimed>, Failure> {
+    database.execute_batch("BEGIN IMMEDIATE")?;
+    let now = now();
+    let mut first = database.prepare_cached(
+        "SELECT ready_at, id FROM ready WHERE lane = ?1 ORDER BY priority, ready_at, id LIMIT 1",
+    )?;
+    let mut leave = database
+        .prepare_cached("DELETE FROM ready WHERE lane = ?1 AND priority = 3 AND ready_at = ?2 AND id = ?3")?;
+    let mut job = database.prepare_cached("SELECT type, body FROM jobs WHERE id = ?1")?;
+    let mut lease = database.prepare_cached(
+        "INSERT INTO leases (job_id, generation, epoch, secret, worker, started_at, expires_at, duration, lapsed, \
+         cancel_requested, updated_at) VALUES (?1, 1, 1, ?2, ?3, ?4, ?5, ?6, 0, 0, ?4)",
+    )?;
+    let mut claimed = Vec::with_capacity(jobs);
+    for at in 0..jobs {
+        let (ready_at, id): (i64, i64) = first.query_row([lane], |row| Ok((row.get(0)?, row.get(1)?)))?;
+        leave.execute([lane, ready_at, id])?;
+        job.query_row([id], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?;
+        let mut secret = [0; 32];
+        secret[..8].copy_from_slice(&(id * 31 + i64::try_from(at)?).to_ne_bytes());
+        lease.execute(params![id, secret, WORKER, now, now + LEASE_MS, LEASE_MS])?;
+        claimed.push(Claimed { id, secret, started_at: now });
+    }
+    head(
+        database,
+        "DELETE FROM heads WHERE type = ?1 AND class = 0 AND priority = 3 AND turn = 0 AND lane = ?2",
+        lane,
+    )?;
+    moved(database, PENDING, RUNNING, jobs)?;
+    database.execute_batch("COMMIT")?;
+    Ok(claimed)
+}
+
+fn complete(database: &Connection, claimed: &[Claimed]) -> Result<(), Failure> {
+    database.execute_batch("BEGIN IMMEDIATE")?;
+    let now = now();
+    let mut held = database.prepare_cached("SELECT secret FROM leases WHERE job_id = ?1")?;
+    let mut unlease = database.prepare_cached("DELETE FROM leases WHERE job_id = ?1")?;
+    let mut attempt = database.prepare_cached(
+        "INSERT INTO attempts (job_id, epoch, generation, secret, worker, started_at, ended_at, end, reported, \
+         finished_status) VALUES (?1, 1, 1, ?2, ?3, ?4, ?5, 'completed', 'complete', 3)",
+    )?;
+    let mut job = database.prepare_cached(
+        "UPDATE jobs SET status = 3, epoch = 1, started_at = ?2, ended_at = ?3, updated_at = ?3 WHERE id = ?1",
+    )?;
+    for held_by in claimed {
+        let secret: Vec<u8> = held.query_row([held_by.id], |row| row.get(0))?;
+        if secret != held_by.secret {
+            return Err("the lease is another's".into());
+        }
+        unlease.execute([held_by.id])?;
+        attempt.execute(params![held_by.id, held_by.secret, WORKER, held_by.started_at, now])?;
+        job.execute([held_by.id, held_by.started_at, now])?;
+    }
+    moved(database, RUNNING, COMPLETED, claimed.len())?;
+    Ok(database.execute_batch("COMMIT")?)
+}
+
+fn head(database: &Connection, sql: &str, lane: i64) -> Result<(), Failure> {
+    database.prepare_cached(sql)?.execute(params![TYPE, lane])?;
+    Ok(())
+}
+
+fn moved(database: &Connection, from: i64, to: i64, jobs: usize) -> Result<(), Failure> {
+    change(database, from, -i64::try_from(jobs)?)?;
+    count(database, to, jobs)
+}
+
+fn count(database: &Connection, status: i64, jobs: usize) -> Result<(), Failure> {
+    change(database, status, i64::try_from(jobs)?)
+}
+
+fn change(database: &Connection, status: i64, by: i64) -> Result<(), Failure> {
+    let mut upsert = database.prepare_cached(
+        "INSERT INTO counts (type, status, n) VALUES (?1, ?2, ?3) \
+         ON CONFLICT (type, status) DO UPDATE SET n = n + excluded.n",
+    )?;
+    upsert.execute(params![TYPE, status, by])?;
+    Ok(())
+}

@@ -1,0 +1,455 @@
+//! What every [`Storage`] has to do, one case for each behaviour.
+//!
+//! [`storage_conformance!`](crate::storage_conformance) makes a test of each, so that one failure hides no other.
+
+// Each case is named for the behaviour it protects; the name is its documentation.
+#![allow(missing_docs)]
+
+pub mod cancelling;
+pub mod claiming;
+pub mod files;
+pub mod finishing;
+pub mod leases;
+pub mod reading;
+pub mod submitting;
+pub mod workers;
+
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use crate::{
+    Checkpoint, Clock, Failure, Jitter, Job, JobId, JobType, LeaseSecret, ManualClock, NewJob, Output, Refused,
+    Registration, RetryPolicy, Sha256, Status, Timestamp, WorkerId,
+    storage::{
+        Beat, BeatReply, Claim, Claimed, Command, Committed, Done, HeldLease, JobFilter, LeaseState, Maintain,
+        Maintained, Outcome, Refusal, Report, Storage, Submit, Submitted,
+    },
+};
+
+/// Makes a `#[tokio::test]` of every case.
+///
+/// `$make` names an async function that takes an `Arc<ManualClock>` and gives an `Arc<dyn Storage>` that uses it, empty,
+/// and whatever has to live as long. The calling crate needs tokio with its `macros` and `rt`.
+///
+/// ```
+/// use std::sync::Arc;
+/// use blobforge_core::{ManualClock, storage::{Storage, memory::MemoryStorage}};
+///
+/// async fn memory(clock: Arc<ManualClock>) -> (Arc<dyn Storage>, ()) {
+///     (Arc::new(MemoryStorage::new(clock)), ())
+/// }
+///
+/// mod in_memory {
+///     blobforge_core::storage_conformance!(super::memory);
+/// }
+/// ```
+#[macro_export]
+macro_rules! storage_conformance {
+    ($make:path) => {
+        $crate::storage_conformance! { @cases $make;
+            cancelling: {
+                a_waiting_job_is_cancelled_at_once,
+                a_running_job_is_cancelled_when_its_holder_lets_go,
+                a_failure_after_a_cancel_ends_as_cancelled,
+                a_completion_that_comes_first_beats_a_cancel,
+                a_silent_holders_job_is_cancelled_at_once,
+                a_cancelled_job_ends_when_its_holder_falls_silent,
+                an_ended_job_cannot_be_cancelled,
+                a_retry_starts_over_but_counts_claims_on,
+                a_retry_of_a_job_without_its_source_waits_for_it_again,
+                what_has_not_failed_cannot_be_retried,
+            }
+            claiming: {
+                a_job_is_submitted_claimed_and_completed,
+                the_more_urgent_then_the_earlier_then_the_lower_number_goes_first_across_types,
+                a_claim_takes_as_many_as_it_has_secrets,
+                a_claim_takes_only_types_it_names,
+                nothing_to_do_is_an_empty_answer,
+                a_scheduled_job_waits_for_its_time,
+                a_time_in_the_past_means_now,
+                a_clock_set_back_makes_a_job_wait_again,
+                reprioritising_moves_a_job_in_line,
+                a_scheduled_job_keeps_its_time_when_reprioritised,
+                a_running_job_takes_its_new_priority_back_into_the_line,
+                an_ended_job_keeps_its_priority,
+                an_unknown_worker_gets_nothing,
+                a_draining_worker_gets_nothing_new,
+            }
+            files: {
+                outputs_need_files_that_were_asked_for,
+                a_checkpoint_needs_its_file,
+                an_upload_under_a_lost_lease_is_refused,
+                checkpoints_go_to_the_next_attempt_and_end_with_the_job,
+                a_failed_job_keeps_its_checkpoints,
+                a_checkpoint_of_the_same_name_replaces_the_earlier_one,
+                a_source_makes_its_job_claimable,
+                a_source_unlike_its_announcement_fails_the_job,
+                a_rejected_source_fails_the_job,
+                an_upload_that_never_comes_is_given_up,
+                a_source_that_its_holder_verified_is_not_sent_again,
+            }
+            finishing: {
+                a_failure_is_retried_after_its_delay,
+                failures_used_up_fail_the_job,
+                a_permanent_failure_is_not_retried,
+                a_completion_clears_the_last_error,
+                the_same_report_again_gets_the_same_answer,
+                another_report_of_an_ended_attempt_is_refused,
+                a_repeated_report_changes_nothing_when_the_job_has_gone_on,
+                a_release_costs_nothing_and_keeps_the_place_in_line,
+                a_snooze_costs_nothing_and_waits,
+                every_attempt_is_remembered,
+            }
+            leases: {
+                a_heartbeat_renews_only_the_leases_it_names,
+                a_heartbeat_tells_held_from_lost_from_called_off,
+                progress_is_kept_with_the_attempt_and_begins_anew_with_the_next,
+                an_expired_lease_is_good_until_somebody_looks,
+                a_lapsed_lease_is_revived_by_its_holder,
+                a_lapsed_job_goes_to_the_next_claimer,
+                every_late_report_is_refused_and_changes_nothing,
+                a_forged_lease_is_refused,
+                the_last_allowed_loss_buries_the_job,
+                a_checkpoint_sets_the_losses_back,
+                the_same_checkpoint_again_advances_nothing,
+                no_lease_lapses_within_its_time_of_the_store_being_away,
+                maintenance_does_no_more_than_its_limit,
+            }
+            reading: {
+                pages_lead_through_all_jobs_newest_first,
+                each_filter_restricts,
+                a_page_has_at_least_room_for_one,
+                what_is_not_there_is_nothing,
+                counts_follow_every_change,
+                records_are_kept_by_collection_and_key,
+                a_refused_command_changes_nothing_and_its_neighbours_commit,
+                commands_see_what_earlier_ones_of_their_batch_did,
+                an_empty_batch_is_nothing,
+                events_tell_what_happened,
+                hints_tell_what_became_ready_and_when_something_falls_due,
+                what_was_submitted_is_read_back_whole,
+            }
+            submitting: {
+                numbers_grow,
+                the_same_work_of_the_same_submitter_is_one_job,
+                the_order_of_parameters_means_nothing,
+                other_parameters_or_another_type_make_other_work,
+                what_another_submitter_claims_is_not_believed,
+                verified_content_is_matched_for_anybody,
+                a_mere_claim_does_not_stand_in_for_verified_content,
+                without_dedup_every_submission_is_a_job,
+                a_failed_duplicate_runs_again_only_on_request,
+                a_duplicate_that_waits_for_its_source_says_where_to_send_it,
+                stored_content_is_not_sent_again,
+                a_stored_source_needs_a_file_that_was_asked_for,
+                a_job_without_a_source_is_never_a_duplicate,
+            }
+            workers: {
+                a_worker_registers_and_is_read_back_without_its_secret,
+                an_id_in_use_is_refused_until_its_holder_is_silent,
+                an_heir_takes_over_and_frees_the_old_leases,
+                registering_again_keeps_what_was_set,
+                unregistering_gives_back_what_is_held,
+                another_process_cannot_unregister,
+                a_removed_worker_loses_what_it_holds,
+                an_unknown_worker_cannot_be_drained_or_removed,
+                a_heartbeat_of_an_unknown_worker_is_refused,
+                a_heartbeat_is_a_sign_of_life_and_hears_of_draining,
+                workers_are_listed_by_id,
+            }
+        }
+    };
+    (@cases $make:path; $($group:ident: { $($case:ident,)* })*) => {
+        $($(
+            #[tokio::test]
+            async fn $case() {
+                let clock = $crate::conformance::storage::clock();
+                let (storage, _guard) = $make(clock.clone()).await;
+                let bench = $crate::conformance::storage::Bench::new(storage, clock);
+                $crate::conformance::storage::$group::$case(&bench).await;
+                bench.audit().await;
+            }
+        )*)*
+    };
+}
+
+/// The clock that a case begins with.
+pub fn clock() -> Arc<ManualClock> {
+    Arc::new(ManualClock::new(Timestamp::from_millis(1_772_366_400_000)))
+}
+
+/// A lease time that tests need not think about.
+const LEASE: Duration = Duration::from_secs(60);
+const SECOND: Duration = Duration::from_secs(1);
+
+/// A store under test, and shorthands for what is done to it.
+#[derive(Debug)]
+pub struct Bench {
+    storage: Arc<dyn Storage>,
+    clock: Arc<ManualClock>,
+    began: Timestamp,
+    secrets: AtomicU64,
+}
+
+impl Bench {
+    /// Puts an empty store and its clock on the bench.
+    pub fn new(storage: Arc<dyn Storage>, clock: Arc<ManualClock>) -> Self {
+        let began = clock.now();
+        Self { storage, clock, began, secrets: AtomicU64::new(0) }
+    }
+
+    /// Checks what must be true after every case: that the counts are what counting gives.
+    pub async fn audit(&self) {
+        let mut counted: BTreeMap<(JobType, Status), u64> = BTreeMap::new();
+        for job in self.list(JobFilter::all(100)).await {
+            *counted.entry((job.job_type.clone(), job.status())).or_default() += 1;
+        }
+        assert_eq!(self.storage.counts().await.unwrap().0, counted, "the counts are what counting gives");
+    }
+
+    async fn commit(&self, commands: Vec<Command>) -> Committed {
+        let wanted = commands.len();
+        let committed = self.storage.commit(commands).await.unwrap();
+        assert_eq!(committed.outcomes.len(), wanted, "there is one outcome for each command");
+        committed
+    }
+
+    async fn run(&self, command: Command) -> Outcome {
+        self.commit(vec![command]).await.outcomes.pop().unwrap()
+    }
+
+    async fn refused(&self, command: Command) -> Refusal {
+        self.run(command).await.expect_err("the command is refused")
+    }
+
+    async fn job(&self, id: JobId) -> Job {
+        self.storage.job(id).await.unwrap().expect("the job is there")
+    }
+
+    /// All jobs that match, page after page.
+    async fn list(&self, mut filter: JobFilter) -> Vec<Job> {
+        let mut all = Vec::new();
+        loop {
+            let page = self.storage.jobs(&filter).await.unwrap();
+            all.extend(page.items);
+            filter.below = page.next;
+            if filter.below.is_none() {
+                return all;
+            }
+        }
+    }
+
+    fn advance(&self, span: Duration) {
+        self.clock.advance(span);
+    }
+
+    // Submitting.
+
+    async fn submit(&self, job: NewJob) -> Submitted {
+        match self.run(submit(job)).await {
+            Ok(Done::Submitted(submitted)) => submitted,
+            other => panic!("not submitted: {other:?}"),
+        }
+    }
+
+    /// Submits a job of type `pdf` without a source.
+    async fn pending(&self) -> JobId {
+        self.submit(new("pdf")).await.id
+    }
+
+    // Working.
+
+    async fn worker(&self, id: &str) -> WorkerId {
+        let done = self.run(register(id, "first", None)).await;
+        assert_eq!(done, Ok(Done::Ok));
+        WorkerId::new(id).unwrap()
+    }
+
+    fn secret(&self) -> LeaseSecret {
+        let mut bytes = [0; 32];
+        let number = self.secrets.fetch_add(1, Ordering::Relaxed);
+        bytes[..8].copy_from_slice(&number.to_le_bytes());
+        LeaseSecret::from_bytes(bytes)
+    }
+
+    fn claim_command(&self, worker: &WorkerId, types: &[&str], wanted: usize) -> Command {
+        Command::Claim(Claim {
+            worker: worker.clone(),
+            types: types.iter().map(|name| JobType::new(*name).unwrap()).collect(),
+            secrets: (0..wanted).map(|_| self.secret()).collect(),
+            lease: LEASE,
+        })
+    }
+
+    async fn claims(&self, worker: &WorkerId, types: &[&str], wanted: usize) -> Vec<Claimed> {
+        match self.run(self.claim_command(worker, types, wanted)).await {
+            Ok(Done::Claimed(claimed)) => claimed,
+            other => panic!("no answer to a claim: {other:?}"),
+        }
+    }
+
+    /// Claims one job of type `pdf`, if there is one.
+    async fn try_claim(&self, worker: &WorkerId) -> Option<Claimed> {
+        self.claims(worker, &["pdf"], 1).await.pop()
+    }
+
+    async fn claim(&self, worker: &WorkerId) -> Claimed {
+        self.try_claim(worker).await.expect("there is something to do")
+    }
+
+    /// Has a new worker take a new job.
+    async fn running(&self, worker: &str) -> (WorkerId, Claimed) {
+        let worker = self.worker(worker).await;
+        self.pending().await;
+        let claimed = self.claim(&worker).await;
+        (worker, claimed)
+    }
+
+    async fn beat(&self, worker: &WorkerId, held: &[&Claimed]) -> BeatReply {
+        match self.run(beat(worker, held)).await {
+            Ok(Done::Beat(reply)) => reply,
+            other => panic!("no answer to a heartbeat: {other:?}"),
+        }
+    }
+
+    async fn beat_state(&self, worker: &WorkerId, held: &Claimed) -> LeaseState {
+        self.beat(worker, &[held]).await.leases[0].1
+    }
+
+    async fn report(&self, held: &Claimed, what: Report) -> Outcome {
+        self.run(report(held, what)).await
+    }
+
+    async fn finish(&self, held: &Claimed, what: Report) -> crate::Finished {
+        match self.report(held, what).await {
+            Ok(Done::Finished(finished)) => finished,
+            other => panic!("the report was not accepted: {other:?}"),
+        }
+    }
+
+    // Time.
+
+    async fn maintain(&self) -> Maintained {
+        self.maintain_since(self.began - LEASE * 1000).await
+    }
+
+    async fn maintain_since(&self, available_since: Timestamp) -> Maintained {
+        let upload_limit = Duration::from_secs(24 * 60 * 60);
+        self.maintain_with(Maintain { available_since, upload_limit, limit: 100 }).await
+    }
+
+    async fn maintain_with(&self, maintain: Maintain) -> Maintained {
+        match self.run(Command::Maintain(maintain)).await {
+            Ok(Done::Maintained(maintained)) => maintained,
+            other => panic!("no answer to maintenance: {other:?}"),
+        }
+    }
+
+    /// Lets every lease expire that is not renewed, and has that noticed.
+    async fn silence(&self) {
+        self.advance(LEASE + SECOND);
+        self.maintain().await;
+    }
+
+    // Files.
+
+    /// Asks for a file and saves it as a checkpoint.
+    async fn save(&self, held: &Claimed, name: &str, hash: u8) -> Outcome {
+        let key = format!("checkpoints/{}/{name}-{hash}", held.job.id);
+        self.reserve(&key, None).await.unwrap();
+        self.run(checkpoint(held, name, hash, &key)).await
+    }
+
+    async fn reserve(&self, key: &str, owner: Option<&Claimed>) -> Outcome {
+        let owner = owner.map(|held| (held.job.id, held.token));
+        self.run(Command::ReserveFile { key: key.to_owned(), owner }).await
+    }
+}
+
+fn new(job_type: &str) -> NewJob {
+    NewJob::new(job_type).unwrap()
+}
+
+fn submit(job: NewJob) -> Command {
+    submit_to(job, "sources/upload")
+}
+
+fn submit_to(job: NewJob, upload_key: &str) -> Command {
+    Command::Submit(Box::new(Submit { job, upload_key: upload_key.to_owned(), default_max_attempts: 3 }))
+}
+
+fn hash(number: u8) -> Sha256 {
+    Sha256::from_bytes([number; 32])
+}
+
+fn registration(id: &str, instance: &str, previous: Option<&str>) -> Registration {
+    Registration {
+        id: WorkerId::new(id).unwrap(),
+        types: vec![JobType::new("pdf").unwrap()],
+        name: None,
+        instance: instance.to_owned(),
+        previous_instance: previous.map(str::to_owned),
+        labels: serde_json::Map::new(),
+        metadata: serde_json::Map::new(),
+    }
+}
+
+fn register(id: &str, instance: &str, previous: Option<&str>) -> Command {
+    let registration = Box::new(registration(id, instance, previous));
+    Command::Register { registration, alive_for: LEASE }
+}
+
+fn beat(worker: &WorkerId, held: &[&Claimed]) -> Command {
+    let lease = |held: &&Claimed| HeldLease { job: held.job.id, token: held.token, progress: None };
+    Command::Heartbeat(Beat { worker: worker.clone(), leases: held.iter().map(lease).collect() })
+}
+
+fn report(held: &Claimed, report: Report) -> Command {
+    Command::Report { job: held.job.id, token: held.token, report: Box::new(report) }
+}
+
+fn checkpoint(held: &Claimed, name: &str, number: u8, key: &str) -> Command {
+    let checkpoint =
+        Checkpoint { name: name.to_owned(), size: 7, sha256: hash(number), key: key.to_owned() };
+    Command::Checkpoint { job: held.job.id, token: held.token, checkpoint }
+}
+
+fn complete() -> Report {
+    Report::Complete { outputs: Vec::new(), result: None }
+}
+
+fn completed_with(outputs: Vec<Output>) -> Report {
+    Report::Complete { outputs, result: None }
+}
+
+fn output(name: &str, key: &str) -> Output {
+    Output { name: name.to_owned(), size: 9, sha256: None, key: key.to_owned() }
+}
+
+/// A failure that may be retried, at first after a second.
+fn fail() -> Report {
+    failed(true)
+}
+
+fn failed(retryable: bool) -> Report {
+    Report::Fail {
+        failure: Failure::new("encrypted", "a password is needed"),
+        retryable,
+        policy: RetryPolicy { first: SECOND, longest: LEASE },
+        jitter: Jitter::NONE,
+    }
+}
+
+fn is_lost(outcome: &Outcome) -> bool {
+    matches!(outcome, Err(Refusal::Lifecycle(Refused::LeaseLost { .. })))
+}
+
+fn is_wrong_state(outcome: &Outcome) -> bool {
+    matches!(outcome, Err(Refusal::Lifecycle(Refused::WrongState { .. })))
+}

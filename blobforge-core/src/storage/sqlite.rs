@@ -1,0 +1,228 @@
+//! A store in one SQLite file: the default.
+//!
+//! One thread writes; it commits a batch in one transaction and answers when the file has been flushed. Reads come from
+//! a pool of connections that see the last commit and never wait for the writer. The file is the truth: nothing is
+//! cached between batches, so that several processes may share it on one machine.
+//!
+//! ```
+//! # tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(async {
+//! # let folder = tempfile::tempdir().unwrap();
+//! # let path = folder.path().join("queue.db");
+//! use blobforge_core::storage::{Storage, sqlite::{SqliteOptions, SqliteStorage}};
+//! let store = SqliteStorage::open(&path, SqliteOptions::default()).await.unwrap();
+//! assert_eq!(store.counts().await.unwrap().total(), 0);
+//! # });
+//! ```
+
+mod columns;
+mod failure;
+mod filesystem;
+mod lanes;
+mod migrations;
+mod open;
+mod reads;
+mod rows;
+mod statements;
+mod writer;
+
+use std::{
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use async_trait::async_trait;
+use deadpool_sqlite::{Hook, HookError, InteractError, Pool, PoolError, Runtime};
+use rusqlite::Connection;
+use serde_json::Value;
+use tokio::runtime::Handle;
+
+use self::{failure::storage_error, writer::Writer};
+use super::{Attempt, Command, Committed, Counts, JobFilter, JobPage, Storage, StorageError};
+use crate::{Checkpoint, Clock, Generation, Job, JobId, SystemClock, WorkerId, WorkerRecord};
+
+/// How many steps of SQLite's machine pass between two looks at the time: some tens of microseconds.
+const STEPS_BETWEEN_LOOKS: i32 = 1000;
+
+/// How an SQLite file is used.
+#[derive(Clone, Debug)]
+pub struct SqliteOptions {
+    /// Where time comes from.
+    pub clock: Arc<dyn Clock>,
+    /// How many reads may run at the same time; at least 1.
+    pub readers: usize,
+    /// How long a read may take before it is given up as [`StorageError::Busy`].
+    pub read_limit: Duration,
+    /// To how many pages of 4 KiB the file may grow; `None` leaves it to the disk.
+    pub max_pages: Option<u32>,
+    /// After how many pages the log is worked into the file; 0 leaves that to another program, such as Litestream.
+    pub wal_autocheckpoint: u32,
+}
+
+impl Default for SqliteOptions {
+    fn default() -> Self {
+        Self {
+            clock: Arc::new(SystemClock),
+            readers: 4,
+            read_limit: Duration::from_secs(1),
+            max_pages: None,
+            wal_autocheckpoint: 1000,
+        }
+    }
+}
+
+/// Jobs in an SQLite file.
+pub struct SqliteStorage {
+    path: PathBuf,
+    generation: Generation,
+    writer: Writer,
+    readers: Pool,
+    read_limit: Duration,
+    /// Where the readers are closed, since closing blocks.
+    runtime: Handle,
+}
+
+impl SqliteStorage {
+    /// Opens a file; makes it, and its folder, if they are not there.
+    ///
+    /// Runs within a tokio runtime with its timer enabled.
+    ///
+    /// # Errors
+    /// [`StorageError::Unusable`] says what about the file or this machine will not do, and what would.
+    pub async fn open(path: impl AsRef<Path>, options: SqliteOptions) -> Result<Self, StorageError> {
+        let path = path.as_ref().to_owned();
+        let SqliteOptions { readers, read_limit, .. } = options;
+        let opening = tokio::task::spawn_blocking(move || {
+            let opened = open::open(&path, &options)?;
+            let writer = Writer::start(opened.writer, options.clock, opened.generation)
+                .map_err(|e| StorageError::Unusable(format!("no thread could be started to write with: {e}")))?;
+            Ok((opened.path, opened.generation, writer))
+        });
+        let (path, generation, writer) = opening.await.map_err(|_| StorageError::Closed)??;
+        let readers = pool(&path, readers, read_limit)?;
+        Ok(Self { path, generation, writer, readers, read_limit, runtime: Handle::current() })
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Reads within one snapshot, and gives up when the time for it is over.
+    async fn read<T: Send + 'static>(
+        &self,
+        read: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+    ) -> Result<T, StorageError> {
+        let reader = self.readers.get().await.map_err(|error| no_reader(&error))?;
+        let limit = self.read_limit;
+        let interaction = reader.interact(move |connection| {
+            let started = Instant::now();
+            let late = move || started.elapsed() >= limit;
+            connection.progress_handler(STEPS_BETWEEN_LOOKS, Some(late))?;
+            let snapshot = connection.transaction()?;
+            read(&snapshot)
+        });
+        match interaction.await {
+            Ok(result) => result.map_err(|error| storage_error(&error)),
+            Err(InteractError::Panic(_)) => Err(StorageError::Broken("a read panicked".to_owned())),
+            Err(InteractError::Cancelled) => Err(StorageError::Closed),
+        }
+    }
+}
+
+fn pool(path: &Path, readers: usize, read_limit: Duration) -> Result<Pool, StorageError> {
+    let Ok(builder) = deadpool_sqlite::Config::new(path).builder(Runtime::Tokio1);
+    builder
+        .max_size(readers.max(1))
+        .wait_timeout(Some(read_limit))
+        .post_create(Hook::async_fn(move |reader, _| {
+            Box::pin(async move {
+                match reader.interact(move |c| open::set_up_reader(c, read_limit)).await {
+                    Ok(set_up) => set_up.map_err(HookError::Backend),
+                    Err(_) => Err(HookError::message("setting up a reader was interrupted")),
+                }
+            })
+        }))
+        .build()
+        .map_err(|e| StorageError::Unusable(format!("the readers could not be set up: {e}")))
+}
+
+fn no_reader(error: &PoolError) -> StorageError {
+    match error {
+        PoolError::Timeout(_) => StorageError::Busy("every reader is in use".to_owned()),
+        PoolError::Backend(error) | PoolError::PostCreateHook(HookError::Backend(error)) => storage_error(error),
+        PoolError::Closed => StorageError::Closed,
+        other => StorageError::Broken(other.to_string()),
+    }
+}
+
+impl fmt::Debug for SqliteStorage {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SqliteStorage").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl Drop for SqliteStorage {
+    fn drop(&mut self) {
+        // The pool closes its connections on tokio's threads, whichever thread drops the store.
+        let _runtime = self.runtime.enter();
+        self.readers.close();
+    }
+}
+
+#[async_trait]
+impl Storage for SqliteStorage {
+    async fn commit(&self, commands: Vec<Command>) -> Result<Committed, StorageError> {
+        self.writer.commit(commands).await
+    }
+
+    async fn job(&self, id: JobId) -> Result<Option<Job>, StorageError> {
+        self.read(move |c| reads::job(c, id)).await
+    }
+
+    async fn jobs(&self, filter: &JobFilter) -> Result<JobPage, StorageError> {
+        let filter = filter.clone();
+        self.read(move |c| reads::jobs(c, &filter)).await
+    }
+
+    async fn counts(&self) -> Result<Counts, StorageError> {
+        self.read(reads::counts).await
+    }
+
+    async fn attempts(&self, id: JobId) -> Result<Vec<Attempt>, StorageError> {
+        self.read(move |c| reads::attempts(c, id)).await
+    }
+
+    async fn checkpoints(&self, id: JobId) -> Result<Vec<Checkpoint>, StorageError> {
+        self.read(move |c| reads::checkpoints(c, id)).await
+    }
+
+    async fn worker(&self, id: &WorkerId) -> Result<Option<WorkerRecord>, StorageError> {
+        let id = id.clone();
+        self.read(move |c| reads::worker(c, &id)).await
+    }
+
+    async fn workers(&self) -> Result<Vec<WorkerRecord>, StorageError> {
+        self.read(reads::workers).await
+    }
+
+    async fn record(&self, collection: &str, key: &str) -> Result<Option<Value>, StorageError> {
+        let (collection, key) = (collection.to_owned(), key.to_owned());
+        self.read(move |c| reads::record(c, &collection, &key)).await
+    }
+
+    async fn records(&self, collection: &str) -> Result<Vec<(String, Value)>, StorageError> {
+        let collection = collection.to_owned();
+        self.read(move |c| reads::records(c, &collection)).await
+    }
+
+    async fn has_file(&self, key: &str) -> Result<bool, StorageError> {
+        let key = key.to_owned();
+        self.read(move |c| reads::has_file(c, &key)).await
+    }
+
+    fn generation(&self) -> Generation {
+        self.generation
+    }
+}

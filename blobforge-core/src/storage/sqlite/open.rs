@@ -1,0 +1,187 @@
+//! Opening the file: what is refused, and how its connections are set up.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use rusqlite::{Connection, ErrorCode, OpenFlags};
+
+use super::{
+    SqliteOptions,
+    failure::storage_error,
+    filesystem::network_filesystem_of,
+    migrations::{self, APPLICATION_ID},
+};
+use crate::{Generation, storage::StorageError};
+
+/// Before it, a write during another connection's checkpoint could corrupt the file.
+const OLDEST_SQLITE: i32 = 3_051_003;
+
+/// For how long the writer waits while somebody else, such as a backup, holds the file.
+const WRITER_PATIENCE: Duration = Duration::from_secs(5);
+
+/// Enough for the ends of every table that grows and all of those that do not.
+const WRITER_CACHE_KIB: i64 = 64 * 1024;
+
+/// More than there are statements.
+const READER_STATEMENTS: usize = 64;
+
+/// A file that was found good, and the connection that writes it.
+pub(super) struct Opened {
+    pub(super) writer: Connection,
+    pub(super) path: PathBuf,
+    pub(super) generation: Generation,
+}
+
+/// Opens the file for writing, and makes it if it is not there.
+pub(super) fn open(path: &Path, options: &SqliteOptions) -> Result<Opened, StorageError> {
+    check_library(rusqlite::version_number(), rusqlite::version())?;
+    let path = absolute(path)?;
+    let at = path.display();
+    let refused = |error: &rusqlite::Error| explain(&path, error);
+    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+        | OpenFlags::SQLITE_OPEN_CREATE
+        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let mut writer = Connection::open_with_flags(&path, flags).map_err(|e| refused(&e))?;
+    writer.busy_timeout(WRITER_PATIENCE).map_err(|e| refused(&e))?;
+    // Whose file it is is asked before anything is written to it.
+    let contents = contents(&writer).map_err(|e| refused(&e))?;
+    check_contents(&at.to_string(), &contents)?;
+    let generation = set_up(&mut writer, options).map_err(|e| refused(&e))?;
+    let mode: String = writer
+        .pragma_query_value(None, "journal_mode", |row| row.get(0))
+        .map_err(|e| refused(&e))?;
+    if mode != "wal" {
+        return Err(StorageError::Unusable(format!(
+            "{at} cannot have a write-ahead log here (its journal is {mode:?}): put the database on a local disk"
+        )));
+    }
+    Ok(Opened { writer, generation, path })
+}
+
+/// Sets up a connection that only reads.
+pub(super) fn set_up_reader(connection: &Connection, patience: Duration) -> rusqlite::Result<()> {
+    connection.set_prepared_statement_cache_capacity(READER_STATEMENTS);
+    connection.busy_timeout(patience)?;
+    connection.pragma_update(None, "query_only", true)
+}
+
+fn set_up(writer: &mut Connection, options: &SqliteOptions) -> rusqlite::Result<Generation> {
+    writer.pragma_update(None, "journal_mode", "wal")?;
+    writer.pragma_update(None, "synchronous", "full")?;
+    writer.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
+    writer.pragma_update(None, "wal_autocheckpoint", options.wal_autocheckpoint)?;
+    // After a huge batch the log is cut back to this rather than kept at its longest.
+    writer.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)?;
+    migrations::migrate(writer)?;
+    if let Some(pages) = options.max_pages {
+        writer.pragma_update(None, "max_page_count", pages)?;
+    }
+    writer
+        .query_row("SELECT value FROM meta WHERE key = 'generation'", [], |row| row.get(0))
+        .map(Generation::new)
+}
+
+fn absolute(path: &Path) -> Result<PathBuf, StorageError> {
+    let unusable = |why: String| {
+        StorageError::Unusable(format!("{} cannot hold the database: {why}", path.display()))
+    };
+    let Some(name) = path.file_name() else {
+        return Err(unusable("it is no path to a file".to_owned()));
+    };
+    let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    fs::create_dir_all(folder)
+        .map_err(|e| unusable(format!("its folder could not be made ({e}): make it, or choose another")))?;
+    // Absolute, so that SQLite takes no path for a URI, and readers find the same file wherever the process goes.
+    let folder = fs::canonicalize(folder).map_err(|e| unusable(e.to_string()))?;
+    if let Some(name) = network_filesystem_of(&folder) {
+        return Err(unusable(format!(
+            "its folder lies on a network filesystem ({name}), on which SQLite loses data: put it on a local disk"
+        )));
+    }
+    Ok(folder.join(name))
+}
+
+fn explain(path: &Path, error: &rusqlite::Error) -> StorageError {
+    let at = path.display();
+    match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase) => StorageError::Unusable(format!(
+            "{at} is not an SQLite database: move it away, or name another file"
+        )),
+        Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly) => {
+            StorageError::Unusable(format!(
+                "{at} cannot be opened for writing ({error}): it and its folder must be writable for this user"
+            ))
+        }
+        _ => storage_error(error),
+    }
+}
+
+fn check_library(number: i32, name: &str) -> Result<(), StorageError> {
+    if number >= OLDEST_SQLITE {
+        return Ok(());
+    }
+    Err(StorageError::Unusable(format!(
+        "this program was linked with SQLite {name}, which can corrupt the database: build it with 3.51.3 or later, or with the `bundled` feature of rusqlite"
+    )))
+}
+
+/// What can be seen of a file without changing it.
+#[derive(Debug, Default)]
+struct Contents {
+    application_id: i32,
+    version: i32,
+    tables: Vec<String>,
+}
+
+fn contents(connection: &Connection) -> rusqlite::Result<Contents> {
+    let application_id = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    let version = migrations::version(connection)?;
+    let mut names = connection.prepare("SELECT name FROM sqlite_schema WHERE type = 'table'")?;
+    let tables = names.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
+    Ok(Contents { application_id, version, tables })
+}
+
+fn check_contents(at: &str, found: &Contents) -> Result<(), StorageError> {
+    let refuse = |why: String| Err(StorageError::Unusable(format!("{at} {why}")));
+    let has = |name: &str| found.tables.iter().any(|table| table == name);
+    if found.application_id == APPLICATION_ID {
+        if found.version > migrations::latest() {
+            return refuse(format!(
+                "was written by a newer BlobForge (its version is {}, this program knows {}): install that one, or restore a backup made before the upgrade",
+                found.version,
+                migrations::latest()
+            ));
+        }
+        return Ok(());
+    }
+    if found.application_id == 0 && found.tables.is_empty() {
+        return Ok(());
+    }
+    if found.application_id == 0 && has("jobs") && has("api_tokens") {
+        return refuse(
+            "is the database of an earlier BlobForge, written in Go: this version cannot read it; keep it, and name another file"
+                .to_owned(),
+        );
+    }
+    refuse("is the database of another program: it was left as it is; name another file".to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_sqlite_that_corrupts_files_is_refused() {
+        assert!(check_library(3_051_003, "3.51.3").is_ok());
+        let refused = check_library(3_051_002, "3.51.2").unwrap_err();
+        assert!(matches!(&refused, StorageError::Unusable(text) if text.contains("3.51.2")), "{refused}");
+    }
+
+    #[test]
+    fn the_library_in_use_is_new_enough() {
+        assert!(check_library(rusqlite::version_number(), rusqlite::version()).is_ok());
+    }
+}

@@ -1,0 +1,207 @@
+//! Reads, each within one snapshot.
+
+use rusqlite::{Connection, OptionalExtension, ToSql, params};
+use serde_json::Value;
+
+use super::{
+    columns::{self, job_columns, status_code, to_json},
+    failure::is_interrupted,
+    statements::Sql,
+};
+use crate::{
+    Checkpoint, Job, JobId, Status, WorkerId, WorkerRecord,
+    storage::{Attempt, Counts, JobFilter, JobPage, MAX_EXAMINED, MAX_PAGE},
+};
+
+pub(super) fn job(connection: &Connection, id: JobId) -> rusqlite::Result<Option<Job>> {
+    connection.prepare_cached(Sql::Job.text())?.query_row([id.get()], columns::job).optional()
+}
+
+pub(super) fn counts(connection: &Connection) -> rusqlite::Result<Counts> {
+    let mut counts = connection.prepare_cached(Sql::Counts.text())?;
+    Ok(Counts(counts.query_map([], columns::count)?.collect::<Result<_, _>>()?))
+}
+
+pub(super) fn attempts(connection: &Connection, id: JobId) -> rusqlite::Result<Vec<Attempt>> {
+    let mut ended = connection.prepare_cached(Sql::Attempts.text())?;
+    let ended = ended.query_map([id.get()], |row| Ok(columns::attempt(row)?.to_attempt()))?;
+    let mut attempts = ended.collect::<Result<Vec<_>, _>>()?;
+    attempts.extend(job(connection, id)?.as_ref().and_then(Attempt::running));
+    Ok(attempts)
+}
+
+pub(super) fn checkpoints(connection: &Connection, id: JobId) -> rusqlite::Result<Vec<Checkpoint>> {
+    let mut checkpoints = connection.prepare_cached(Sql::Checkpoints.text())?;
+    checkpoints.query_map([id.get()], columns::checkpoint)?.collect()
+}
+
+pub(super) fn worker(connection: &Connection, id: &WorkerId) -> rusqlite::Result<Option<WorkerRecord>> {
+    let mut worker = connection.prepare_cached(Sql::Worker.text())?;
+    worker.query_row([id.as_str()], columns::worker).optional()
+}
+
+pub(super) fn workers(connection: &Connection) -> rusqlite::Result<Vec<WorkerRecord>> {
+    connection.prepare_cached(Sql::Workers.text())?.query_map([], columns::worker)?.collect()
+}
+
+pub(super) fn record(connection: &Connection, collection: &str, key: &str) -> rusqlite::Result<Option<Value>> {
+    let mut record = connection.prepare_cached(Sql::Record.text())?;
+    record.query_row([collection, key], |row| columns::json(row, 0)).optional()
+}
+
+pub(super) fn records(connection: &Connection, collection: &str) -> rusqlite::Result<Vec<(String, Value)>> {
+    let mut records = connection.prepare_cached(Sql::Records.text())?;
+    records.query_map([collection], |row| Ok((row.get(0)?, columns::json(row, 1)?)))?.collect()
+}
+
+pub(super) fn has_file(connection: &Connection, key: &str) -> rusqlite::Result<bool> {
+    connection.prepare_cached(Sql::HasFile.text())?.exists([key])
+}
+
+/// The rows that a page of jobs walks down.
+#[derive(Clone, Copy)]
+enum Walk {
+    /// All jobs.
+    Jobs,
+    /// The jobs in a state that few are in, which has an index.
+    Rare(Status),
+    /// The running jobs.
+    Leases,
+}
+
+impl Walk {
+    fn of(filter: &JobFilter) -> Self {
+        match filter.status {
+            _ if filter.worker.is_some() => Self::Leases,
+            Some(Status::Running) => Self::Leases,
+            Some(rare @ (Status::Uploading | Status::Failed | Status::Cancelled)) => Self::Rare(rare),
+            _ => Self::Jobs,
+        }
+    }
+
+    /// The jobs walked, each with its lease.
+    fn source(self) -> &'static str {
+        match self {
+            Self::Jobs | Self::Rare(_) => "jobs j LEFT JOIN leases l ON l.job_id = j.id",
+            Self::Leases => "leases l CROSS JOIN jobs j ON j.id = l.job_id",
+        }
+    }
+
+    /// The ids walked alone.
+    fn ids(self) -> &'static str {
+        match self {
+            Self::Jobs | Self::Rare(_) => "jobs j",
+            Self::Leases => "leases l",
+        }
+    }
+
+    fn id(self) -> &'static str {
+        match self {
+            Self::Jobs | Self::Rare(_) => "j.id",
+            Self::Leases => "l.job_id",
+        }
+    }
+
+    /// What makes SQLite take the index: it must see the number itself.
+    fn condition(self) -> String {
+        match self {
+            Self::Rare(status) => format!("j.status = {} AND ", status_code(status)),
+            Self::Jobs | Self::Leases => String::new(),
+        }
+    }
+}
+
+/// The conditions that SQLite can check without reading the text of a row. They only spare work:
+/// [`JobFilter::matches`] decides.
+fn conditions(walk: Walk, filter: &JobFilter) -> rusqlite::Result<(String, Vec<Box<dyn ToSql>>)> {
+    let mut sql = String::new();
+    let mut values: Vec<Box<dyn ToSql>> = Vec::new();
+    let mut add = |condition: &str, value: Box<dyn ToSql>| {
+        sql.push_str(" AND ");
+        sql.push_str(condition);
+        values.push(value);
+    };
+    if let (Walk::Jobs, Some(status)) = (walk, filter.status) {
+        add("l.job_id IS NULL AND j.status = ?", Box::new(status_code(status)));
+    }
+    if let Some(job_type) = &filter.job_type {
+        add("j.type = ?", Box::new(job_type.as_str().to_owned()));
+    }
+    if let Some(priority) = filter.priority {
+        add("j.priority = ?", Box::new(u8::from(priority)));
+    }
+    if let Some(worker) = &filter.worker {
+        add("l.worker = ?", Box::new(worker.as_str().to_owned()));
+    }
+    if let Some(from) = filter.created_from {
+        add("j.created_at >= ?", Box::new(from.as_millis()));
+    }
+    if let Some(before) = filter.created_before {
+        add("j.created_at < ?", Box::new(before.as_millis()));
+    }
+    if let Some(tag) = &filter.tag {
+        // As it stands in the text of the body, quotes and all.
+        add("instr(j.body, ?) > 0", Box::new(to_json(tag)?));
+    }
+    Ok((sql, values))
+}
+
+/// One page of jobs. When time runs out, what was found by then is the page.
+pub(super) fn jobs(connection: &Connection, filter: &JobFilter) -> rusqlite::Result<JobPage> {
+    let limit = filter.limit.clamp(1, MAX_PAGE);
+    let below = filter.below.map_or(i64::MAX, JobId::get);
+    let walk = Walk::of(filter);
+    let (conditions, values) = conditions(walk, filter)?;
+    let all_match = conditions.is_empty() && filter.text.is_none();
+    // Where nothing is passed over, the page is full long before it has looked at too many rows.
+    let floor = if all_match { None } else { floor(connection, walk, below)? };
+    let (source, id, of_walk) = (walk.source(), walk.id(), walk.condition());
+    let columns = job_columns!();
+    let sql = format!(
+        "SELECT {columns} FROM {source} WHERE {of_walk}{id} >= ? AND {id} < ?{conditions} ORDER BY {id} DESC"
+    );
+    let lowest = floor.unwrap_or(i64::MIN);
+    let mut bound: Vec<&dyn ToSql> = vec![&lowest, &below];
+    bound.extend(values.iter().map(|value| &**value));
+    let mut statement = connection.prepare_cached(&sql)?;
+    let mut rows = statement.query(&*bound)?;
+    let mut page = JobPage::default();
+    let mut examined = None;
+    while page.items.len() < limit {
+        let row = match rows.next() {
+            Ok(row) => row,
+            Err(e) if is_interrupted(&e) && examined.is_some() => {
+                page.next = examined;
+                return Ok(page);
+            }
+            Err(e) => return Err(e),
+        };
+        let Some(row) = row else { break };
+        let job = columns::job(row)?;
+        examined = Some(job.id);
+        if filter.matches(&job) {
+            page.items.push(job);
+        }
+    }
+    let full = page.items.len() == limit;
+    let last = page.items.last().filter(|_| full).map(|job| job.id.get()).or(floor);
+    page.next = last.map(|last| next(connection, walk, last)).transpose()?.flatten();
+    Ok(page)
+}
+
+/// The last row that a page may look at; `None` if it may look at all there are.
+fn floor(connection: &Connection, walk: Walk, below: i64) -> rusqlite::Result<Option<i64>> {
+    let (ids, id, of_walk, skipped) = (walk.ids(), walk.id(), walk.condition(), MAX_EXAMINED - 1);
+    let sql = format!(
+        "SELECT {id} FROM {ids} WHERE {of_walk}{id} < ?1 ORDER BY {id} DESC LIMIT 1 OFFSET {skipped}"
+    );
+    connection.prepare_cached(&sql)?.query_row([below], |row| row.get(0)).optional()
+}
+
+/// Where the page after one that ended at `last` begins, if there is anything more.
+fn next(connection: &Connection, walk: Walk, last: i64) -> rusqlite::Result<Option<JobId>> {
+    let (ids, id, of_walk) = (walk.ids(), walk.id(), walk.condition());
+    let sql = format!("SELECT max({id}) FROM {ids} WHERE {of_walk}{id} < ?1");
+    let below: Option<i64> = connection.prepare_cached(&sql)?.query_row(params![last], |row| row.get(0))?;
+    Ok(below.map(|id| JobId::new(id + 1)))
+}

@@ -1,0 +1,389 @@
+//! The rows of one transaction, in SQLite.
+
+use rusqlite::{OptionalExtension, params};
+use serde_json::Value;
+
+use super::{
+    columns::{
+        self, ENDS, FINISHES, body_text, name_of, span, status_code, to_json, to_json_or_null,
+    },
+    lanes::Lanes,
+    statements::{Sql, Statements},
+};
+use crate::{
+    Checkpoint, EndedLease, Epoch, Generation, Job, JobId, JobType, Lease, Output, Sha256, Source, Status,
+    Timestamp, WorkerId, WorkerRecord,
+    storage::rows::{AttemptRow, Place, Rows},
+};
+
+/// The rows as the writer's open transaction sees them.
+pub(super) struct SqliteRows<'a, 'c> {
+    pub(super) sql: &'a mut Statements<'c>,
+    pub(super) lanes: &'a mut Lanes,
+    pub(super) generation: Generation,
+}
+
+impl SqliteRows<'_, '_> {
+    fn put_lease(&mut self, job: &Job, lease: &Lease) -> rusqlite::Result<()> {
+        self.sql.get(Sql::PutLease)?.execute(params![
+            job.id.get(),
+            lease.token.generation.get(),
+            lease.token.epoch.get(),
+            lease.token.secret.as_bytes(),
+            lease.worker.as_str(),
+            lease.started_at.as_millis(),
+            lease.expires_at.as_millis(),
+            span(lease.duration),
+            lease.lapsed,
+            lease.cancel_requested,
+            to_json_or_null(job.progress.as_ref())?,
+            job.updated_at.as_millis(),
+        ])?;
+        Ok(())
+    }
+
+    fn update_lease(&mut self, job: &Job, lease: &Lease) -> rusqlite::Result<()> {
+        self.sql.get(Sql::UpdateLease)?.execute(params![
+            job.id.get(),
+            lease.expires_at.as_millis(),
+            lease.lapsed,
+            lease.cancel_requested,
+            to_json_or_null(job.progress.as_ref())?,
+            job.updated_at.as_millis(),
+        ])?;
+        Ok(())
+    }
+
+    fn update_row(&mut self, job: &Job) -> rusqlite::Result<()> {
+        let source = SourceColumns::of(job.source.as_ref());
+        self.sql.get(Sql::UpdateJob)?.execute(params![
+            job.id.get(),
+            u8::from(job.priority),
+            kept_status(job),
+            job.life.epoch.get(),
+            job.life.failures,
+            job.life.losses,
+            job.life.max_attempts,
+            job.life.run_at.map(Timestamp::as_millis),
+            job.life.ready_at.as_millis(),
+            job.started_at.map(Timestamp::as_millis),
+            job.ended_at.map(Timestamp::as_millis),
+            job.updated_at.as_millis(),
+            source.key,
+            source.size,
+            source.sha256,
+            source.verified,
+            source.arrived,
+            to_json_or_null(job.last_error.as_ref())?,
+            to_json_or_null(job.progress.as_ref())?,
+            to_json_or_null(job.result.as_ref())?,
+            outputs_text(&job.outputs)?,
+        ])?;
+        Ok(())
+    }
+}
+
+impl Rows for SqliteRows<'_, '_> {
+    type Error = rusqlite::Error;
+
+    fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    fn job(&mut self, id: JobId) -> rusqlite::Result<Option<Job>> {
+        self.sql.get(Sql::Job)?.query_row([id.get()], columns::job).optional()
+    }
+
+    fn insert_job(&mut self, job: &Job) -> rusqlite::Result<JobId> {
+        let source = SourceColumns::of(job.source.as_ref());
+        self.sql.get(Sql::InsertJob)?.execute(params![
+            job.job_type.as_str(),
+            u8::from(job.priority),
+            kept_status(job),
+            job.life.epoch.get(),
+            job.life.failures,
+            job.life.losses,
+            job.life.max_attempts,
+            job.life.run_at.map(Timestamp::as_millis),
+            job.life.ready_at.as_millis(),
+            job.created_at.as_millis(),
+            job.started_at.map(Timestamp::as_millis),
+            job.ended_at.map(Timestamp::as_millis),
+            job.updated_at.as_millis(),
+            source.key,
+            source.size,
+            source.sha256,
+            source.verified,
+            source.arrived,
+            to_json_or_null(job.last_error.as_ref())?,
+            to_json_or_null(job.progress.as_ref())?,
+            to_json_or_null(job.result.as_ref())?,
+            outputs_text(&job.outputs)?,
+            body_text(&job.body)?,
+        ])?;
+        Ok(JobId::new(self.sql.connection().last_insert_rowid()))
+    }
+
+    fn update_job(&mut self, before: &Job, after: &Job) -> rusqlite::Result<()> {
+        match (before.lease(), after.lease()) {
+            (Some(old), Some(new)) if old.token == new.token => self.update_lease(after, new)?,
+            (_, Some(lease)) => self.put_lease(after, lease)?,
+            (Some(_), None) => {
+                self.sql.get(Sql::DeleteLease)?.execute([after.id.get()])?;
+            }
+            (None, None) => {}
+        }
+        if after.lease().is_none() || kept_differs(before, after) {
+            self.update_row(after)?;
+        }
+        if before.body != after.body {
+            let body = body_text(&after.body)?;
+            self.sql.get(Sql::UpdateBody)?.execute(params![after.id.get(), body])?;
+        }
+        Ok(())
+    }
+
+    fn push_ready(&mut self, job_type: &JobType, place: &Place) -> rusqlite::Result<()> {
+        self.lanes.push(self.sql, job_type, place)
+    }
+
+    fn remove_ready(&mut self, job_type: &JobType, place: &Place) -> rusqlite::Result<bool> {
+        self.lanes.remove(self.sql, job_type, place)
+    }
+
+    fn first_ready(&mut self, job_type: &JobType) -> rusqlite::Result<Option<Place>> {
+        self.lanes.first(self.sql, job_type)
+    }
+
+    fn push_scheduled(&mut self, at: Timestamp, id: JobId) -> rusqlite::Result<()> {
+        self.sql.get(Sql::InsertScheduled)?.execute([at.as_millis(), id.get()])?;
+        Ok(())
+    }
+
+    fn remove_scheduled(&mut self, at: Timestamp, id: JobId) -> rusqlite::Result<()> {
+        self.sql.get(Sql::DeleteScheduled)?.execute([at.as_millis(), id.get()])?;
+        Ok(())
+    }
+
+    fn due_scheduled(&mut self, now: Timestamp, limit: usize) -> rusqlite::Result<Vec<(Timestamp, JobId)>> {
+        self.sql
+            .get(Sql::DueScheduled)?
+            .query_map(params![now.as_millis(), rows(limit)], |row| {
+                Ok((Timestamp::from_millis(row.get(0)?), JobId::new(row.get(1)?)))
+            })?
+            .collect()
+    }
+
+    fn next_scheduled(&mut self) -> rusqlite::Result<Option<Timestamp>> {
+        self.earliest(Sql::NextScheduled)
+    }
+
+    fn due_leases(&mut self, now: Timestamp, limit: usize) -> rusqlite::Result<Vec<JobId>> {
+        self.ids(Sql::DueLeases, params![now.as_millis(), rows(limit)])
+    }
+
+    fn next_lease_expiry(&mut self) -> rusqlite::Result<Option<Timestamp>> {
+        self.earliest(Sql::NextLeaseExpiry)
+    }
+
+    fn leases_of(&mut self, worker: &WorkerId) -> rusqlite::Result<Vec<JobId>> {
+        self.ids(Sql::LeasesOf, params![worker.as_str()])
+    }
+
+    fn stale_uploads(&mut self, before: Timestamp, limit: usize) -> rusqlite::Result<Vec<JobId>> {
+        self.ids(Sql::StaleUploads, params![before.as_millis(), rows(limit)])
+    }
+
+    fn insert_attempt(&mut self, job: JobId, attempt: &AttemptRow) -> rusqlite::Result<()> {
+        let lease = &attempt.lease;
+        self.sql.get(Sql::InsertAttempt)?.execute(params![
+            job.get(),
+            lease.token.epoch.get(),
+            lease.token.generation.get(),
+            lease.token.secret.as_bytes(),
+            attempt.worker.as_str(),
+            attempt.started_at.as_millis(),
+            attempt.ended_at.as_millis(),
+            name_of(&ENDS, &lease.end),
+            lease.reported.map(|kind| name_of(&FINISHES, &kind)),
+            status_code(lease.finished.status),
+            lease.finished.ready_at.map(Timestamp::as_millis),
+            to_json_or_null(attempt.failure.as_ref())?,
+            to_json_or_null(attempt.progress.as_ref())?,
+        ])?;
+        Ok(())
+    }
+
+    fn ended_lease(&mut self, job: JobId, epoch: Epoch) -> rusqlite::Result<Option<EndedLease>> {
+        let attempt = self
+            .sql
+            .get(Sql::Attempt)?
+            .query_row(params![job.get(), epoch.get()], columns::attempt)
+            .optional()?;
+        Ok(attempt.map(|attempt| attempt.lease))
+    }
+
+    fn checkpoints(&mut self, job: JobId) -> rusqlite::Result<Vec<Checkpoint>> {
+        self.sql.get(Sql::Checkpoints)?.query_map([job.get()], columns::checkpoint)?.collect()
+    }
+
+    fn put_checkpoint(&mut self, job: JobId, checkpoint: &Checkpoint) -> rusqlite::Result<()> {
+        self.sql.get(Sql::PutCheckpoint)?.execute(params![
+            job.get(),
+            checkpoint.name,
+            checkpoint.size.cast_signed(),
+            checkpoint.sha256.as_bytes(),
+            checkpoint.key,
+        ])?;
+        Ok(())
+    }
+
+    fn delete_checkpoints(&mut self, job: JobId) -> rusqlite::Result<()> {
+        self.sql.get(Sql::DeleteCheckpoints)?.execute([job.get()])?;
+        Ok(())
+    }
+
+    fn duplicate(&mut self, work: &[u8; 32], scope: &str) -> rusqlite::Result<Option<JobId>> {
+        let row = self.sql.get(Sql::Duplicate)?.query_row(params![work, scope], |row| row.get(0));
+        Ok(row.optional()?.map(JobId::new))
+    }
+
+    fn put_duplicate(&mut self, work: &[u8; 32], scope: &str, job: JobId) -> rusqlite::Result<()> {
+        self.sql.get(Sql::PutDuplicate)?.execute(params![work, scope, job.get()])?;
+        Ok(())
+    }
+
+    fn content(&mut self, sha256: &Sha256) -> rusqlite::Result<Option<(String, u64)>> {
+        self.sql
+            .get(Sql::Content)?
+            .query_row([sha256.as_bytes()], |row| Ok((row.get(0)?, row.get::<_, i64>(1)?.cast_unsigned())))
+            .optional()
+    }
+
+    fn put_content(&mut self, sha256: &Sha256, key: &str, size: u64) -> rusqlite::Result<()> {
+        let row = params![sha256.as_bytes(), key, size.cast_signed()];
+        self.sql.get(Sql::PutContent)?.execute(row)?;
+        Ok(())
+    }
+
+    fn put_file(&mut self, key: &str, job: Option<JobId>, at: Timestamp) -> rusqlite::Result<()> {
+        let row = params![key, job.map(JobId::get), at.as_millis()];
+        self.sql.get(Sql::PutFile)?.execute(row)?;
+        Ok(())
+    }
+
+    fn has_file(&mut self, key: &str) -> rusqlite::Result<bool> {
+        self.sql.get(Sql::HasFile)?.exists([key])
+    }
+
+    fn is_draining(&mut self, id: &WorkerId) -> rusqlite::Result<Option<bool>> {
+        self.sql.get(Sql::IsDraining)?.query_row([id.as_str()], |row| row.get(0)).optional()
+    }
+
+    fn worker(&mut self, id: &WorkerId) -> rusqlite::Result<Option<WorkerRecord>> {
+        self.sql.get(Sql::Worker)?.query_row([id.as_str()], columns::worker).optional()
+    }
+
+    fn put_worker(&mut self, worker: &WorkerRecord) -> rusqlite::Result<()> {
+        self.sql.get(Sql::PutWorker)?.execute(params![
+            worker.registration.id.as_str(),
+            worker.registered_at.as_millis(),
+            worker.last_seen_at.as_millis(),
+            worker.draining,
+            worker.unregistered,
+            to_json(&worker.registration)?,
+        ])?;
+        Ok(())
+    }
+
+    fn touch_worker(&mut self, id: &WorkerId, now: Timestamp) -> rusqlite::Result<()> {
+        self.sql.get(Sql::TouchWorker)?.execute(params![id.as_str(), now.as_millis()])?;
+        Ok(())
+    }
+
+    fn delete_worker(&mut self, id: &WorkerId) -> rusqlite::Result<()> {
+        self.sql.get(Sql::DeleteWorker)?.execute([id.as_str()])?;
+        Ok(())
+    }
+
+    fn put_record(&mut self, collection: &str, key: &str, value: &Value) -> rusqlite::Result<()> {
+        self.sql.get(Sql::PutRecord)?.execute(params![collection, key, to_json(value)?])?;
+        Ok(())
+    }
+
+    fn delete_record(&mut self, collection: &str, key: &str) -> rusqlite::Result<()> {
+        self.sql.get(Sql::DeleteRecord)?.execute([collection, key])?;
+        Ok(())
+    }
+
+    fn add_count(&mut self, job_type: &JobType, status: Status, change: i64) -> rusqlite::Result<()> {
+        let row = params![job_type.as_str(), status_code(status), change];
+        self.sql.get(Sql::AddCount)?.execute(row)?;
+        Ok(())
+    }
+}
+
+impl SqliteRows<'_, '_> {
+    fn ids(&mut self, sql: Sql, params: &[&dyn rusqlite::ToSql]) -> rusqlite::Result<Vec<JobId>> {
+        self.sql.get(sql)?.query_map(params, |row| row.get(0).map(JobId::new))?.collect()
+    }
+
+    fn earliest(&mut self, sql: Sql) -> rusqlite::Result<Option<Timestamp>> {
+        let millis: Option<i64> = self.sql.get(sql)?.query_row([], |row| row.get(0))?;
+        Ok(millis.map(Timestamp::from_millis))
+    }
+}
+
+/// A source spread over its columns; all NULL without one.
+#[derive(Default)]
+struct SourceColumns<'a> {
+    key: Option<&'a str>,
+    size: Option<i64>,
+    sha256: Option<&'a [u8; 32]>,
+    verified: Option<bool>,
+    arrived: Option<bool>,
+}
+
+impl<'a> SourceColumns<'a> {
+    fn of(source: Option<&'a Source>) -> Self {
+        source.map_or_else(Self::default, |source| Self {
+            key: Some(&source.key),
+            size: source.size.map(u64::cast_signed),
+            sha256: source.sha256.as_ref().map(Sha256::as_bytes),
+            verified: Some(source.verified),
+            arrived: Some(source.arrived),
+        })
+    }
+}
+
+/// The status in a job's own row: that a job runs is said by its lease.
+fn kept_status(job: &Job) -> u8 {
+    match job.status() {
+        Status::Running => status_code(Status::Pending),
+        status => status_code(status),
+    }
+}
+
+/// Whether something changed in a running job that its lease's row does not hold. A claim and a heartbeat must not
+/// rewrite the wide row.
+fn kept_differs(before: &Job, after: &Job) -> bool {
+    let life = |job: &Job| {
+        let life = &job.life;
+        (job.priority, life.failures, life.losses, life.max_attempts, life.run_at, life.ready_at)
+    };
+    life(before) != life(after)
+        || before.ended_at != after.ended_at
+        || before.source != after.source
+        || before.last_error != after.last_error
+        || before.result != after.result
+        || before.outputs != after.outputs
+}
+
+fn outputs_text(outputs: &[Output]) -> rusqlite::Result<Option<String>> {
+    to_json_or_null(Some(&outputs).filter(|outputs| !outputs.is_empty()))
+}
+
+/// A limit as SQLite counts.
+fn rows(limit: usize) -> i64 {
+    i64::try_from(limit).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,289 @@
+//! Draws commands that have a chance of meaning something: about jobs that exist, under leases that were given.
+
+use std::time::Duration;
+
+use blobforge_core::{
+    Checkpoint, Epoch, Failure, Generation, Jitter, JobId, JobType, LeaseSecret, LeaseToken, NewJob, NewSource,
+    Output, Priority, Progress, Registration, RetryPolicy, Sha256, Timestamp, WorkerId,
+    storage::{
+        Beat, Claim, Command, Committed, Done, HeldLease, Maintain, Report, Submit, Submitted,
+    },
+};
+use rand::{RngExt, rngs::StdRng, seq::IndexedRandom};
+use serde_json::{Value, json};
+
+const TYPES: [&str; 3] = ["pdf", "b", "a.text_2-x"];
+const WORKERS: [&str; 5] = ["w1", "w2", "w3", "w4", "nobody"];
+const SUBMITTERS: [Option<&str>; 3] = [None, Some("ann"), Some("bob")];
+
+/// What a sequence has seen so far.
+pub(crate) struct World {
+    pub(crate) last_id: i64,
+    pub(crate) keys: Vec<String>,
+    leases: Vec<(JobId, LeaseToken)>,
+    secrets: u64,
+    began: Timestamp,
+    fresh: bool,
+}
+
+impl World {
+    pub(crate) fn new(began: Timestamp) -> Self {
+        Self { last_id: 0, keys: Vec::new(), leases: Vec::new(), secrets: 0, began, fresh: true }
+    }
+
+    /// Remembers the jobs and leases that a batch brought.
+    pub(crate) fn learn(&mut self, committed: &Committed) {
+        for outcome in &committed.outcomes {
+            match outcome {
+                Ok(Done::Submitted(Submitted { id, .. })) => self.last_id = self.last_id.max(id.get()),
+                Ok(Done::Claimed(claimed)) => {
+                    self.leases.extend(claimed.iter().map(|c| (c.job.id, c.token)));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    pub(crate) fn batch(&mut self, rng: &mut StdRng, now: Timestamp) -> Vec<Command> {
+        if std::mem::take(&mut self.fresh) {
+            return WORKERS[..4].iter().map(|id| register(id, "first", None)).collect();
+        }
+        let size = if rng.random_bool(0.1) { rng.random_range(10..25) } else { rng.random_range(1..6) };
+        (0..size).map(|_| self.command(rng, now)).collect()
+    }
+
+    fn command(&mut self, rng: &mut StdRng, now: Timestamp) -> Command {
+        match rng.random_range(0..128) {
+            0..30 => self.submit(rng, now),
+            30..58 => self.claim(rng),
+            58..68 => self.beat(rng),
+            68..86 => self.report(rng, now),
+            86..90 => self.checkpoint(rng),
+            90..95 => self.reserve(rng),
+            95..101 => self.source_ready(rng),
+            101..103 => {
+                let failure = Failure::new("source_corrupt", "Ärger with the source");
+                Command::RejectSource { job: self.job(rng), failure }
+            }
+            103..105 => {
+                let (job, token) = self.lease(rng);
+                Command::SourceVerified { job, token, sha256: hash(rng) }
+            }
+            105..108 => Command::Cancel(self.job(rng)),
+            108..112 => Command::Retry(self.job(rng)),
+            112..115 => Command::Reprioritise(self.job(rng), priority(rng)),
+            115..118 => self.register(rng),
+            118 => {
+                let instance = rng.random_bool(0.5).then(|| instance(rng));
+                Command::Unregister { worker: worker(rng), instance }
+            }
+            119 => Command::SetDraining(worker(rng), rng.random_bool(0.3)),
+            120 if rng.random_bool(0.5) => Command::RemoveWorker(worker(rng)),
+            121 => self.record(rng),
+            _ => Command::Maintain(Maintain {
+                available_since: self.began + Duration::from_secs(rng.random_range(0..200)),
+                upload_limit: Duration::from_secs(rng.random_range(30..300)),
+                limit: *[1, 2, 100].choose(rng).unwrap(),
+            }),
+        }
+    }
+
+    fn submit(&mut self, rng: &mut StdRng, now: Timestamp) -> Command {
+        let mut job = NewJob::new(*TYPES.choose(rng).unwrap()).unwrap().priority(priority(rng));
+        if rng.random_bool(0.5) {
+            job = job.max_attempts(rng.random_range(1..4));
+        }
+        if rng.random_bool(0.2) {
+            job = job.run_at(around(rng, now));
+        }
+        let params = [json!({}), json!({"a": 1, "b": [2.5, null]}), json!({"b": [2.5, null], "a": 1}), json!({"a": 2})];
+        if let Some(Value::Object(params)) = params.choose(rng) {
+            job.body.params.clone_from(params);
+        }
+        for tag in ["tag", "ta\"g", "täg"] {
+            if rng.random_bool(0.2) {
+                job = job.tag(tag);
+            }
+        }
+        if rng.random_bool(0.2) {
+            job.body.source_path = Some(["/books/ärger.pdf", "rules.pdf"].choose(rng).unwrap().to_string());
+            job.body.metadata.insert("shelf".to_owned(), json!({"row": rng.random_range(0..9)}));
+        }
+        job.body.submitter = SUBMITTERS.choose(rng).unwrap().map(str::to_owned);
+        let source = match rng.random_range(0..10) {
+            0..5 => NewSource::None,
+            5..9 => NewSource::Upload {
+                sha256: rng.random_bool(0.8).then(|| hash(rng)),
+                size: rng.random_bool(0.5).then(|| size(rng)),
+            },
+            _ => NewSource::Stored { key: self.key(rng), sha256: hash(rng), size: size(rng) },
+        };
+        let job = job.source(source).dedup(rng.random_bool(0.8)).retry_failed(rng.random_bool(0.3));
+        let upload_key = format!("sources/{}", self.secrets);
+        self.secrets += 1;
+        self.keys.push(upload_key.clone());
+        Command::Submit(Box::new(Submit { job, upload_key, default_max_attempts: 3 }))
+    }
+
+    fn claim(&mut self, rng: &mut StdRng) -> Command {
+        let mut types: Vec<_> = TYPES.iter().copied().filter(|_| rng.random_bool(0.6)).collect();
+        if rng.random_bool(0.2) {
+            types.push("unheard-of");
+        }
+        let secrets = (0..rng.random_range(1..4)).map(|_| self.secret()).collect();
+        Command::Claim(Claim {
+            worker: worker(rng),
+            types: types.into_iter().map(|name| JobType::new(name).unwrap()).collect(),
+            secrets,
+            lease: Duration::from_secs(rng.random_range(5..60)),
+        })
+    }
+
+    fn beat(&mut self, rng: &mut StdRng) -> Command {
+        let held = |world: &mut Self, rng: &mut StdRng| {
+            let (job, token) = world.lease(rng);
+            HeldLease { job, token, progress: rng.random_bool(0.5).then(|| progress(rng)) }
+        };
+        let leases = (0..rng.random_range(0..4)).map(|_| held(self, rng)).collect();
+        Command::Heartbeat(Beat { worker: worker(rng), leases })
+    }
+
+    fn report(&mut self, rng: &mut StdRng, now: Timestamp) -> Command {
+        let (job, token) = self.lease(rng);
+        let report = match rng.random_range(0..10) {
+            0..4 => Report::Complete {
+                outputs: (0..rng.random_range(0..3)).map(|_| self.output(rng)).collect(),
+                result: rng.random_bool(0.5).then(|| json!({"pages": rng.random_range(1..400)})),
+            },
+            4..7 => Report::Fail {
+                failure: Failure {
+                    details: rng.random_bool(0.3).then(|| json!({"page": 7})),
+                    ..Failure::new("encrypted", "there is an ÄRGER in it")
+                },
+                retryable: rng.random_bool(0.7),
+                policy: RetryPolicy { first: Duration::from_secs(2), longest: Duration::from_secs(30) },
+                jitter: Jitter::from_bits(rng.random()),
+            },
+            7..9 => Report::Release,
+            _ => Report::Snooze(around(rng, now)),
+        };
+        Command::Report { job, token, report: Box::new(report) }
+    }
+
+    fn output(&mut self, rng: &mut StdRng) -> Output {
+        let name = ["text.md", "images/p1.png"].choose(rng).unwrap().to_string();
+        Output { name, size: size(rng), sha256: rng.random_bool(0.5).then(|| hash(rng)), key: self.key(rng) }
+    }
+
+    fn checkpoint(&mut self, rng: &mut StdRng) -> Command {
+        let (job, token) = self.lease(rng);
+        let name = ["state", "pages/1"].choose(rng).unwrap().to_string();
+        let checkpoint = Checkpoint { name, size: size(rng), sha256: hash(rng), key: self.key(rng) };
+        Command::Checkpoint { job, token, checkpoint }
+    }
+
+    fn reserve(&mut self, rng: &mut StdRng) -> Command {
+        let key = format!("files/{}", rng.random_range(0..20));
+        self.keys.push(key.clone());
+        let owner = rng.random_bool(0.5).then(|| self.lease(rng));
+        Command::ReserveFile { key, owner }
+    }
+
+    fn source_ready(&mut self, rng: &mut StdRng) -> Command {
+        let sha256 = rng.random_bool(0.6).then(|| hash(rng));
+        Command::SourceReady { job: self.job(rng), size: size(rng), sha256 }
+    }
+
+    fn register(&mut self, rng: &mut StdRng) -> Command {
+        let id = WORKERS[..4].choose(rng).unwrap();
+        let previous = rng.random_bool(0.5).then(|| instance(rng));
+        register(id, &instance(rng), previous)
+    }
+
+    fn record(&mut self, rng: &mut StdRng) -> Command {
+        let collection = ["notes", "rules"].choose(rng).unwrap().to_string();
+        let key = ["z", "ä", "A", "b"].choose(rng).unwrap().to_string();
+        if rng.random_bool(0.3) {
+            return Command::DeleteRecord { collection, key };
+        }
+        Command::PutRecord { collection, key, value: json!([rng.random_range(0..9), "text"]) }
+    }
+
+    /// A job that exists, often a late one; sometimes one that does not.
+    fn job(&self, rng: &mut StdRng) -> JobId {
+        let last = self.last_id + 1;
+        let first = if rng.random_bool(0.7) { (last - 12).max(0) } else { 0 };
+        JobId::new(rng.random_range(first..=last))
+    }
+
+    /// A lease that was given once, often a late one; sometimes one that never was.
+    fn lease(&mut self, rng: &mut StdRng) -> (JobId, LeaseToken) {
+        let first = if rng.random_bool(0.8) { self.leases.len().saturating_sub(8) } else { 0 };
+        let Some((job, token)) = self.leases[first..].choose(rng).copied() else {
+            return (self.job(rng), LeaseToken::new(Generation::new(1), Epoch::new(1), self.secret()));
+        };
+        match rng.random_range(0..40) {
+            0 => (job, LeaseToken { secret: self.secret(), ..token }),
+            1 => (job, LeaseToken { epoch: token.epoch.next(), ..token }),
+            2 => (job, LeaseToken { generation: Generation::new(2), ..token }),
+            3 => (self.job(rng), token),
+            _ => (job, token),
+        }
+    }
+
+    fn key(&self, rng: &mut StdRng) -> String {
+        let unknown = || "files/unknown".to_owned();
+        if rng.random_bool(0.1) { unknown() } else { self.keys.choose(rng).cloned().unwrap_or_else(unknown) }
+    }
+
+    fn secret(&mut self) -> LeaseSecret {
+        self.secrets += 1;
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&self.secrets.to_le_bytes());
+        LeaseSecret::from_bytes(bytes)
+    }
+}
+
+fn register(id: &str, instance: &str, previous_instance: Option<String>) -> Command {
+    let registration = Registration {
+        id: WorkerId::new(id).unwrap(),
+        types: vec![JobType::new("pdf").unwrap()],
+        name: Some(format!("the machine {id}")),
+        instance: instance.to_owned(),
+        previous_instance,
+        labels: json!({"gpu": "T4"}).as_object().cloned().unwrap(),
+        metadata: serde_json::Map::new(),
+    };
+    Command::Register { registration: Box::new(registration), alive_for: Duration::from_secs(60) }
+}
+
+fn instance(rng: &mut StdRng) -> String {
+    ["first", "second", "third"].choose(rng).unwrap().to_string()
+}
+
+fn worker(rng: &mut StdRng) -> WorkerId {
+    let index = if rng.random_bool(0.02) { 4 } else { rng.random_range(0..4) };
+    WorkerId::new(WORKERS[index]).unwrap()
+}
+
+fn priority(rng: &mut StdRng) -> Priority {
+    *Priority::ALL.choose(rng).unwrap()
+}
+
+fn hash(rng: &mut StdRng) -> Sha256 {
+    Sha256::from_bytes([rng.random_range(0..4); 32])
+}
+
+fn size(rng: &mut StdRng) -> u64 {
+    *[0, 7, 7, 7, u64::MAX].choose(rng).unwrap()
+}
+
+fn progress(rng: &mut StdRng) -> Progress {
+    let stage = rng.random_bool(0.5).then(|| "reading".to_owned());
+    Progress { done: rng.random_range(0..100), total: rng.random_bool(0.5).then_some(100), stage, message: None }
+}
+
+fn around(rng: &mut StdRng, now: Timestamp) -> Timestamp {
+    let span = Duration::from_secs(rng.random_range(0..60));
+    if rng.random_bool(0.3) { now - span } else { now + span }
+}

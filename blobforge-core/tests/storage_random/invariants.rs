@@ -1,0 +1,73 @@
+//! What must be true of the tables at any time.
+
+use std::path::Path;
+
+use blobforge_core::rusqlite::{Connection, types::Value};
+
+/// The jobs as they are, with what their leases say.
+const JOBS: &str = "SELECT j.id, j.type, j.priority, j.ready_at, l.job_id IS NOT NULL AS runs, l.lapsed, \
+    CASE WHEN l.job_id IS NULL THEN j.status ELSE 2 END AS status, coalesce(l.epoch, j.epoch) AS epoch \
+    FROM jobs j LEFT JOIN leases l ON l.job_id = j.id";
+
+/// Queries whose two sides must have the same rows.
+fn equal() -> [(&'static str, String, String); 4] {
+    [
+        (
+            "the counts are what counting gives",
+            "SELECT type, status, n FROM counts WHERE n <> 0".to_owned(),
+            format!("SELECT type, status, count(*) FROM ({JOBS}) GROUP BY 1, 2"),
+        ),
+        (
+            "a lane has a head exactly while it is not empty, at its best priority",
+            "SELECT type, class, priority, turn, lane FROM heads".to_owned(),
+            "SELECT l.type, l.class, min(r.priority), 0, l.id FROM ready r JOIN lanes l ON l.id = r.lane \
+             GROUP BY l.id"
+                .to_owned(),
+        ),
+        (
+            "who waits stands in the line or in the schedule, once, at its place",
+            "SELECT l.type, r.priority, r.ready_at, r.id FROM ready r JOIN lanes l ON l.id = r.lane UNION ALL \
+             SELECT j.type, j.priority, s.run_at, s.id FROM scheduled s JOIN jobs j ON j.id = s.id"
+                .to_owned(),
+            format!("SELECT type, priority, ready_at, id FROM ({JOBS}) WHERE status = 1 OR (runs AND lapsed)"),
+        ),
+        (
+            "every epoch has its attempt, except the one that runs",
+            format!("SELECT id, epoch - runs FROM ({JOBS}) WHERE epoch - runs > 0"),
+            "SELECT job_id, count(*) FROM attempts GROUP BY job_id".to_owned(),
+        ),
+    ]
+}
+
+/// Queries that must find nothing.
+const NOTHING: [(&str, &str); 4] = [
+    ("a lease belongs to a job that waits but for it", "SELECT l.job_id FROM leases l LEFT JOIN jobs j ON j.id = l.job_id WHERE j.status IS NOT 1"),
+    ("an ended job has its end, and no other has", "SELECT id FROM jobs WHERE (status IN (3, 4, 5)) <> (ended_at IS NOT NULL)"),
+    ("a source has all of its columns or none", "SELECT id FROM jobs WHERE (source_key IS NULL) <> (source_arrived IS NULL)"),
+    ("a lane is one type's", "SELECT type FROM lanes GROUP BY type HAVING count(*) > 1"),
+];
+
+pub(crate) fn check(path: &Path) {
+    let connection = Connection::open(path).unwrap();
+    for (what, left, right) in equal() {
+        let (left, right) = (rows(&connection, &left), rows(&connection, &right));
+        assert_eq!(left, right, "{what}");
+    }
+    for (what, query) in NOTHING {
+        assert_eq!(rows(&connection, query), Vec::<String>::new(), "{what}");
+    }
+    assert_eq!(rows(&connection, "PRAGMA integrity_check"), ["[Text(\"ok\")]"]);
+}
+
+/// All rows of a query, in some order that is always the same.
+fn rows(connection: &Connection, query: &str) -> Vec<String> {
+    let mut statement = connection.prepare(query).unwrap();
+    let columns = statement.column_count();
+    let row = |row: &blobforge_core::rusqlite::Row<'_>| {
+        let values: Result<Vec<Value>, _> = (0..columns).map(|column| row.get(column)).collect();
+        values.map(|values| format!("{values:?}"))
+    };
+    let mut rows: Vec<String> = statement.query_map([], row).unwrap().map(Result::unwrap).collect();
+    rows.sort();
+    rows
+}

@@ -1,0 +1,87 @@
+//! Who may do what: tokens, sessions and the door that every request goes through.
+
+mod accounts;
+mod gate;
+mod login;
+mod routes;
+mod token;
+
+use blobforge_core::{JobId, WorkerId};
+use poem_openapi::Enum;
+use serde::{Deserialize, Serialize};
+
+pub use routes::{Access, ROUTES, Route};
+pub(crate) use accounts::{Accounts, NewToken, TokenRecord};
+pub(crate) use gate::{Gate, session_cookie_name, session_secret};
+pub(crate) use login::LoginLinks;
+pub use token::TokenText;
+
+use crate::problem::Problem;
+
+/// What a token allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Enum)]
+#[serde(rename_all = "snake_case")]
+#[oai(rename_all = "snake_case")]
+pub enum Scope {
+    /// Hand in jobs, and steer them.
+    Submit,
+    /// Run jobs.
+    Worker,
+    /// Everything, and the accounts of others.
+    Admin,
+}
+
+impl Scope {
+    /// Its name, as in the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Submit => "submit",
+            Self::Worker => "worker",
+            Self::Admin => "admin",
+        }
+    }
+}
+
+/// Who sends a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Principal {
+    /// The account's id.
+    pub(crate) id: String,
+    /// What it is called.
+    pub(crate) name: String,
+    /// What it may do.
+    pub(crate) scopes: Vec<Scope>,
+    /// The only worker it may act as; `None` for any.
+    pub(crate) worker: Option<WorkerId>,
+    /// It came with a cookie, which a browser also sends for other people's pages.
+    pub(crate) by_session: bool,
+}
+
+impl Principal {
+    /// Whether it may do what this scope is for.
+    pub(crate) fn has(&self, scope: Scope) -> bool {
+        self.scopes.contains(&scope) || self.scopes.contains(&Scope::Admin)
+    }
+
+    /// Refuses to act as any other worker than its own.
+    pub(crate) fn act_as(&self, worker: &WorkerId) -> Result<(), Problem> {
+        match &self.worker {
+            Some(own) if own != worker => Err(Problem::forbidden(
+                "other_worker",
+                format!("this token belongs to worker {own} and cannot act as {worker}"),
+            )),
+            _ => Ok(()),
+        }
+    }
+
+    /// Refuses to report on what another worker than its own runs.
+    pub(crate) async fn act_on(&self, queue: &blobforge_core::Queue, job: JobId) -> Result<(), Problem> {
+        if self.worker.is_none() {
+            return Ok(());
+        }
+        match queue.job(job).await?.lease() {
+            Some(lease) => self.act_as(&lease.worker),
+            None => Ok(()),
+        }
+    }
+}

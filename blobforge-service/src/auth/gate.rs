@@ -1,0 +1,187 @@
+//! The door: every request is looked up, its sender recognised and its right checked before any handler sees it.
+
+use std::sync::Arc;
+
+use poem::{
+    Endpoint, IntoResponse, Request, Response, Result,
+    http::{HeaderMap, Method, StatusCode, Uri, header},
+};
+
+use super::{Access, Principal, Route, TokenText, routes};
+use crate::{problem::Problem, service::Shared};
+
+/// The longest path that is looked at, in bytes.
+const MAX_PATH: usize = 2048;
+
+/// An endpoint behind the door.
+pub(crate) struct Gate<E> {
+    inner: E,
+    shared: Arc<Shared>,
+}
+
+impl<E> Gate<E> {
+    pub(crate) fn new(inner: E, shared: Arc<Shared>) -> Self {
+        Self { inner, shared }
+    }
+}
+
+impl<E: Endpoint> Endpoint for Gate<E> {
+    type Output = Response;
+
+    async fn call(&self, mut request: Request) -> Result<Response> {
+        let route = match looked_up(&mut request) {
+            Ok(route) => route,
+            Err(problem) => return Ok(problem.into_response()),
+        };
+        match self.admit(route, &request).await {
+            Ok(Some(principal)) => request.set_data(principal),
+            Ok(None) => {}
+            Err(refusal) => return Ok(*refusal),
+        }
+        request.set_data(route);
+        self.inner.call(request).await.map(IntoResponse::into_response)
+    }
+}
+
+impl<E> Gate<E> {
+    async fn admit(&self, route: &Route, request: &Request) -> std::result::Result<Option<Principal>, Box<Response>> {
+        if route.access == Access::Signed {
+            return Ok(None);
+        }
+        let changes = !matches!(*request.method(), Method::GET | Method::HEAD);
+        let refuse = |problem: Problem| Box::new(problem.into_response());
+        let principal = match self.recognise(request).await {
+            // Who comes with bad credentials can still log in, or ask whether the service is well.
+            Err(_) if route.access == Access::Public => None,
+            recognised => recognised.map_err(refuse)?,
+        };
+        let by_session = principal.as_ref().is_some_and(|principal| principal.by_session);
+        let may_be_forged = by_session || route.access == Access::Public;
+        if changes && may_be_forged && !self.is_same_origin(request.headers(), by_session) {
+            return Err(refuse(Problem::forbidden(
+                "cross_site",
+                "this change was asked for by another site, in your name",
+            )));
+        }
+        if route.access.allows(principal.as_ref()) {
+            return Ok(principal);
+        }
+        Err(match (&principal, route.access.scope()) {
+            (None, _) if route.access == Access::Page => Box::new(to_login()),
+            (None, _) => refuse(unauthenticated("credentials are needed: send Authorization: Bearer <token>")),
+            (Some(principal), scope) => refuse(lacks(principal, scope)),
+        })
+    }
+
+    /// Finds out who sends a request. A token that is no good is never made up for by a cookie.
+    async fn recognise(&self, request: &Request) -> std::result::Result<Option<Principal>, Problem> {
+        if let Some(value) = request.headers().get(header::AUTHORIZATION) {
+            let token = value.to_str().ok().and_then(bearer).and_then(TokenText::parse);
+            let token = token.ok_or_else(|| {
+                unauthenticated("this is no token: send Authorization: Bearer bf_…, complete and as it was shown")
+            })?;
+            let principal = self.shared.accounts.by_token(&token).await?;
+            return principal
+                .map(Some)
+                .ok_or_else(|| unauthenticated("this token is unknown, was revoked, or has expired"));
+        }
+        match session_secret(request.headers(), self.shared.config.is_https()) {
+            Some(secret) => Ok(self.shared.accounts.by_session(secret).await?),
+            None => Ok(None),
+        }
+    }
+
+    /// Whether a request comes from the service's own pages. A browser always says where it comes from; other clients
+    /// say nothing, and carry no cookie that could be misused.
+    fn is_same_origin(&self, headers: &HeaderMap, has_cookie: bool) -> bool {
+        let text = |name: header::HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+        if let Some(site) = text(header::HeaderName::from_static("sec-fetch-site")) {
+            return site == "same-origin";
+        }
+        let Some(origin) = text(header::ORIGIN) else { return !has_cookie };
+        if let Some(public) = &self.shared.config.public_url {
+            return origin.eq_ignore_ascii_case(public);
+        }
+        let host = text(header::HOST).unwrap_or_default();
+        origin.split_once("://").is_some_and(|(_, rest)| rest.eq_ignore_ascii_case(host))
+    }
+}
+
+/// Finds the route of a request, and makes its path what the handlers know.
+fn looked_up(request: &mut Request) -> std::result::Result<&'static Route, Problem> {
+    let path = request.uri().path();
+    if path.len() > MAX_PATH {
+        let detail = format!("the path has {} bytes: at most {MAX_PATH} are looked at", path.len());
+        return Err(Problem::new(StatusCode::URI_TOO_LONG, "path_too_long", detail));
+    }
+    if climbs(path) {
+        return Err(Problem::bad_request("bad_path", "this path leaves its folder, or is no text"));
+    }
+    match routes::find(request.method().as_str(), path) {
+        routes::Found::Route(route, served) => {
+            if let Some((method, _)) = route.alias_of
+                && route.method != method
+                && let Ok(method) = method.parse()
+            {
+                request.set_method(method);
+            }
+            if served != request.uri().path() {
+                let query = request.uri().query().map(|query| format!("?{query}")).unwrap_or_default();
+                let uri = format!("{served}{query}").parse::<Uri>();
+                *request.uri_mut() = uri.map_err(|_| Problem::bad_request("bad_path", "this is no path"))?;
+            }
+            Ok(route)
+        }
+        routes::Found::OtherMethods(methods) => {
+            let detail = format!("this address takes {}, not {}", methods.join(" and "), request.method());
+            Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail))
+        }
+        routes::Found::Nothing => Err(Problem::not_found("no_such_route", "there is nothing at this address")
+            .hint("GET /docs lists what there is")),
+    }
+}
+
+/// Whether a path means another folder than it seems to, or no text at all.
+fn climbs(path: &str) -> bool {
+    let Ok(decoded) = percent_encoding::percent_decode_str(path).decode_utf8() else { return true };
+    let is_odd = |part: &str| matches!(part, "." | "..");
+    decoded.contains(|c: char| c.is_control() || c == '\\') || decoded.split('/').any(is_odd)
+}
+
+fn bearer(value: &str) -> Option<&str> {
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// What the session's cookie is called: over https with a prefix that browsers protect.
+pub(crate) fn session_cookie_name(is_https: bool) -> &'static str {
+    if is_https { "__Host-bf_session" } else { "bf_session" }
+}
+
+/// The secret in a session's cookie.
+pub(crate) fn session_secret(headers: &HeaderMap, is_https: bool) -> Option<&str> {
+    let wanted = session_cookie_name(is_https);
+    headers
+        .get_all(header::COOKIE)
+        .iter()
+        .filter_map(|value| value.to_str().ok())
+        .flat_map(|value| value.split(';'))
+        .filter_map(|pair| pair.trim().split_once('='))
+        .find_map(|(name, value)| (name == wanted).then_some(value))
+}
+
+fn unauthenticated(detail: &str) -> Problem {
+    Problem::new(StatusCode::UNAUTHORIZED, "unauthenticated", detail)
+        .hint("an administrator makes tokens with POST /api/admin/tokens")
+}
+
+fn lacks(principal: &Principal, scope: Option<super::Scope>) -> Problem {
+    let has: Vec<_> = principal.scopes.iter().map(|scope| scope.as_str()).collect();
+    let needed = scope.map_or("another", super::Scope::as_str);
+    let detail = format!("this needs the scope {needed}; {:?} has {}", principal.name, has.join(", "));
+    Problem::forbidden("forbidden", detail)
+}
+
+fn to_login() -> Response {
+    Response::builder().status(StatusCode::SEE_OTHER).header(header::LOCATION, "/auth/login").finish()
+}

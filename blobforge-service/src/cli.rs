@@ -1,0 +1,136 @@
+//! The command line: `blobforge` and everything it can do.
+
+mod connection;
+mod demo;
+mod jobs;
+mod stats;
+mod submit;
+pub mod terminal;
+mod worker;
+
+use std::{ffi::OsString, process::ExitCode};
+
+use clap::{Parser, Subcommand};
+
+pub use connection::Connection;
+
+use crate::{config::ServeArgs, pdf_text, serve};
+
+/// A job queue for large files and slow work: the service, its workers and its tools in one program.
+#[derive(Debug, Parser)]
+#[command(name = "blobforge", version, about, max_term_width = 100)]
+struct Cli {
+    #[command(subcommand)]
+    command: Option<Command>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run the service (also what happens without a command).
+    Serve(Box<ServeArgs>),
+    /// Run a worker against a service.
+    Worker(worker::WorkerArgs),
+    /// Hand in files.
+    Submit(submit::SubmitArgs),
+    /// Look at jobs.
+    #[command(subcommand)]
+    Jobs(jobs::JobsCommand),
+    /// Show how much waits, runs and is done.
+    Stats(stats::StatsArgs),
+    /// Start a service and a worker, convert PDFs and show what comes out.
+    Demo(demo::DemoArgs),
+}
+
+/// Why a command did not do what it should; the text is for people.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct CliError(String);
+
+impl CliError {
+    pub(crate) fn new(text: impl Into<String>) -> Self {
+        Self(text.into())
+    }
+}
+
+macro_rules! says_it_itself {
+    ($($error:ty),* $(,)?) => {$(
+        impl From<$error> for CliError {
+            fn from(error: $error) -> Self {
+                Self(error.to_string())
+            }
+        }
+    )*};
+}
+
+says_it_itself!(
+    std::io::Error,
+    blobforge_core::Invalid,
+    blobforge_core::QueueError,
+    blobforge_worker_sdk::WorkerError,
+    blobforge_worker_sdk::client::ClientError,
+    serde_json::Error,
+    crate::service::ServiceError,
+);
+
+/// Runs the program with the arguments that it was started with.
+pub fn main() -> ExitCode {
+    let args: Vec<OsString> = std::env::args_os().collect();
+    // The child has no runtime, no log and no environment: it goes its own way before anything else begins.
+    if args.get(1).is_some_and(|arg| arg == pdf_text::CHILD_COMMAND) {
+        return pdf_text::child_main(&args[2..]);
+    }
+    let cli = Cli::parse_from(args);
+    let outcome = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .map_err(CliError::from)
+        .and_then(|runtime| runtime.block_on(run(cli)));
+    match outcome {
+        Ok(code) => code,
+        Err(error) => {
+            use std::io::Write as _;
+            // Nothing is left to be done about a standard error that is closed.
+            let _ = writeln!(std::io::stderr().lock(), "blobforge: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(cli: Cli) -> Result<ExitCode, CliError> {
+    let command = match cli.command {
+        Some(command) => command,
+        None => Command::Serve(Box::new(ServeArgs::parse_from(["blobforge"]))),
+    };
+    match command {
+        Command::Serve(args) => {
+            log_to_stderr("info");
+            serve::run(*args).await?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Worker(args) => {
+            log_to_stderr("info");
+            worker::run(args).await
+        }
+        Command::Submit(args) => submit::run(args).await,
+        Command::Jobs(command) => jobs::run(command).await,
+        Command::Stats(args) => stats::run(args).await,
+        Command::Demo(args) => {
+            log_to_stderr("error");
+            demo::run(args).await
+        }
+    }
+}
+
+/// Logs go to standard error, so that standard output stays for what was asked for. RUST_LOG overrides the level.
+fn log_to_stderr(level: &str) {
+    use std::io::IsTerminal as _;
+    let filter = tracing_subscriber::EnvFilter::try_from_default_env()
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
+    let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    // A second subscriber can only come from a program that embeds this one, and then the first one stays.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(color)
+        .try_init();
+}

@@ -1,0 +1,145 @@
+//! What people see: lines, tables and progress bars, plain where nobody looks.
+
+use std::{
+    io::{self, IsTerminal, Write},
+    time::Duration,
+};
+
+use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+/// Writes a line to standard output. Who reads it may leave early, as `head` does.
+///
+/// # Errors
+/// When standard output fails for another reason than that.
+pub fn say(text: impl AsRef<str>) -> io::Result<()> {
+    quiet_on_closed_pipe(writeln!(io::stdout().lock(), "{}", text.as_ref()))
+}
+
+fn quiet_on_closed_pipe(written: io::Result<()>) -> io::Result<()> {
+    match written {
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
+}
+
+/// One column of a table.
+#[derive(Clone, Copy, Debug)]
+pub enum Column {
+    /// Words, at the left.
+    Text(&'static str),
+    /// Numbers, at the right.
+    Number(&'static str),
+}
+
+/// A table that fits the terminal, or is as wide as it needs to be where there is none.
+pub fn table(columns: &[Column], rows: Vec<Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
+    if let Some(width) = width() {
+        table.set_width(width);
+    }
+    table.set_header(columns.iter().map(|column| match column {
+        Column::Text(name) | Column::Number(name) => *name,
+    }));
+    table.add_rows(rows);
+    for (at, column) in columns.iter().enumerate() {
+        if let (Column::Number(_), Some(column)) = (column, table.column_mut(at)) {
+            column.set_cell_alignment(CellAlignment::Right);
+        }
+    }
+    table.trim_fmt()
+}
+
+/// The width of the terminal in columns, if standard output is one.
+fn width() -> Option<u16> {
+    if !io::stdout().is_terminal() {
+        return None;
+    }
+    let size = rustix::termios::tcgetwinsize(io::stdout()).ok()?;
+    Some(size.ws_col).filter(|columns| *columns >= 40)
+}
+
+/// Progress bars, one below the other, on standard error; hidden where that is no terminal.
+#[derive(Debug)]
+pub struct Bars {
+    bars: MultiProgress,
+}
+
+impl Bars {
+    /// No bars yet.
+    pub fn new() -> Self {
+        Self { bars: MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10)) }
+    }
+
+    /// Whether nobody sees them, so that plain lines are wanted instead.
+    pub fn are_hidden(&self) -> bool {
+        self.bars.is_hidden()
+    }
+
+    /// Adds a bar for something with a name, counted in `unit`.
+    pub fn add(&self, name: &str, unit: &str) -> ProgressBar {
+        let template = format!("{{prefix:<24.24}} {{bar:28.cyan/dim}} {{pos:>5}}/{{len:<5}} {unit:<6} {{msg}}");
+        self.bar(name, &template)
+    }
+
+    /// Adds the bar of the whole, with rate and time left.
+    pub fn add_total(&self, name: &str, unit: &str) -> ProgressBar {
+        let template = format!(
+            "{{prefix:<24.24}} {{bar:28.cyan/dim}} {{pos:>5}}/{{len:<5}} {unit:<6} {{elapsed_precise}} ({{eta}} left)"
+        );
+        self.bar(name, &template)
+    }
+
+    fn bar(&self, name: &str, template: &str) -> ProgressBar {
+        let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
+        let bar = self.bars.add(ProgressBar::new(0).with_style(style.progress_chars("━╸─")));
+        bar.set_prefix(name.to_owned());
+        bar
+    }
+}
+
+impl Default for Bars {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// A span in words: `0.4 s`, `12 s`, `3 min 20 s`, `2 h 14 min`.
+pub fn span(span: Duration) -> String {
+    let seconds = span.as_secs();
+    match seconds {
+        0..10 => format!("{:.1} s", span.as_secs_f64()),
+        10..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        _ => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
+    }
+}
+
+/// A size in words: `512 B`, `48.2 MB`.
+pub fn size(bytes: u64) -> String {
+    indicatif::DecimalBytes(bytes).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_read_well() {
+        let text = |seconds: f64| span(Duration::from_secs_f64(seconds));
+        assert_eq!(
+            [text(0.44), text(12.0), text(200.0), text(8040.0)],
+            ["0.4 s", "12 s", "3 min 20 s", "2 h 14 min"]
+        );
+    }
+
+    #[test]
+    fn numbers_stand_at_the_right_under_their_heading() {
+        let columns = [Column::Text("name"), Column::Number("pages")];
+        let rows = vec![vec!["a".into(), "7".into()], vec!["long name".into(), "1234".into()]];
+        let text = table(&columns, rows);
+        let lines: Vec<&str> = text.lines().map(str::trim_end).collect();
+        assert_eq!(lines, [" name       pages", " a              7", " long name   1234"]);
+    }
+}

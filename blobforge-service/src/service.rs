@@ -1,0 +1,231 @@
+//! The service, running: a queue with a door in front.
+
+mod admin;
+mod arrivals;
+mod reply;
+mod secret;
+
+use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+
+use blobforge_core::{
+    Queue, QueueError,
+    blob::{ObjectBlobs, UrlSigner},
+};
+use poem::{
+    EndpointExt, Server,
+    listener::{Acceptor, Listener, TcpListener},
+};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+pub(crate) use arrivals::Arrivals;
+
+use crate::{
+    api,
+    auth::{Accounts, Gate, LoginLinks},
+    config::ServeConfig,
+    events::EventHub,
+};
+
+/// How long open connections may take to end once the service stops.
+const STOP_WITHIN: Duration = Duration::from_secs(10);
+/// Where signed URLs of local files begin.
+pub(crate) const FILES_PREFIX: &str = "/files/";
+
+/// Why the service does not run, or runs no more.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// What it was told makes no sense.
+    #[error("{0}")]
+    Config(String),
+    /// The queue did not open, or has stopped.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    /// A file or folder could not be used.
+    #[error("cannot use {}: {source}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: io::Error,
+    },
+    /// The address cannot be listened on.
+    #[error("cannot listen on {address}: {source}. Choose another port with --port, or 0 for a free one")]
+    Bind {
+        /// Which.
+        address: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// Connections could not be served.
+    #[error("the server failed: {0}")]
+    Server(#[source] io::Error),
+}
+
+/// What every handler shares.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) config: ServeConfig,
+    pub(crate) queue: Queue,
+    pub(crate) accounts: Accounts,
+    pub(crate) links: LoginLinks,
+    pub(crate) events: EventHub,
+    pub(crate) arrivals: Arrivals,
+    pub(crate) stop: CancellationToken,
+}
+
+/// A service that runs in this process, until it is stopped or dropped.
+///
+/// ```
+/// # #[tokio::main] async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// use blobforge_service::{Service, ServeConfig};
+/// let folder = tempfile::tempdir()?;
+/// let service = Service::start(ServeConfig::local(folder.path())).await?;
+/// println!("it answers at {}", service.url());
+/// service.stop().await?;
+/// # Ok(()) }
+/// ```
+#[derive(Debug)]
+pub struct Service {
+    address: SocketAddr,
+    admin: admin::Admin,
+    shared: Arc<Shared>,
+    task: JoinHandle<Result<(), ServiceError>>,
+}
+
+impl Service {
+    /// Opens the queue, finds or makes the admin's token, and begins to answer.
+    ///
+    /// # Errors
+    /// When the data folder or the address cannot be used.
+    pub async fn start(config: ServeConfig) -> Result<Self, ServiceError> {
+        let folder = config.data_folder();
+        secret::private_folder(&folder)?;
+        let address = SocketAddr::new(config.host, config.port);
+        // Listening comes first, so that a second service on the same address changes nothing in the data folder.
+        let acceptor = TcpListener::bind(address).into_acceptor().await;
+        let acceptor = acceptor.map_err(|source| ServiceError::Bind { address, source })?;
+        let chosen = acceptor.local_addr().into_iter().find_map(|local| local.as_socket_addr().copied());
+        let queue = open_queue(&config).await?;
+        let accounts = Accounts::new(queue.clone());
+        let admin = admin::find_or_make(&config, &accounts).await?;
+        let stop = CancellationToken::new();
+        let shared = Arc::new(Shared {
+            events: EventHub::start(queue.clone(), stop.clone()),
+            links: LoginLinks::default(),
+            arrivals: Arrivals::default(),
+            config,
+            queue,
+            accounts,
+            stop: stop.clone(),
+        });
+        let routes = api::endpoint(&shared).map_to_response();
+        let endpoint = reply::Replies::new(Gate::new(routes, shared.clone()));
+        let server = Server::new_with_acceptor(acceptor);
+        let signal = stop.clone().cancelled_owned();
+        let serving = server.run_with_graceful_shutdown(endpoint, signal, Some(STOP_WITHIN));
+        let task = tokio::spawn(run(serving, shared.clone()));
+        Ok(Self { address: chosen.unwrap_or(address), admin, shared, task })
+    }
+
+    /// The address that it listens on.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Where programs on this machine reach it.
+    pub fn url(&self) -> String {
+        let mut address = self.address;
+        if address.ip().is_unspecified() {
+            address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+        }
+        format!("http://{address}")
+    }
+
+    /// The admin's token; empty if it was made at an earlier start and its file is gone.
+    pub fn admin_token(&self) -> &str {
+        self.admin.token.as_ref().map_or("", |token| token.reveal())
+    }
+
+    /// The file in which the admin's token lies.
+    pub fn admin_token_file(&self) -> &std::path::Path {
+        &self.admin.file
+    }
+
+    /// A link that logs a browser in as the admin, once and within 15 minutes.
+    ///
+    /// # Errors
+    /// When the system has no randomness to give.
+    pub async fn login_link(&self) -> Result<String, ServiceError> {
+        let drawn = self.shared.links.draw(self.shared.queue.now());
+        let code = drawn.map_err(|error| ServiceError::Queue(QueueError::Randomness(error)))?;
+        let base = self.shared.config.public_url.clone().unwrap_or_else(|| self.url());
+        Ok(format!("{base}/auth/login?link={code}"))
+    }
+
+    /// The queue that it serves.
+    pub fn queue(&self) -> &Queue {
+        &self.shared.queue
+    }
+
+    /// Cancelled once the service begins to stop; cancelling it stops the service.
+    pub fn stopping(&self) -> CancellationToken {
+        self.shared.stop.clone()
+    }
+
+    /// Waits until the service has stopped, and says why if it was not asked to.
+    ///
+    /// # Errors
+    /// When the storage or the server failed.
+    pub async fn stopped(self) -> Result<(), ServiceError> {
+        self.task.await.map_err(|error| ServiceError::Server(io::Error::other(error)))?
+    }
+
+    /// Lets requests that are under way finish, ends streams and waits, and closes the queue.
+    ///
+    /// # Errors
+    /// When the storage or the server failed.
+    pub async fn stop(self) -> Result<(), ServiceError> {
+        self.shared.stop.cancel();
+        self.stopped().await
+    }
+}
+
+async fn open_queue(config: &ServeConfig) -> Result<Queue, ServiceError> {
+    let folder = config.data_folder();
+    let signer = UrlSigner::new(secret::url_secret(&folder.join("url-secret"))?, FILES_PREFIX);
+    let blobs = ObjectBlobs::local(folder.join("files")).map_err(QueueError::Blob)?.with_signer(signer);
+    let mut builder = Queue::builder()
+        .lease(config.worker_timeout)
+        .heartbeat_every(config.heartbeat_interval)
+        .max_attempts(config.max_attempts)
+        .blobs(Arc::new(blobs));
+    if let Some(clock) = &config.clock {
+        builder = builder.clock(clock.clone());
+    }
+    Ok(builder.open(&config.db_path).await?)
+}
+
+/// Serves until it is told to stop, or until there is no queue left to serve.
+async fn run(
+    serving: impl Future<Output = io::Result<()>>,
+    shared: Arc<Shared>,
+) -> Result<(), ServiceError> {
+    let (queue, stop) = (shared.queue.clone(), shared.stop.clone());
+    let halted = async {
+        let error = queue.halted().await;
+        stop.cancel();
+        error
+    };
+    tokio::pin!(serving, halted);
+    let failure = tokio::select! {
+        served = &mut serving => {
+            queue.close().await;
+            return served.map_err(ServiceError::Server);
+        }
+        error = &mut halted => error,
+    };
+    // Its requests learn from the queue that it has halted; they are still to be answered.
+    serving.await.map_err(ServiceError::Server)?;
+    Err(failure.into())
+}

@@ -1,0 +1,49 @@
+//! The admin's token, which opens the door for the first time.
+
+use std::{fs, path::PathBuf};
+
+use blobforge_core::QueueError;
+
+use super::{ServiceError, secret};
+use crate::{
+    auth::{Accounts, TokenText},
+    config::ServeConfig,
+};
+
+/// The admin's token as this process knows it.
+#[derive(Debug)]
+pub(super) struct Admin {
+    pub(super) token: Option<TokenText>,
+    pub(super) file: PathBuf,
+}
+
+/// Takes the token that was provided, or the one that an earlier start has made, or makes one.
+pub(super) async fn find_or_make(config: &ServeConfig, accounts: &Accounts) -> Result<Admin, ServiceError> {
+    if let Some(file) = &config.admin_token_file {
+        let token = provided(file)?;
+        accounts.set_admin(&token).await?;
+        return Ok(Admin { token: Some(token), file: file.clone() });
+    }
+    let file = config.data_folder().join("admin-token");
+    if accounts.has_admin().await? {
+        let token = fs::read_to_string(&file).ok().and_then(|text| TokenText::parse(text.trim()));
+        return Ok(Admin { token, file });
+    }
+    let token = TokenText::draw().map_err(QueueError::Randomness)?;
+    // The file first: a token that is in force but that nobody knows would lock everybody out.
+    secret::write_private(&file, token.reveal())
+        .map_err(|source| ServiceError::File { path: file.clone(), source })?;
+    accounts.set_admin(&token).await?;
+    Ok(Admin { token: Some(token), file })
+}
+
+fn provided(file: &std::path::Path) -> Result<TokenText, ServiceError> {
+    let text = fs::read_to_string(file)
+        .map_err(|source| ServiceError::File { path: file.to_owned(), source })?;
+    TokenText::parse(text.trim()).ok_or_else(|| {
+        ServiceError::Config(format!(
+            "{} holds no token: put 32 or more printable characters into it, for example from `openssl rand -hex 32`",
+            file.display()
+        ))
+    })
+}

@@ -1,0 +1,57 @@
+//! Secrets in files that only their owner can read.
+
+use std::{
+    fs,
+    io::{self, Write},
+    path::Path,
+};
+
+use super::ServiceError;
+
+/// Makes the data folder if it is missing, for its owner alone.
+pub(super) fn private_folder(folder: &Path) -> Result<(), ServiceError> {
+    let mut builder = fs::DirBuilder::new();
+    builder.recursive(true);
+    #[cfg(unix)]
+    std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
+    builder.create(folder).map_err(|source| ServiceError::File { path: folder.to_owned(), source })
+}
+
+/// The secret that signs URLs of local files, made at the first start.
+pub(super) fn url_secret(file: &Path) -> Result<[u8; 32], ServiceError> {
+    let in_file = |source| ServiceError::File { path: file.to_owned(), source };
+    let text = match fs::read_to_string(file) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            let mut bytes = [0; 32];
+            getrandom::fill(&mut bytes).map_err(io::Error::other).map_err(in_file)?;
+            write_private(file, &hex::encode(bytes)).map_err(in_file)?;
+            return Ok(bytes);
+        }
+        Err(error) => return Err(in_file(error)),
+    };
+    let mut bytes = [0; 32];
+    let read = hex::decode_to_slice(text.trim(), &mut bytes);
+    read.map_err(|_| in_file(io::Error::other("it holds no secret of 64 hexadecimal digits: delete it")))?;
+    Ok(bytes)
+}
+
+/// Writes a secret so that a crash leaves the old file or the new one, and nobody else can ever read it.
+pub(super) fn write_private(file: &Path, text: &str) -> io::Result<()> {
+    let mut name = file.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.new", std::process::id()));
+    let fresh = file.with_file_name(name);
+    // One that is left over from a crash may have been opened by others.
+    match fs::remove_file(&fresh) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let mut options = fs::OpenOptions::new();
+    options.write(true).create_new(true);
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    let mut opened = options.open(&fresh)?;
+    writeln!(opened, "{text}")?;
+    opened.sync_all()?;
+    fs::rename(&fresh, file)
+}

@@ -1,0 +1,187 @@
+//! What a worker author writes: a handler, and how it says that it failed.
+
+use std::{any::Any, fmt, future::Future, io, marker::PhantomData, time::Duration};
+
+use async_trait::async_trait;
+use blobforge_core::{Failure, broker::BrokerError};
+use serde_json::Value;
+
+use crate::{JobContext, child::ChildError};
+
+/// The code that does one type of work.
+///
+/// A handler may be called for several jobs at once, up to the worker's concurrency, and for the same job again: after
+/// a failure, after a crash, and in the rare case that a lease was lost while the work went on. What it does outside
+/// the job's own files has to bear being done twice.
+///
+/// A handler that panics has failed, retryably, with the kind `handler_panic`.
+#[async_trait]
+pub trait Handler: Send + Sync {
+    /// The type it serves, such as `"pdf"`.
+    fn job_type(&self) -> &str;
+
+    /// Does one job. What it returns is kept as the job's result, so keep it small: files belong into
+    /// [`JobContext::output`]. [`Value::Null`] means that there is nothing to say.
+    async fn run(&self, job: &JobContext) -> Result<Value, JobError>;
+}
+
+/// Why a handler did not finish a job.
+///
+/// Like `anyhow::Error` it is made from any error by `?`: a retryable failure of the kind `handler_error` (`io` for
+/// [`io::Error`], and the child's own kind and verdict for [`ChildError`]). Say [`JobError::permanent`] where another
+/// run would fail in the same way.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JobError(pub(crate) Verdict);
+
+/// What an error means for the job.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Verdict {
+    /// The attempt failed.
+    Failed { failure: Failure, retryable: bool },
+    /// The handler wants to be called again after this long.
+    Snoozed(Duration),
+}
+
+impl JobError {
+    /// A failure that another run may not have. `kind` is a snake_case word that failures are grouped by.
+    pub fn retryable(kind: impl Into<String>, message: impl Into<String>) -> Self {
+        Self(Verdict::Failed { failure: Failure::new(kind, message), retryable: true })
+    }
+
+    /// A failure that every run would have, such as a file that cannot be read. The job fails for good.
+    pub fn permanent(kind: impl Into<String>, message: impl Into<String>) -> Self {
+        Self(Verdict::Failed { failure: Failure::new(kind, message), retryable: false })
+    }
+
+    /// Not a failure: the job is to be run again after `delay`, and this run costs it nothing.
+    pub fn snooze(delay: Duration) -> Self {
+        Self(Verdict::Snoozed(delay))
+    }
+
+    /// Adds more for whoever investigates; a snooze has nothing to investigate.
+    #[must_use]
+    pub fn details(mut self, details: impl Into<Value>) -> Self {
+        if let Verdict::Failed { failure, .. } = &mut self.0 {
+            failure.details = Some(details.into());
+        }
+        self
+    }
+
+    /// What kind of failure it is; `None` for a snooze.
+    pub fn kind(&self) -> Option<&str> {
+        match &self.0 {
+            Verdict::Failed { failure, .. } => Some(&failure.kind),
+            Verdict::Snoozed(_) => None,
+        }
+    }
+
+    /// Whether another run could do better.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self.0, Verdict::Failed { retryable: true, .. } | Verdict::Snoozed(_))
+    }
+}
+
+impl fmt::Display for JobError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.0 {
+            Verdict::Failed { failure, .. } => write!(f, "{}: {}", failure.kind, failure.message),
+            Verdict::Snoozed(delay) => write!(f, "to be run again in {delay:?}"),
+        }
+    }
+}
+
+// Not itself an `Error`: only so can every error become one by `?`.
+impl<E: std::error::Error + Send + Sync + 'static> From<E> for JobError {
+    fn from(error: E) -> Self {
+        let message = with_causes(&error);
+        let any: &dyn Any = &error;
+        if any.is::<io::Error>() {
+            return Self::retryable("io", message);
+        }
+        if let Some(child) = any.downcast_ref::<ChildError>() {
+            let failure = Failure::new(child.kind(), message);
+            return Self(Verdict::Failed { failure, retryable: child.is_retryable() });
+        }
+        if let Some(broker) = any.downcast_ref::<BrokerError>() {
+            return Self::retryable(broker_kind(broker), message);
+        }
+        Self::retryable("handler_error", message)
+    }
+}
+
+fn broker_kind(error: &BrokerError) -> &'static str {
+    match error {
+        BrokerError::LeaseLost(_) => "lease_lost",
+        BrokerError::Unavailable(_) => "queue_unavailable",
+        BrokerError::LocalFile(_) => "io",
+        _ => "queue_refused",
+    }
+}
+
+/// The message of an error and of what caused it, as far as they say different things.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(error) = cause {
+        let said = error.to_string();
+        if !text.contains(&said) {
+            text = format!("{text}: {said}");
+        }
+        cause = error.source();
+    }
+    text
+}
+
+/// A handler made of a function; see [`crate::WorkerBuilder::handle`].
+pub(crate) struct FnHandler<F, Fut> {
+    job_type: String,
+    run: F,
+    future: PhantomData<fn() -> Fut>,
+}
+
+impl<F, Fut> FnHandler<F, Fut> {
+    pub(crate) fn new(job_type: impl Into<String>, run: F) -> Self {
+        Self { job_type: job_type.into(), run, future: PhantomData }
+    }
+}
+
+#[async_trait]
+impl<F, Fut> Handler for FnHandler<F, Fut>
+where
+    F: Fn(JobContext) -> Fut + Send + Sync,
+    Fut: Future<Output = Result<Value, JobError>> + Send,
+{
+    fn job_type(&self) -> &str {
+        &self.job_type
+    }
+
+    async fn run(&self, job: &JobContext) -> Result<Value, JobError> {
+        (self.run)(job.clone()).await
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn question_mark<E: std::error::Error + Send + Sync + 'static>(error: E) -> JobError {
+        let fails = || -> Result<(), JobError> { Err(error)? };
+        fails().unwrap_err()
+    }
+
+    #[test]
+    fn any_error_becomes_a_retryable_failure() {
+        let io = question_mark(io::Error::other("the disk sulks"));
+        assert_eq!((io.kind(), io.is_retryable()), (Some("io"), true));
+        let other = question_mark("x".parse::<u8>().unwrap_err());
+        assert_eq!((other.kind(), other.is_retryable()), (Some("handler_error"), true));
+    }
+
+    #[test]
+    fn a_childs_verdict_is_kept() {
+        let encrypted =
+            ChildError::Failed { kind: "encrypted".into(), message: "Locked.".into(), retryable: false };
+        assert_eq!(question_mark(encrypted), JobError::permanent("encrypted", "Locked."));
+    }
+}

@@ -1,0 +1,192 @@
+//! How a worker is put together.
+
+use std::{
+    collections::BTreeMap,
+    future::Future,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use blobforge_core::{Invalid, JobType, WorkerId, broker::Broker};
+use serde_json::{Map, Value, json};
+
+use super::{Settings, Worker, WorkerError, identity::Identity};
+use crate::{
+    Handler, JobContext, JobError,
+    handler::FnHandler,
+};
+
+/// The most jobs that one worker runs at once.
+const MAX_CONCURRENCY: usize = 1000;
+
+/// Puts a [`Worker`] together.
+pub struct WorkerBuilder {
+    broker: Arc<dyn Broker>,
+    id: Option<WorkerId>,
+    handlers: Vec<Arc<dyn Handler>>,
+    state_dir: Option<PathBuf>,
+    work_dir: Option<PathBuf>,
+    settings: Settings,
+}
+
+impl WorkerBuilder {
+    pub(super) fn new(broker: Arc<dyn Broker>) -> Self {
+        let settings = Settings {
+            name: None,
+            concurrency: 1,
+            labels: Map::new(),
+            metadata: about_this_process(),
+            grace: Duration::ZERO,
+            stop_grace: Duration::from_secs(30),
+            patience: Duration::ZERO,
+        };
+        Self { broker, id: None, handlers: Vec::new(), state_dir: None, work_dir: None, settings }
+    }
+
+    /// The worker's id. By default it is taken from the environment variable `BLOBFORGE_WORKER_ID`, else made up and
+    /// kept in the state folder; several processes on one machine get different ones.
+    #[must_use]
+    pub fn id(mut self, id: WorkerId) -> Self {
+        self.id = Some(id);
+        self
+    }
+
+    /// A name for people.
+    #[must_use]
+    pub fn name(mut self, name: impl Into<String>) -> Self {
+        self.settings.name = Some(name.into());
+        self
+    }
+
+    /// Adds a handler. Each serves one type.
+    #[must_use]
+    pub fn handler(mut self, handler: impl Handler + 'static) -> Self {
+        self.handlers.push(Arc::new(handler));
+        self
+    }
+
+    /// Adds a handler that is a function.
+    #[must_use]
+    pub fn handle<F, Fut>(self, job_type: impl Into<String>, run: F) -> Self
+    where
+        F: Fn(JobContext) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<Value, JobError>> + Send + 'static,
+    {
+        self.handler(FnHandler::new(job_type, run))
+    }
+
+    /// How many jobs run at once; 1 by default, at most 1,000.
+    #[must_use]
+    pub fn concurrency(mut self, jobs: usize) -> Self {
+        self.settings.concurrency = jobs;
+        self
+    }
+
+    /// Adds a label: something it offers, such as a GPU.
+    #[must_use]
+    pub fn label(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
+        self.settings.labels.insert(name.into(), value.into());
+        self
+    }
+
+    /// Adds labels.
+    #[must_use]
+    pub fn labels(mut self, labels: impl IntoIterator<Item = (String, Value)>) -> Self {
+        self.settings.labels.extend(labels);
+        self
+    }
+
+    /// Where the worker keeps its name and the secret by which it frees its jobs when it comes back after a crash.
+    /// By default `blobforge` in the user's state folder, or nowhere if that cannot be written.
+    #[must_use]
+    pub fn state_dir(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.state_dir = Some(folder.into());
+        self
+    }
+
+    /// Where the files of running jobs lie; `work` in the state folder by default. What dead processes left there is
+    /// removed at the start.
+    #[must_use]
+    pub fn work_dir(mut self, folder: impl Into<PathBuf>) -> Self {
+        self.work_dir = Some(folder.into());
+        self
+    }
+
+    /// How long running jobs may go on at a shutdown before they are told to stop; not at all by default.
+    #[must_use]
+    pub fn grace(mut self, time: Duration) -> Self {
+        self.settings.grace = time;
+        self
+    }
+
+    /// How long a handler that was told to stop may tidy up before it is dropped; 30 s by default.
+    #[must_use]
+    pub fn stop_grace(mut self, time: Duration) -> Self {
+        self.settings.stop_grace = time;
+        self
+    }
+
+    /// How long a handler goes on after its lease has run out, in the hope that the queue comes back and nobody else
+    /// has taken the job; not at all by default. It risks that a job runs twice at once, which its files survive.
+    #[must_use]
+    pub fn patience(mut self, time: Duration) -> Self {
+        self.settings.patience = time;
+        self
+    }
+
+    /// Checks everything and takes an id; nothing is claimed before [`Worker::run`].
+    ///
+    /// # Errors
+    /// When there is no handler, two serve one type, a setting is out of bounds, the id is taken by another process on
+    /// this machine, or a folder cannot be used.
+    pub fn build(self) -> Result<Worker, WorkerError> {
+        let mut handlers = BTreeMap::new();
+        for handler in self.handlers {
+            let job_type = JobType::new(handler.job_type())?;
+            if handlers.insert(job_type.to_string(), handler).is_some() {
+                let reason = format!("two handlers serve {job_type}: a type has one");
+                return Err(Invalid::new("handler", reason).into());
+            }
+        }
+        if handlers.is_empty() {
+            return Err(Invalid::new("handler", "a worker needs a handler: add one to its builder").into());
+        }
+        if !(1..=MAX_CONCURRENCY).contains(&self.settings.concurrency) {
+            let reason = format!("a worker runs 1 to {MAX_CONCURRENCY} jobs at once");
+            return Err(Invalid::new("concurrency", reason).into());
+        }
+        let id = match self.id {
+            Some(id) => Some(id),
+            None => id_from_environment()?,
+        };
+        let (identity, state_dir) = Identity::take(id, self.state_dir.as_deref())?;
+        let work_dir = self.work_dir.unwrap_or_else(|| match &state_dir {
+            Some(folder) => folder.join("work"),
+            None => std::env::temp_dir().join(format!("blobforge-{}", identity.id())),
+        });
+        Ok(Worker { broker: self.broker, handlers, identity, work_dir, settings: self.settings })
+    }
+}
+
+fn id_from_environment() -> Result<Option<WorkerId>, WorkerError> {
+    match std::env::var("BLOBFORGE_WORKER_ID") {
+        Ok(id) if !id.is_empty() => Ok(Some(WorkerId::new(id)?)),
+        _ => Ok(None),
+    }
+}
+
+fn about_this_process() -> Map<String, Value> {
+    let program = std::env::current_exe().ok();
+    let program = program.as_deref().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
+    let about = json!({
+        "host": rustix::system::uname().nodename().to_string_lossy(),
+        "pid": std::process::id(),
+        "program": program,
+        "sdk": env!("CARGO_PKG_VERSION"),
+    });
+    match about {
+        Value::Object(map) => map,
+        _ => Map::new(),
+    }
+}

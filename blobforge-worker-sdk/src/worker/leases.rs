@@ -1,0 +1,170 @@
+//! The leases that a worker holds, and for how long it may trust them.
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use blobforge_core::{
+    JobId, LeaseToken, Progress,
+    storage::{HeldLease, LeaseState},
+};
+use tokio::{
+    sync::{Notify, watch},
+    time::Instant,
+};
+
+use crate::context::{Stop, StopReason};
+
+/// One lease, as the worker sees it.
+#[derive(Debug)]
+pub(crate) struct Held {
+    job: JobId,
+    token: LeaseToken,
+    /// For how long it is trusted from a renewal on.
+    good_for: Duration,
+    /// Just before the request that last renewed it was sent.
+    renewed_at: watch::Sender<Instant>,
+    /// News for the next heartbeat.
+    progress: Mutex<Option<Progress>>,
+    /// Wakes the heartbeat.
+    news: Arc<Notify>,
+    /// What the handler listens to.
+    pub(crate) stop: Stop,
+}
+
+impl Held {
+    pub(super) fn new(
+        job: JobId,
+        token: LeaseToken,
+        good_for: Duration,
+        asked_at: Instant,
+        news: Arc<Notify>,
+    ) -> Self {
+        Self {
+            job,
+            token,
+            good_for,
+            renewed_at: watch::Sender::new(asked_at),
+            progress: Mutex::default(),
+            news,
+            stop: Stop::default(),
+        }
+    }
+
+    /// Takes the newest word on how far the work is.
+    pub(crate) fn tell(&self, progress: Progress) {
+        *self.progress() = Some(progress);
+        self.news.notify_one();
+    }
+
+    /// Until when nobody else can have been given the job.
+    pub(super) fn trusted_until(&self) -> Instant {
+        *self.renewed_at.borrow() + self.good_for
+    }
+
+    /// Waits until the lease can no longer be trusted.
+    pub(super) async fn distrusted(&self) {
+        let mut renewals = self.renewed_at.subscribe();
+        loop {
+            let until = *renewals.borrow_and_update() + self.good_for;
+            tokio::select! {
+                () = tokio::time::sleep_until(until) => return,
+                // The sender lives as long as `self`.
+                _ = renewals.changed() => {}
+            }
+        }
+    }
+
+    fn progress(&self) -> MutexGuard<'_, Option<Progress>> {
+        self.progress.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// All leases of a worker.
+#[derive(Debug, Default)]
+pub(super) struct Leases {
+    held: Mutex<HashMap<JobId, Arc<Held>>>,
+    pub(super) news: Arc<Notify>,
+}
+
+impl Leases {
+    pub(super) fn insert(&self, held: Arc<Held>) {
+        self.all().insert(held.job, held);
+        self.news.notify_one();
+    }
+
+    /// Forgets this lease; a later one of the same job stays.
+    pub(super) fn remove(&self, held: &Arc<Held>) {
+        let mut all = self.all();
+        if all.get(&held.job).is_some_and(|found| Arc::ptr_eq(found, held)) {
+            all.remove(&held.job);
+        }
+    }
+
+    /// When the oldest renewal was asked for.
+    pub(super) fn oldest_renewal(&self) -> Option<Instant> {
+        self.all().values().map(|held| *held.renewed_at.borrow()).min()
+    }
+
+    /// Whether there is news of progress.
+    pub(super) fn has_news(&self) -> bool {
+        self.all().values().any(|held| held.progress().is_some())
+    }
+
+    /// What a heartbeat says of every lease.
+    pub(super) fn beat(&self) -> Vec<HeldLease> {
+        let all = self.all();
+        let said = all.values().map(|held| HeldLease {
+            job: held.job,
+            token: held.token,
+            progress: held.progress().take(),
+        });
+        said.collect()
+    }
+
+    /// A heartbeat did not arrive: what it said is news again, unless there is newer.
+    pub(super) fn unsaid(&self, said: Vec<HeldLease>) {
+        let all = self.all();
+        for lease in said {
+            let held = all.get(&lease.job).filter(|held| held.token == lease.token);
+            if let (Some(held), Some(progress)) = (held, lease.progress) {
+                held.progress().get_or_insert(progress);
+            }
+        }
+    }
+
+    /// Takes in what a heartbeat that was sent at `sent_at` was answered.
+    pub(super) fn answered(&self, said: &[HeldLease], states: &[(JobId, LeaseState)], sent_at: Instant) {
+        let mut all = self.all();
+        for lease in said {
+            let Some((_, state)) = states.iter().find(|(job, _)| *job == lease.job) else { continue };
+            let Some(held) = all.get(&lease.job).filter(|held| held.token == lease.token) else { continue };
+            if *state == LeaseState::Lost {
+                held.stop.set(StopReason::LeaseLost);
+                all.remove(&lease.job);
+                continue;
+            }
+            held.renewed_at.send_if_modified(|renewed_at| {
+                let newer = sent_at > *renewed_at;
+                *renewed_at = sent_at.max(*renewed_at);
+                newer
+            });
+            if *state == LeaseState::Cancel {
+                held.stop.set(StopReason::Cancelled);
+            }
+        }
+    }
+
+    /// Tells every handler to stop.
+    pub(super) fn stop_all(&self, why: StopReason) {
+        for held in self.all().values() {
+            held.stop.set(why);
+        }
+    }
+
+    fn all(&self) -> MutexGuard<'_, HashMap<JobId, Arc<Held>>> {
+        self.held.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
