@@ -2,6 +2,8 @@
 
 pub mod blob;
 pub mod broker;
+#[cfg(feature = "conformance")]
+pub mod conformance;
 mod job;
 mod lease;
 pub mod lifecycle;

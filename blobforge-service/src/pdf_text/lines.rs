@@ -13,8 +13,6 @@ pub(super) struct Line {
     pub(super) bold: bool,
     /// Whether all of it is in a font of fixed width.
     pub(super) monospace: bool,
-    /// Where the text behind a list marker would begin: the left edge of the second fragment.
-    pub(super) second_left: Option<f32>,
 }
 
 /// Fragments side by side, from left to right.
@@ -73,7 +71,6 @@ pub(super) fn line(row: &[Fragment]) -> Option<Line> {
         size,
         bold: row.iter().all(|fragment| fragment.bold),
         monospace: row.iter().all(|fragment| fragment.monospace),
-        second_left: row.get(1).map(|fragment| fragment.bounds.left),
     })
 }
 

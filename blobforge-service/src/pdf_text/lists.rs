@@ -7,7 +7,7 @@ pub(super) enum Marker {
     Number(u32),
 }
 
-const BULLETS: &[char] = &['•', '◦', '▪', '■', '□', '●', '○', '‣', '⁃', '∙', '·', '', '➢', '✓'];
+const BULLETS: &[char] = &['•', '◦', '▪', '■', '□', '●', '○', '‣', '⁃', '∙', '·', '➢', '✓'];
 /// These begin sentences too, so they count as bullets only with a space behind them.
 const DASHES: &[char] = &['-', '–', '—', '*'];
 

@@ -30,10 +30,6 @@ impl Bounds {
         self.right - self.left
     }
 
-    pub(super) fn height(&self) -> f32 {
-        self.bottom - self.top
-    }
-
     pub(super) fn middle(&self) -> f32 {
         f32::midpoint(self.top, self.bottom)
     }

@@ -4,8 +4,8 @@ use std::collections::HashMap;
 use std::fs;
 use std::path::Path;
 
-use pdf_oxide::extractors::{ColorSpace, PdfImageHandle};
-use pdf_oxide::{PdfDocument, PdfFilter};
+use pdf_oxide::extractors::ColorSpace;
+use pdf_oxide::{PdfDocument, PdfFilter, PdfImageHandle};
 use sha2::{Digest, Sha256};
 
 use super::layout::Picture;

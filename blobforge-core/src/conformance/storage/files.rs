@@ -1,0 +1,133 @@
+//! Sources, outputs and checkpoints.
+
+use super::*;
+use crate::{End, NewSource};
+
+fn upload(number: Option<u8>, size: Option<u64>) -> NewSource {
+    NewSource::Upload { sha256: number.map(hash), size }
+}
+
+pub async fn outputs_need_files_that_were_asked_for(bench: &Bench) {
+    let (_, held) = bench.running("w1").await;
+    let outputs = vec![output("text.md", "outputs/1/text.md"), output("p1.png", "outputs/1/p1.png")];
+    bench.reserve("outputs/1/text.md", Some(&held)).await.unwrap();
+    let before = bench.job(held.job.id).await;
+    let refused = bench.refused(report(&held, completed_with(outputs.clone()))).await;
+    assert_eq!(refused, Refusal::UnknownFile("p1.png".to_owned()));
+    assert_eq!(bench.job(held.job.id).await, before, "it still runs");
+    bench.reserve("outputs/1/p1.png", Some(&held)).await.unwrap();
+    bench.finish(&held, completed_with(outputs.clone())).await;
+    assert_eq!(bench.job(held.job.id).await.outputs, outputs);
+}
+
+pub async fn a_checkpoint_needs_its_file(bench: &Bench) {
+    let (_, held) = bench.running("w1").await;
+    let refused = bench.refused(checkpoint(&held, "state", 1, "checkpoints/unknown")).await;
+    assert_eq!(refused, Refusal::UnknownFile("state".to_owned()));
+    assert_eq!(bench.storage.checkpoints(held.job.id).await.unwrap(), []);
+}
+
+pub async fn an_upload_under_a_lost_lease_is_refused(bench: &Bench) {
+    let (_, held) = bench.running("w1").await;
+    bench.reserve("outputs/in-time", Some(&held)).await.unwrap();
+    bench.finish(&held, Report::Release).await;
+    assert!(is_lost(&bench.reserve("outputs/late", Some(&held)).await));
+    assert!(bench.storage.has_file("outputs/in-time").await.unwrap());
+    assert!(!bench.storage.has_file("outputs/late").await.unwrap());
+}
+
+pub async fn checkpoints_go_to_the_next_attempt_and_end_with_the_job(bench: &Bench) {
+    let (worker, held) = bench.running("w1").await;
+    let id = held.job.id;
+    assert_eq!(held.checkpoints, []);
+    bench.save(&held, "b", 1).await.unwrap();
+    bench.save(&held, "a", 2).await.unwrap();
+    bench.finish(&held, Report::Release).await;
+    let kept = bench.storage.checkpoints(id).await.unwrap();
+    assert_eq!(kept.iter().map(|c| c.name.as_str()).collect::<Vec<_>>(), ["a", "b"]);
+    let again = bench.claim(&worker).await;
+    assert_eq!(again.checkpoints, kept);
+    bench.finish(&again, complete()).await;
+    assert_eq!(bench.storage.checkpoints(id).await.unwrap(), []);
+}
+
+pub async fn a_failed_job_keeps_its_checkpoints(bench: &Bench) {
+    let (worker, held) = bench.running("w1").await;
+    bench.save(&held, "state", 1).await.unwrap();
+    bench.finish(&held, failed(false)).await;
+    assert_eq!(bench.storage.checkpoints(held.job.id).await.unwrap().len(), 1);
+    bench.run(Command::Retry(held.job.id)).await.unwrap();
+    assert_eq!(bench.claim(&worker).await.checkpoints.len(), 1, "a retry by hand goes on from there");
+}
+
+pub async fn a_checkpoint_of_the_same_name_replaces_the_earlier_one(bench: &Bench) {
+    let (_, held) = bench.running("w1").await;
+    bench.save(&held, "state", 1).await.unwrap();
+    bench.save(&held, "state", 2).await.unwrap();
+    let kept = bench.storage.checkpoints(held.job.id).await.unwrap();
+    assert_eq!(kept.iter().map(|c| c.sha256).collect::<Vec<_>>(), [hash(2)]);
+}
+
+pub async fn a_source_makes_its_job_claimable(bench: &Bench) {
+    let worker = bench.worker("w1").await;
+    let submitted = bench.submit(new("pdf").source(upload(Some(1), Some(7)))).await;
+    assert_eq!((submitted.status, submitted.upload_key.as_deref()), (Status::Uploading, Some("sources/upload")));
+    assert!(bench.storage.has_file("sources/upload").await.unwrap(), "this store creates it");
+    assert_eq!(bench.try_claim(&worker).await, None);
+    bench.advance(SECOND);
+    let ready = Command::SourceReady { job: submitted.id, size: 7, sha256: Some(hash(1)) };
+    bench.run(ready.clone()).await.unwrap();
+    let claimed = bench.claim(&worker).await;
+    assert_eq!(claimed.job.life.ready_at, bench.clock.now(), "it is accepted now");
+    let source = claimed.job.source.unwrap();
+    assert!(source.arrived && source.verified);
+    assert_eq!((source.size, source.sha256), (Some(7), Some(hash(1))));
+    assert!(is_wrong_state(&bench.run(ready).await), "it comes once");
+}
+
+pub async fn a_source_unlike_its_announcement_fails_the_job(bench: &Bench) {
+    for (size, number) in [(8, Some(1)), (7, Some(2))] {
+        let job = new("pdf").source(upload(Some(1), Some(7))).dedup(false);
+        let id = bench.submit(job).await.id;
+        bench.run(Command::SourceReady { job: id, size, sha256: number.map(hash) }).await.unwrap();
+        let job = bench.job(id).await;
+        assert_eq!(job.status(), Status::Failed);
+        assert_eq!(job.last_error.unwrap().kind, "source_corrupt");
+    }
+    let id = bench.submit(new("pdf").source(upload(None, None))).await.id;
+    bench.run(Command::SourceReady { job: id, size: 5, sha256: None }).await.unwrap();
+    let source = bench.job(id).await.source.unwrap();
+    assert_eq!((source.size, source.verified), (Some(5), false), "nothing was announced, nothing was read");
+}
+
+pub async fn a_rejected_source_fails_the_job(bench: &Bench) {
+    let id = bench.submit(new("pdf").source(upload(None, None))).await.id;
+    let failure = Failure::new("source_corrupt", "it is no PDF");
+    bench.run(Command::RejectSource { job: id, failure: failure.clone() }).await.unwrap();
+    let job = bench.job(id).await;
+    assert_eq!((job.status(), job.last_error), (Status::Failed, Some(failure)));
+}
+
+pub async fn an_upload_that_never_comes_is_given_up(bench: &Bench) {
+    let old = bench.submit(new("pdf").source(upload(None, None))).await.id;
+    bench.advance(LEASE);
+    let young = bench.submit(new("pdf").source(upload(None, None))).await.id;
+    let maintain = Maintain { available_since: bench.began, upload_limit: LEASE, limit: 100 };
+    assert_eq!(bench.maintain_with(maintain).await.uploads_expired, 1);
+    assert_eq!(bench.job(old).await.status(), Status::Cancelled);
+    assert_eq!(bench.job(young).await.status(), Status::Uploading);
+    assert_eq!(bench.storage.attempts(old).await.unwrap().iter().map(|a| a.end).collect::<Vec<Option<End>>>(), []);
+}
+
+pub async fn a_source_that_its_holder_verified_is_not_sent_again(bench: &Bench) {
+    let worker = bench.worker("w1").await;
+    let id = bench.submit(new("pdf").source(upload(Some(1), Some(7)))).await.id;
+    bench.run(Command::SourceReady { job: id, size: 7, sha256: None }).await.unwrap();
+    let held = bench.claim(&worker).await;
+    assert!(!held.job.source.as_ref().unwrap().verified);
+    bench.run(Command::SourceVerified { job: id, token: held.token, sha256: hash(1) }).await.unwrap();
+    assert!(bench.job(id).await.source.unwrap().verified);
+    let other = bench.submit(new("other").source(upload(Some(1), None))).await;
+    assert_eq!(other.status, Status::Pending);
+    assert_eq!(bench.job(other.id).await.source.unwrap().key, "sources/upload");
+}

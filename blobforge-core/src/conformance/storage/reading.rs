@@ -1,0 +1,244 @@
+//! What is read, what is told, and what a batch is.
+
+use super::*;
+use crate::{NewSource, Priority, Progress, storage::Event};
+use serde_json::json;
+
+pub async fn pages_lead_through_all_jobs_newest_first(bench: &Bench) {
+    for _ in 0..7 {
+        bench.pending().await;
+    }
+    let mut filter = JobFilter::all(3);
+    let mut pages = Vec::new();
+    loop {
+        let page = bench.storage.jobs(&filter).await.unwrap();
+        pages.push(page.items.iter().map(|job| job.id.get()).collect::<Vec<_>>());
+        filter.below = page.next;
+        if page.next.is_none() {
+            break;
+        }
+        // What comes in meanwhile moves no page.
+        bench.pending().await;
+    }
+    assert_eq!(pages, [vec![7, 6, 5], vec![4, 3, 2], vec![1]]);
+}
+
+pub async fn each_filter_restricts(bench: &Bench) {
+    let worker = bench.worker("w1").await;
+    let mut labelled = new("pdf").tag("rules");
+    labelled.body.source_path = Some("/books/Ärger.pdf".to_owned());
+    bench.submit(labelled).await;
+    bench.submit(new("pdf").priority(Priority::High)).await;
+    bench.advance(SECOND);
+    let middle = bench.clock.now();
+    bench.submit(new("video").tag("rulesets")).await;
+    bench.submit(new("pdf").source(NewSource::Upload { sha256: None, size: None })).await;
+    let held = bench.claims(&worker, &["pdf"], 2).await;
+    bench.finish(&held[1], failed(false)).await;
+
+    let all = JobFilter::all(10);
+    let filters = [
+        (JobFilter { status: Some(Status::Uploading), ..all.clone() }, vec![4]),
+        (JobFilter { status: Some(Status::Pending), ..all.clone() }, vec![3]),
+        (JobFilter { status: Some(Status::Running), ..all.clone() }, vec![2]),
+        (JobFilter { status: Some(Status::Failed), ..all.clone() }, vec![1]),
+        (JobFilter { status: Some(Status::Completed), ..all.clone() }, vec![]),
+        (JobFilter { job_type: Some(JobType::new("pdf").unwrap()), ..all.clone() }, vec![4, 2, 1]),
+        (JobFilter { priority: Some(Priority::High), ..all.clone() }, vec![2]),
+        (JobFilter { worker: Some(worker.clone()), ..all.clone() }, vec![2]),
+        (JobFilter { worker: Some(worker), status: Some(Status::Failed), ..all.clone() }, vec![]),
+        (JobFilter { tag: Some("rules".to_owned()), ..all.clone() }, vec![1]),
+        (JobFilter { text: Some("ärger".to_owned()), ..all.clone() }, vec![1]),
+        (JobFilter { text: Some("PASSWORD".to_owned()), ..all.clone() }, vec![1]),
+        (JobFilter { created_from: Some(middle), ..all.clone() }, vec![4, 3]),
+        (JobFilter { created_before: Some(middle), ..all.clone() }, vec![2, 1]),
+        (JobFilter { below: Some(JobId::new(3)), ..all }, vec![2, 1]),
+    ];
+    for (filter, expected) in filters {
+        let found: Vec<_> = bench.list(filter.clone()).await.iter().map(|job| job.id.get()).collect();
+        assert_eq!(found, expected, "{filter:?}");
+        let one = JobFilter { limit: 1, ..filter };
+        let found: Vec<_> = bench.list(one.clone()).await.iter().map(|job| job.id.get()).collect();
+        assert_eq!(found, expected, "{one:?}");
+    }
+}
+
+pub async fn a_page_has_at_least_room_for_one(bench: &Bench) {
+    bench.pending().await;
+    bench.pending().await;
+    let page = bench.storage.jobs(&JobFilter::all(0)).await.unwrap();
+    assert_eq!(page.items.len(), 1);
+    let everything = JobFilter::all(usize::MAX);
+    assert_eq!(bench.storage.jobs(&everything).await.unwrap().items.len(), 2);
+}
+
+pub async fn what_is_not_there_is_nothing(bench: &Bench) {
+    let (id, worker) = (JobId::new(7), WorkerId::new("nobody").unwrap());
+    assert_eq!(bench.storage.job(id).await.unwrap(), None);
+    assert_eq!(bench.storage.attempts(id).await.unwrap(), []);
+    assert_eq!(bench.storage.checkpoints(id).await.unwrap(), []);
+    assert_eq!(bench.storage.worker(&worker).await.unwrap(), None);
+    assert_eq!(bench.storage.workers().await.unwrap(), []);
+    assert_eq!(bench.storage.record("notes", "a").await.unwrap(), None);
+    assert_eq!(bench.storage.records("notes").await.unwrap(), []);
+    assert!(!bench.storage.has_file("sources/1").await.unwrap());
+    assert_eq!(bench.storage.jobs(&JobFilter::all(5)).await.unwrap(), Default::default());
+    assert_eq!(bench.storage.counts().await.unwrap().total(), 0);
+}
+
+pub async fn counts_follow_every_change(bench: &Bench) {
+    let worker = bench.worker("w1").await;
+    let of = async |status| bench.storage.counts().await.unwrap().of_status(status);
+    for _ in 0..3 {
+        bench.pending().await;
+    }
+    bench.submit(new("video")).await;
+    assert_eq!((of(Status::Pending).await, of(Status::Running).await), (4, 0));
+    let held = bench.claims(&worker, &["pdf"], 2).await;
+    assert_eq!((of(Status::Pending).await, of(Status::Running).await), (2, 2));
+    bench.finish(&held[0], complete()).await;
+    bench.finish(&held[1], failed(false)).await;
+    let counts = bench.storage.counts().await.unwrap();
+    let (pdf, video) = (JobType::new("pdf").unwrap(), JobType::new("video").unwrap());
+    let expected = [
+        ((pdf.clone(), Status::Pending), 1),
+        ((pdf.clone(), Status::Completed), 1),
+        ((pdf, Status::Failed), 1),
+        ((video, Status::Pending), 1),
+    ];
+    assert_eq!(counts.0, BTreeMap::from(expected), "and nothing stands at zero");
+}
+
+pub async fn records_are_kept_by_collection_and_key(bench: &Bench) {
+    let put = |collection: &str, key: &str, value| {
+        let (collection, key) = (collection.to_owned(), key.to_owned());
+        Command::PutRecord { collection, key, value }
+    };
+    bench.run(put("tokens", "b", json!({"scopes": ["admin"]}))).await.unwrap();
+    bench.run(put("tokens", "a", json!(1))).await.unwrap();
+    bench.run(put("tokens", "a", json!(null))).await.unwrap();
+    bench.run(put("notes", "a", json!("other"))).await.unwrap();
+    let tokens = bench.storage.records("tokens").await.unwrap();
+    assert_eq!(tokens, [("a".to_owned(), json!(null)), ("b".to_owned(), json!({"scopes": ["admin"]}))]);
+    for _ in 0..2 {
+        let delete = Command::DeleteRecord { collection: "tokens".to_owned(), key: "b".to_owned() };
+        bench.run(delete).await.unwrap();
+    }
+    assert_eq!(bench.storage.record("tokens", "b").await.unwrap(), None);
+    assert_eq!(bench.storage.record("notes", "a").await.unwrap(), Some(json!("other")));
+}
+
+pub async fn a_refused_command_changes_nothing_and_its_neighbours_commit(bench: &Bench) {
+    let (worker, held) = bench.running("w1").await;
+    let before = bench.job(held.job.id).await;
+    let committed = bench
+        .commit(vec![
+            submit(new("pdf")),
+            Command::Cancel(JobId::new(99)),
+            report(&held, completed_with(vec![output("text.md", "outputs/unknown")])),
+            report(&Claimed { token: crate::LeaseToken { secret: bench.secret(), ..held.token }, ..held }, fail()),
+            Command::Retry(before.id),
+            submit(new("pdf")),
+        ])
+        .await;
+    let accepted: Vec<_> = committed.outcomes.iter().map(Result::is_ok).collect();
+    assert_eq!(accepted, [true, false, false, false, false, true]);
+    assert_eq!(committed.events.len(), 2, "nothing is told of what did not happen");
+    assert_eq!(bench.job(before.id).await, before);
+    assert_eq!(bench.claims(&worker, &["pdf"], 5).await.len(), 2);
+}
+
+pub async fn commands_see_what_earlier_ones_of_their_batch_did(bench: &Bench) {
+    let worker = WorkerId::new("w1").unwrap();
+    let committed = bench
+        .commit(vec![
+            bench.claim_command(&worker, &["pdf"], 1),
+            register("w1", "first", None),
+            bench.claim_command(&worker, &["pdf"], 1),
+            submit(new("pdf")),
+            submit(new("pdf").priority(Priority::High)),
+            bench.claim_command(&worker, &["pdf"], 1),
+            Command::Cancel(JobId::new(1)),
+            bench.claim_command(&worker, &["pdf"], 1),
+        ])
+        .await;
+    let claimed = |index: usize| match &committed.outcomes[index] {
+        Ok(Done::Claimed(claimed)) => Some(claimed.iter().map(|c| c.job.id.get()).collect::<Vec<_>>()),
+        _ => None,
+    };
+    assert_eq!([claimed(0), claimed(2), claimed(5), claimed(7)], [None, Some(vec![]), Some(vec![2]), Some(vec![])]);
+}
+
+pub async fn an_empty_batch_is_nothing(bench: &Bench) {
+    assert_eq!(bench.commit(Vec::new()).await, Committed::default());
+}
+
+pub async fn events_tell_what_happened(bench: &Bench) {
+    let worker = bench.worker("w1").await;
+    let job_type = JobType::new("pdf").unwrap();
+    let event = |status, was| Event::Job { id: JobId::new(1), job_type: job_type.clone(), status, was };
+    let taken_in = bench.commit(vec![submit(new("pdf"))]).await;
+    assert_eq!(taken_in.events, [event(Status::Pending, None)]);
+    let claimed = bench.commit(vec![bench.claim_command(&worker, &["pdf"], 1)]).await;
+    assert_eq!(claimed.events, [event(Status::Running, Some(Status::Pending))]);
+    let Ok(Done::Claimed(held)) = &claimed.outcomes[0] else { panic!("{claimed:?}") };
+    let done = bench.commit(vec![report(&held[0], complete())]).await;
+    assert_eq!(done.events, [event(Status::Completed, Some(Status::Running))]);
+    let repeated = bench.commit(vec![report(&held[0], complete())]).await;
+    assert_eq!(repeated.events, []);
+    let left = bench.commit(vec![Command::RemoveWorker(worker.clone())]).await;
+    assert_eq!(left.events, [Event::WorkerOffline(worker)]);
+}
+
+pub async fn hints_tell_what_became_ready_and_when_something_falls_due(bench: &Bench) {
+    let worker = bench.worker("w1").await;
+    let now = bench.clock.now();
+    let pdf = JobType::new("pdf").unwrap();
+    let ready = bench.commit(vec![submit(new("pdf")), submit(new("pdf"))]).await;
+    assert_eq!((ready.ready, ready.next_due), (vec![pdf.clone(); 2], None));
+    let later = bench
+        .commit(vec![submit(new("pdf").run_at(now + SECOND * 9)), submit(new("pdf").run_at(now + SECOND * 5))])
+        .await;
+    assert_eq!((later.ready, later.next_due), (vec![], Some(now + SECOND * 5)));
+    let claimed = bench.commit(vec![bench.claim_command(&worker, &["pdf"], 1)]).await;
+    assert_eq!((&claimed.ready, claimed.next_due), (&vec![], Some(now + LEASE)));
+    let Ok(Done::Claimed(held)) = &claimed.outcomes[0] else { panic!("{claimed:?}") };
+    let failed = bench.commit(vec![report(&held[0], fail())]).await;
+    assert_eq!((failed.ready, failed.next_due), (vec![], Some(now + SECOND)));
+    bench.advance(SECOND);
+    let maintain = Maintain { available_since: now, upload_limit: LEASE, limit: 9 };
+    let promoted = bench.commit(vec![Command::Maintain(maintain)]).await;
+    assert_eq!(promoted.ready, [pdf]);
+}
+
+pub async fn what_was_submitted_is_read_back_whole(bench: &Bench) {
+    let worker = bench.worker("w1").await;
+    let mut job = new("pdf").priority(Priority::Low).max_attempts(7).tag("a \"quoted\" täg").tag("b");
+    job.body.params = json!({"lang": "de", "scale": 1.5, "deep": {"list": [1, null, "x"]}}).as_object().cloned().unwrap();
+    job.body.metadata = json!({"order": u64::MAX, "negative": i64::MIN}).as_object().cloned().unwrap();
+    job.body.source_path = Some("/bücher/\u{1F4D6} one.pdf".to_owned());
+    job.body.submitter = Some("ann".to_owned());
+    let body = job.body.clone();
+    let run_at = bench.clock.now() - SECOND;
+    let source = NewSource::Upload { sha256: Some(hash(255)), size: Some(u64::MAX) };
+    let id = bench.submit(job.run_at(run_at).source(source)).await.id;
+    let job = bench.job(id).await;
+    assert_eq!(job.body, body);
+    assert_eq!((job.priority, job.life.max_attempts, job.life.run_at), (Priority::Low, 7, Some(run_at)));
+    let source = job.source.unwrap();
+    assert_eq!((source.sha256, source.size), (Some(hash(255)), Some(u64::MAX)));
+    assert!(!source.arrived && !source.verified);
+
+    bench.run(Command::SourceReady { job: id, size: u64::MAX, sha256: None }).await.unwrap();
+    let held = bench.claim(&worker).await;
+    assert_eq!(held.job.body, body, "a worker is told all of it");
+    let progress = Progress { done: u64::MAX, total: Some(0), stage: None, message: Some("läuft".to_owned()) };
+    let lease = HeldLease { job: id, token: held.token, progress: Some(progress.clone()) };
+    bench.run(Command::Heartbeat(Beat { worker, leases: vec![lease] })).await.unwrap();
+    bench.reserve("outputs/1", None).await.unwrap();
+    let outputs = vec![Output { sha256: Some(hash(3)), ..output("images/p1.png", "outputs/1") }];
+    let result = Some(json!([{"pages": 300, "rate": 0.25}]));
+    bench.finish(&held, Report::Complete { outputs: outputs.clone(), result: result.clone() }).await;
+    let job = bench.job(id).await;
+    assert_eq!((job.body, job.progress, job.result, job.outputs), (body, Some(progress), result, outputs));
+}

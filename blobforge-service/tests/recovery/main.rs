@@ -1,0 +1,126 @@
+//! What must survive: the death of the service, the death of a worker, and a worker that wakes up too late.
+//!
+//! Everything here is a process of its own and speaks real HTTP.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+
+mod forge;
+
+use std::{collections::BTreeSet, sync::Mutex};
+
+use forge::Forge;
+use futures_util::{StreamExt, stream};
+use reqwest::Method;
+use rustix::process::Signal;
+
+const JOBS: usize = 200;
+
+fn letter(number: usize) -> Vec<u8> {
+    let mut bytes = include_bytes!("../../samples/letter.pdf").to_vec();
+    // A comment behind the end makes it another file and the same document.
+    bytes.extend(format!("\n% copy {number}\n").into_bytes());
+    bytes
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn every_acknowledged_job_ends_once_though_the_service_is_killed() {
+    let mut forge = Forge::start(2).await;
+    let _workers = [forge.worker("a"), forge.worker("b")];
+    let acknowledged = Mutex::new(BTreeSet::new());
+    submit_all(&forge, 0..JOBS / 2, &acknowledged).await;
+    // In the middle: some are done, some run, some wait, and more are being submitted.
+    forge
+        .eventually("some jobs are done", async || {
+            forge.get("/api/stats").await["completed_jobs"].as_u64().filter(|done| *done >= 10)
+        })
+        .await;
+    tokio::join!(
+        submit_all(&forge, JOBS / 2..JOBS, &acknowledged),
+        kill_once_some_came(&forge, &acknowledged)
+    );
+    let before = acknowledged.lock().unwrap().len();
+    assert!((JOBS / 2..JOBS).contains(&before), "the service died in the middle: {before}");
+    forge.bury_service();
+    forge.serve().await;
+    let acknowledged = acknowledged.into_inner().unwrap();
+    for job in &acknowledged {
+        let ended = forge.until(*job, "it ends", |job| job["completed_at"].is_string()).await;
+        assert_eq!(ended["status"], "completed", "{ended}");
+        let history = forge.get(&format!("/api/jobs/{job}/history")).await;
+        let attempts = history["items"].as_array().or(history.as_array()).unwrap().clone();
+        let completions = attempts.iter().filter(|attempt| attempt["end"] == "completed").count();
+        assert_eq!(completions, 1, "one accepted result: {history}");
+    }
+    let one = acknowledged.first().unwrap();
+    let path = format!("/api/jobs/{one}/outputs/document.md");
+    let document = forge.request(Method::GET, &path).send().await.unwrap().text().await.unwrap();
+    assert!(document.contains('#'), "the document is there: {document}");
+}
+
+/// Submits copies, eight at a time, and notes what was acknowledged. A service that is gone acknowledges nothing.
+async fn submit_all(forge: &Forge, copies: std::ops::Range<usize>, acknowledged: &Mutex<BTreeSet<i64>>) {
+    let submit = async |number: usize| {
+        let path = format!("/api/jobs/upload?type=pdf-text&name=letter-{number}.pdf");
+        let reply = forge.request(Method::PUT, &path).body(letter(number)).send().await.ok()?;
+        if !reply.status().is_success() {
+            return None;
+        }
+        let reply: serde_json::Value = reply.json().await.ok()?;
+        acknowledged.lock().unwrap().insert(reply["job_id"].as_i64()?)
+            .then_some(())
+    };
+    stream::iter(copies).map(submit).buffer_unordered(8).collect::<Vec<_>>().await;
+}
+
+async fn kill_once_some_came(forge: &Forge, acknowledged: &Mutex<BTreeSet<i64>>) {
+    let some = JOBS / 2 + 20;
+    forge
+        .eventually("more are acknowledged", async || {
+            (acknowledged.lock().unwrap().len() >= some).then_some(())
+        })
+        .await;
+    forge.strike_service();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_job_of_a_killed_worker_is_finished_by_another() {
+    let forge = Forge::start(1).await;
+    let gate = forge.path("gate");
+    let mut killed = forge.gated_worker("killed", &gate);
+    let job = forge.submit("gated").await;
+    forge.until(job, "it runs", |job| job["status"] == "running" && job["worker_id"] == "killed").await;
+    killed.kill();
+    let _other = forge.gated_worker("other", &gate);
+    std::fs::write(&gate, "").unwrap();
+    let ended = forge.until(job, "it ends", |job| job["completed_at"].is_string()).await;
+    assert_eq!(ended["result"]["by"], "other", "{ended}");
+    let history = forge.get(&format!("/api/jobs/{job}/history")).await;
+    let attempts = history["items"].as_array().or(history.as_array()).unwrap().clone();
+    let ends: Vec<_> = attempts.iter().map(|attempt| attempt["end"].as_str().unwrap()).collect();
+    assert_eq!(ends, ["lost", "completed"]);
+    assert_eq!(ended["failures"], 0, "a killed worker is not the job's fault");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_wakes_up_past_its_lease_changes_nothing_and_lives_on() {
+    let forge = Forge::start(1).await;
+    let gate = forge.path("gate");
+    let sleeper = forge.gated_worker("sleeper", &gate);
+    let job = forge.submit("gated").await;
+    forge.until(job, "it runs", |job| job["status"] == "running").await;
+    sleeper.signal(Signal::STOP);
+    let mut other = forge.gated_worker("other", &gate);
+    forge.until(job, "another takes it", |job| job["worker_id"] == "other").await;
+    // Both may finish now; the one that slept past its lease must not be heard.
+    std::fs::write(&gate, "").unwrap();
+    sleeper.signal(Signal::CONT);
+    let ended = forge.until(job, "it ends", |job| job["completed_at"].is_string()).await;
+    assert_eq!(ended["result"]["by"], "other", "{ended}");
+    other.kill();
+    // It still serves: the next job is its own.
+    let next = forge.submit("gated").await;
+    let ended = forge.until(next, "the next ends", |job| job["completed_at"].is_string()).await;
+    assert_eq!(ended["result"]["by"], "sleeper", "{ended}");
+    let path = format!("/api/jobs/{job}/outputs/by.txt");
+    let text = forge.request(Method::GET, &path).send().await.unwrap().text().await.unwrap();
+    assert_eq!(text, "other", "what the sleeper may have sent is nobody's to see");
+}
