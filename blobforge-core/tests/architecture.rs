@@ -32,7 +32,10 @@ fn sources(paths: &[&str]) -> Vec<Source> {
     for path in paths {
         let before = found.len();
         collect(&root().join(path), path, &mut found);
-        assert!(found.len() > before, "there is no source under {path}: was it moved? Then move its rule too");
+        assert!(
+            found.len() > before,
+            "there is no source under {path}: was it moved? Then move its rule too"
+        );
     }
     found
 }
@@ -100,7 +103,10 @@ fn dependencies(of: &str) -> Vec<String> {
             names.push(line[..end].to_owned());
         }
     }
-    assert!(!names.is_empty(), "no dependency was found in {of}/Cargo.toml: is it still written the same way?");
+    assert!(
+        !names.is_empty(),
+        "no dependency was found in {of}/Cargo.toml: is it still written the same way?"
+    );
     names
 }
 
@@ -134,8 +140,24 @@ fn the_lifecycle_is_pure() {
     forbid(
         &sources(&["blobforge-core/src/lifecycle.rs", "blobforge-core/src/retry.rs"]),
         &[
-            "tokio", "rusqlite", "async", "await", "SystemTime", "Instant", "Clock", "SystemClock", "rand",
-            "getrandom", "draw", "fs", "net", "storage", "queue", "blob", "broker", "unsafe",
+            "tokio",
+            "rusqlite",
+            "async",
+            "await",
+            "SystemTime",
+            "Instant",
+            "Clock",
+            "SystemClock",
+            "rand",
+            "getrandom",
+            "draw",
+            "fs",
+            "net",
+            "storage",
+            "queue",
+            "blob",
+            "broker",
+            "unsafe",
         ],
         &[],
         "the lifecycle is pure: time, secrets and jitter are its inputs, and it knows of nobody who calls it",
@@ -156,7 +178,11 @@ fn the_lifecycle_alone_decides_where_a_job_is() {
 #[test]
 fn jobs_are_plain_data() {
     forbid(
-        &sources(&["blobforge-core/src/job.rs", "blobforge-core/src/lease.rs", "blobforge-core/src/worker.rs"]),
+        &sources(&[
+            "blobforge-core/src/job.rs",
+            "blobforge-core/src/lease.rs",
+            "blobforge-core/src/worker.rs",
+        ]),
         &["storage", "queue", "blob", "broker", "tokio", "rusqlite", "Clock"],
         &[],
         "a job, a lease and a worker's record are plain data: they know nothing of where they are kept",
@@ -238,7 +264,12 @@ fn no_file_is_named_after_nothing() {
     let nothing = ["util", "utils", "common", "helper", "helpers", "manager", "misc", "shared"];
     for source in sources(&CRATES.map(|name| format!("{name}/src")).each_ref().map(String::as_str)) {
         let named = source.path.split(['/', '.']).find(|part| nothing.contains(part));
-        assert!(named.is_none(), "{}: name a file after the thing in it, not `{}`", source.path, named.unwrap());
+        assert!(
+            named.is_none(),
+            "{}: name a file after the thing in it, not `{}`",
+            source.path,
+            named.unwrap()
+        );
     }
 }
 
@@ -247,6 +278,9 @@ fn the_checks_themselves_see_what_they_look_for() {
     let source = |text: &str| Source { path: "x.rs".to_owned(), code: without_comments(text) };
     assert!(has_word(&source("use tokio::sync;").code, "tokio"));
     assert!(has_word(&source("life.phase = Phase::Pending").code, ".phase = "));
-    assert!(!has_word(&source("life.phase == Phase::Pending").code, ".phase = "), "a comparison is no assignment");
+    assert!(
+        !has_word(&source("life.phase == Phase::Pending").code, ".phase = "),
+        "a comparison is no assignment"
+    );
     assert!(!has_word(&source("/// Uses tokio.\nlet mytokio = tokios;").code, "tokio"));
 }

@@ -183,7 +183,10 @@ fn a_refusal_says_in_words_what_to_make_of_it() {
         said("completed", "6", "cancel"),
         "a job that is completed cannot be cancelled. Nothing was changed"
     );
-    assert_eq!(said("pending ready=5", "3", "claim A"), "the job may not run before 1970-01-01T00:00:00.005Z");
+    assert_eq!(
+        said("pending ready=5", "3", "claim A"),
+        "the job may not run before 1970-01-01T00:00:00.005Z"
+    );
 }
 
 fn at(text: &str) -> Timestamp {
@@ -314,7 +317,8 @@ fn record(text: &str) -> EndedLease {
 
 fn show_record(ended: &EndedLease) -> String {
     let end = ENDS.into_iter().find(|(_, end)| *end == ended.end).unwrap().0;
-    let report = REPORTS.into_iter().find(|(_, kind)| Some(*kind) == ended.reported).map_or("", |(name, _)| name);
+    let report =
+        REPORTS.into_iter().find(|(_, kind)| Some(*kind) == ended.reported).map_or("", |(name, _)| name);
     format!("{end}/{report}")
 }
 

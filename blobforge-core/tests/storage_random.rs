@@ -124,7 +124,11 @@ async fn glance(rng: &mut StdRng, memory: &MemoryStorage, sqlite: &SqliteStorage
 async fn compare(memory: &MemoryStorage, sqlite: &SqliteStorage, world: &World) {
     for id in (0..=world.last_id + 1).map(JobId::new) {
         assert_eq!(sqlite.job(id).await.unwrap(), memory.job(id).await.unwrap(), "job {id}");
-        assert_eq!(sqlite.attempts(id).await.unwrap(), memory.attempts(id).await.unwrap(), "attempts of {id}");
+        assert_eq!(
+            sqlite.attempts(id).await.unwrap(),
+            memory.attempts(id).await.unwrap(),
+            "attempts of {id}"
+        );
         let (found, expected) =
             (sqlite.checkpoints(id).await.unwrap(), memory.checkpoints(id).await.unwrap());
         assert_eq!(found, expected, "checkpoints of {id}");
@@ -150,7 +154,8 @@ async fn compare(memory: &MemoryStorage, sqlite: &SqliteStorage, world: &World) 
 
 fn filters() -> Vec<JobFilter> {
     let all = JobFilter::all(7);
-    let mut filters = vec![all.clone(), JobFilter::all(1000), JobFilter { below: Some(JobId::new(20)), ..all.clone() }];
+    let mut filters =
+        vec![all.clone(), JobFilter::all(1000), JobFilter { below: Some(JobId::new(20)), ..all.clone() }];
     filters.extend(Status::ALL.map(|status| JobFilter { status: Some(status), ..all.clone() }));
     let pdf = JobType::new("pdf").unwrap();
     filters.extend([
@@ -158,7 +163,11 @@ fn filters() -> Vec<JobFilter> {
         JobFilter { job_type: Some(pdf), status: Some(Status::Running), ..all.clone() },
         JobFilter { priority: Some(Priority::High), status: Some(Status::Pending), ..all.clone() },
         JobFilter { worker: Some(WorkerId::new("w1").unwrap()), ..all.clone() },
-        JobFilter { worker: Some(WorkerId::new("w2").unwrap()), status: Some(Status::Pending), ..all.clone() },
+        JobFilter {
+            worker: Some(WorkerId::new("w2").unwrap()),
+            status: Some(Status::Pending),
+            ..all.clone()
+        },
         JobFilter { tag: Some("ta\"g".to_owned()), ..all.clone() },
         JobFilter { tag: Some("ta".to_owned()), ..all.clone() },
         JobFilter { text: Some("ÄRGER".to_owned()), ..all.clone() },
@@ -186,4 +195,3 @@ async fn walk(storage: &dyn Storage, filter: &JobFilter) -> Vec<blobforge_core::
         filter.below = Some(next);
     }
 }
-

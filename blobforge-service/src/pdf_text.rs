@@ -16,7 +16,6 @@ mod checks;
 mod columns;
 mod engine;
 mod furniture;
-mod handler;
 mod layout;
 mod lines;
 mod lists;
@@ -38,7 +37,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-pub use handler::PdfText;
 pub use refusal::Refusal;
 pub use samples::{Expect, SAMPLES, Sample};
 
@@ -121,9 +119,10 @@ fn explain(error: ChildError) -> ChildError {
         {
             ChildError::Failed {
                 kind: "engine_crash".to_owned(),
-                message: "The PDF engine crashed on this file. The file is probably damaged, or made to do harm: \
+                message:
+                    "The PDF engine crashed on this file. The file is probably damaged, or made to do harm: \
                           open it in a PDF reader and save it again."
-                    .to_owned(),
+                        .to_owned(),
                 retryable: false,
             }
         }

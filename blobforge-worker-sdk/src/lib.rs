@@ -1,2 +1,3 @@
-//! in progress
+//! Write workers for BlobForge: so far, the supervision of child processes.
+
 pub mod child;

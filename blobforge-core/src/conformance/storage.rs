@@ -24,11 +24,11 @@ use std::{
 };
 
 use crate::{
-    Checkpoint, Clock, Failure, Jitter, Job, JobId, JobType, LeaseSecret, ManualClock, NewJob, Output, Refused,
-    Registration, RetryPolicy, Sha256, Status, Timestamp, WorkerId,
+    Checkpoint, Clock, Failure, Jitter, Job, JobId, JobType, LeaseSecret, ManualClock, NewJob, Output,
+    Refused, Registration, RetryPolicy, Sha256, Status, Timestamp, WorkerId,
     storage::{
-        Beat, BeatReply, Claim, Claimed, Command, Committed, Done, HeldLease, JobFilter, LeaseState, Maintain,
-        Maintained, Outcome, Refusal, Report, Storage, Submit, Submitted,
+        Beat, BeatReply, Claim, Claimed, Command, Committed, Done, HeldLease, JobFilter, LeaseState,
+        Maintain, Maintained, Outcome, Refusal, Report, Storage, Submit, Submitted,
     },
 };
 
@@ -415,8 +415,7 @@ fn report(held: &Claimed, report: Report) -> Command {
 }
 
 fn checkpoint(held: &Claimed, name: &str, number: u8, key: &str) -> Command {
-    let checkpoint =
-        Checkpoint { name: name.to_owned(), size: 7, sha256: hash(number), key: key.to_owned() };
+    let checkpoint = Checkpoint { name: name.to_owned(), size: 7, sha256: hash(number), key: key.to_owned() };
     Command::Checkpoint { job: held.job.id, token: held.token, checkpoint }
 }
 

@@ -95,8 +95,9 @@ impl SqliteStorage {
         let SqliteOptions { readers, read_limit, .. } = options;
         let opening = tokio::task::spawn_blocking(move || {
             let opened = open::open(&path, &options)?;
-            let writer = Writer::start(opened.writer, options.clock, opened.generation)
-                .map_err(|e| StorageError::Unusable(format!("no thread could be started to write with: {e}")))?;
+            let writer = Writer::start(opened.writer, options.clock, opened.generation).map_err(|e| {
+                StorageError::Unusable(format!("no thread could be started to write with: {e}"))
+            })?;
             Ok((opened.path, opened.generation, writer))
         });
         let (path, generation, writer) = opening.await.map_err(|_| StorageError::Closed)??;
@@ -151,7 +152,9 @@ fn pool(path: &Path, readers: usize, read_limit: Duration) -> Result<Pool, Stora
 fn no_reader(error: &PoolError) -> StorageError {
     match error {
         PoolError::Timeout(_) => StorageError::Busy("every reader is in use".to_owned()),
-        PoolError::Backend(error) | PoolError::PostCreateHook(HookError::Backend(error)) => storage_error(error),
+        PoolError::Backend(error) | PoolError::PostCreateHook(HookError::Backend(error)) => {
+            storage_error(error)
+        }
         PoolError::Closed => StorageError::Closed,
         other => StorageError::Broken(other.to_string()),
     }

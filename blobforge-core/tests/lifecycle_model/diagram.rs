@@ -7,7 +7,8 @@ use blobforge_core::Status;
 use crate::space::Arrow;
 
 const FILE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../ARCHITECTURE.md");
-const BEGIN: &str = "<!-- lifecycle: begin, written by `UPDATE_DIAGRAMS=1 cargo test --test lifecycle_model` -->\n";
+const BEGIN: &str =
+    "<!-- lifecycle: begin, written by `UPDATE_DIAGRAMS=1 cargo test --test lifecycle_model` -->\n";
 const END: &str = "<!-- lifecycle: end -->\n";
 
 /// Compares the picture in ARCHITECTURE.md with the arrows, or draws it anew with `UPDATE_DIAGRAMS=1`.
@@ -18,7 +19,8 @@ pub(crate) fn check<'a>(arrows: impl IntoIterator<Item = &'a Arrow>) {
     let (before, rest) = text.split_once(BEGIN).expect("ARCHITECTURE.md has the begin marker");
     let (there, after) = rest.split_once(END).expect("ARCHITECTURE.md has the end marker");
     if env::var_os("UPDATE_DIAGRAMS").is_some() {
-        fs::write(FILE, format!("{before}{BEGIN}{drawn}{END}{after}")).expect("ARCHITECTURE.md can be written");
+        fs::write(FILE, format!("{before}{BEGIN}{drawn}{END}{after}"))
+            .expect("ARCHITECTURE.md can be written");
         return;
     }
     assert_eq!(

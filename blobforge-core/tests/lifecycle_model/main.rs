@@ -94,7 +94,8 @@ fn every_rule_holds_for_reports_that_come_late_or_twice() {
 /// cancellation that end can be a result.
 fn every_life_can_end(space: &Space, explored: &Exploration) {
     let ends = explored.that_can_reach(|life| life.phase.status().is_final() || on_the_horizon(space, life));
-    let succeeds = explored.that_can_reach(|life| life.phase == Phase::Completed || on_the_horizon(space, life));
+    let succeeds =
+        explored.that_can_reach(|life| life.phase == Phase::Completed || on_the_horizon(space, life));
     for (number, state) in explored.states.iter().enumerate() {
         if state.life.phase.status().is_final() {
             continue;

@@ -40,7 +40,10 @@ const RULES: &[(&str, Rule)] = &[
     ("heartbeats and checkpoints never end anything", heartbeats_end_nothing),
     ("an attempt is recorded exactly when its lease disappears or is replaced", endings_are_recorded),
     ("the record says how the attempt ended, by whom, and what its holder was told", records_are_true),
-    ("a job waits from when its source is there, or from the time that was wished for", acceptance_sets_the_time),
+    (
+        "a job waits from when its source is there, or from the time that was wished for",
+        acceptance_sets_the_time,
+    ),
     ("an upload ends by its arrival, its rejection, its limit or a cancel", uploads_end_in_four_ways),
     ("a retry by hand starts afresh, from failed and cancelled alone", retry_starts_afresh),
     ("what the submitter said never changes", wishes_are_kept),
@@ -291,11 +294,7 @@ fn cancel_spares_the_living(edge: &Edge<'_>) -> bool {
 fn pending_is_claimable_when_due(edge: &Edge<'_>) -> bool {
     let ready_at = edge.life().ready_at;
     when(edge.status() == Status::Pending && matches!(edge.step, Step::Claim(_)), || {
-        if ready_at <= edge.now {
-            edge.claimed()
-        } else {
-            *edge.result == Err(Refused::NotDue { ready_at })
-        }
+        if ready_at <= edge.now { edge.claimed() } else { *edge.result == Err(Refused::NotDue { ready_at }) }
     })
 }
 
@@ -450,9 +449,7 @@ fn refusals_are_true(edge: &Edge<'_>) -> bool {
             let current = edge.held().map(|lease| (lease.worker.clone(), lease.started_at));
             *status == edge.status() && *holder == current && token_of(edge.step).is_some()
         }
-        Err(Refused::WrongState { status, .. }) => {
-            *status == edge.status() && token_of(edge.step).is_none()
-        }
+        Err(Refused::WrongState { status, .. }) => *status == edge.status() && token_of(edge.step).is_none(),
         Err(Refused::NotDue { ready_at }) => *ready_at > edge.now,
         Err(Refused::AlreadyEnded { .. }) => matches!(edge.step, Step::Finish(..)),
     }

@@ -147,7 +147,10 @@ pub(crate) fn explore(space: &Space, check: impl Fn(&Edge<'_>) -> Result<(), Str
 }
 
 impl Exploration {
-    #[expect(clippy::too_many_arguments, reason = "the one place where an edge becomes part of what was found")]
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "the one place where an edge becomes part of what was found"
+    )]
     fn follow(
         &mut self,
         numbers: &mut HashMap<State, usize>,

@@ -3,11 +3,9 @@
 use std::time::Duration;
 
 use blobforge_core::{
-    Checkpoint, Epoch, Failure, Generation, Jitter, JobId, JobType, LeaseSecret, LeaseToken, NewJob, NewSource,
-    Output, Priority, Progress, Registration, RetryPolicy, Sha256, Timestamp, WorkerId,
-    storage::{
-        Beat, Claim, Command, Committed, Done, HeldLease, Maintain, Report, Submit, Submitted,
-    },
+    Checkpoint, Epoch, Failure, Generation, Jitter, JobId, JobType, LeaseSecret, LeaseToken, NewJob,
+    NewSource, Output, Priority, Progress, Registration, RetryPolicy, Sha256, Timestamp, WorkerId,
+    storage::{Beat, Claim, Command, Committed, Done, HeldLease, Maintain, Report, Submit, Submitted},
 };
 use rand::{RngExt, rngs::StdRng, seq::IndexedRandom};
 use serde_json::{Value, json};
@@ -96,7 +94,12 @@ impl World {
         if rng.random_bool(0.2) {
             job = job.run_at(around(rng, now));
         }
-        let params = [json!({}), json!({"a": 1, "b": [2.5, null]}), json!({"b": [2.5, null], "a": 1}), json!({"a": 2})];
+        let params = [
+            json!({}),
+            json!({"a": 1, "b": [2.5, null]}),
+            json!({"b": [2.5, null], "a": 1}),
+            json!({"a": 2}),
+        ];
         if let Some(Value::Object(params)) = params.choose(rng) {
             job.body.params.clone_from(params);
         }
@@ -280,7 +283,12 @@ fn size(rng: &mut StdRng) -> u64 {
 
 fn progress(rng: &mut StdRng) -> Progress {
     let stage = rng.random_bool(0.5).then(|| "reading".to_owned());
-    Progress { done: rng.random_range(0..100), total: rng.random_bool(0.5).then_some(100), stage, message: None }
+    Progress {
+        done: rng.random_range(0..100),
+        total: rng.random_bool(0.5).then_some(100),
+        stage,
+        message: None,
+    }
 }
 
 fn around(rng: &mut StdRng, now: Timestamp) -> Timestamp {

@@ -41,9 +41,18 @@ fn equal() -> [(&'static str, String, String); 4] {
 
 /// Queries that must find nothing.
 const NOTHING: [(&str, &str); 4] = [
-    ("a lease belongs to a job that waits but for it", "SELECT l.job_id FROM leases l LEFT JOIN jobs j ON j.id = l.job_id WHERE j.status IS NOT 1"),
-    ("an ended job has its end, and no other has", "SELECT id FROM jobs WHERE (status IN (3, 4, 5)) <> (ended_at IS NOT NULL)"),
-    ("a source has all of its columns or none", "SELECT id FROM jobs WHERE (source_key IS NULL) <> (source_arrived IS NULL)"),
+    (
+        "a lease belongs to a job that waits but for it",
+        "SELECT l.job_id FROM leases l LEFT JOIN jobs j ON j.id = l.job_id WHERE j.status IS NOT 1",
+    ),
+    (
+        "an ended job has its end, and no other has",
+        "SELECT id FROM jobs WHERE (status IN (3, 4, 5)) <> (ended_at IS NOT NULL)",
+    ),
+    (
+        "a source has all of its columns or none",
+        "SELECT id FROM jobs WHERE (source_key IS NULL) <> (source_arrived IS NULL)",
+    ),
     ("a lane is one type's", "SELECT type FROM lanes GROUP BY type HAVING count(*) > 1"),
 ];
 

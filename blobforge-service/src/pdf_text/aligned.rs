@@ -178,7 +178,9 @@ mod tests {
     #[test]
     fn a_list_is_no_table() {
         let mut page: Vec<_> = (0..4)
-            .flat_map(|n| [at(&format!("{}.", n + 1), 0.0, 12.0 * n as f32), at("Cut", 30.0, 12.0 * n as f32)])
+            .flat_map(|n| {
+                [at(&format!("{}.", n + 1), 0.0, 12.0 * n as f32), at("Cut", 30.0, 12.0 * n as f32)]
+            })
             .collect();
         assert!(take(&mut page).is_empty());
     }

@@ -1,6 +1,6 @@
 //! Lines become paragraphs, headings, list items and code.
 
-use super::layout::{Layout, Piece, Picture};
+use super::layout::{Layout, Picture, Piece};
 use super::lines::{self, Line};
 use super::lists::{Marker, marker};
 use super::page::Bounds;
@@ -10,14 +10,24 @@ use super::tables::Table;
 #[derive(Debug, Clone)]
 pub(super) enum Block {
     Text(Text),
-    Item { marker: Marker, left: f32, text: String },
+    Item {
+        marker: Marker,
+        left: f32,
+        text: String,
+    },
     Code(Vec<String>),
     Table(Table),
     Picture(Picture),
     /// A page without text.
-    NoText { first_page: usize, last_page: usize },
+    NoText {
+        first_page: usize,
+        last_page: usize,
+    },
     /// A page that could not be read, and why.
-    Unreadable { page: usize, reason: String },
+    Unreadable {
+        page: usize,
+        reason: String,
+    },
 }
 
 /// A paragraph, or a heading: which of them is decided once the whole document is known.
@@ -117,7 +127,9 @@ fn go_on(last: Option<&mut Block>, first: Block, typography: &Typography) -> Res
     let Block::Text(next) = &first else { return Err(first) };
     let goes_on = next.text.chars().next().is_some_and(char::is_lowercase) && !typography.is_large(next.size);
     let text = match last {
-        Some(Block::Text(last)) if half_points(last.size) == half_points(next.size) && last.bold == next.bold => {
+        Some(Block::Text(last))
+            if half_points(last.size) == half_points(next.size) && last.bold == next.bold =>
+        {
             &mut last.text
         }
         Some(Block::Item { text, .. }) => text,
@@ -199,7 +211,8 @@ impl Builder<'_> {
         if let Kind::Code(_) = open.kind {
             return line.monospace && gap < 2.0 * size;
         }
-        let same_style = (open.size - line.size).abs() <= 0.08 * size && open.bold == line.bold && !line.monospace;
+        let same_style =
+            (open.size - line.size).abs() <= 0.08 * size && open.bold == line.bold && !line.monospace;
         // A line above the one before it stands in another place altogether.
         if !same_style || gap > (self.typography.line_gap + 0.3) * size || gap < -size {
             return false;

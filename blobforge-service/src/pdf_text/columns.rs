@@ -148,13 +148,13 @@ fn trim(rows: &[Row], mut band: Band) -> Band {
 fn is_columns(rows: &[Row], gap: (f32, f32), page_width: f32) -> bool {
     let (left, right): (Vec<&Fragment>, Vec<&Fragment>) =
         rows.iter().flatten().partition(|fragment| fragment.bounds.left < gap.0);
-    let (Some(left_extent), Some(right_extent)) = (extent(left.iter().copied()), extent(right.iter().copied()))
+    let (Some(left_extent), Some(right_extent)) =
+        (extent(left.iter().copied()), extent(right.iter().copied()))
     else {
         return false;
     };
     let height = left.iter().map(|fragment| fragment.size).fold(f32::MAX, f32::min);
-    let side_by_side =
-        left_extent.bottom.min(right_extent.bottom) - left_extent.top.max(right_extent.top);
+    let side_by_side = left_extent.bottom.min(right_extent.bottom) - left_extent.top.max(right_extent.top);
     left.len() >= LINES_MIN
         && right.len() >= LINES_MIN
         && side_by_side >= LINES_MIN as f32 * height
@@ -201,7 +201,8 @@ mod tests {
 
     #[test]
     fn three_columns_are_read_one_after_the_other() {
-        let page = [column("a", 0.0, 0.0, 3), column("b", 220.0, 0.0, 3), column("c", 440.0, 0.0, 3)].concat();
+        let page =
+            [column("a", 0.0, 0.0, 3), column("b", 220.0, 0.0, 3), column("c", 440.0, 0.0, 3)].concat();
         assert_eq!(read(page), "a0 a1 a2 b0 b1 b2 c0 c1 c2");
     }
 

@@ -135,7 +135,10 @@ impl Reading {
     /// Pages whose text nobody can copy: scans, drawings and blank ones. Counted from 1.
     fn without_text(&self) -> Vec<usize> {
         let pages = self.layouts.iter().enumerate();
-        pages.filter(|(index, page)| !page.has_text && !self.is_unreadable(*index)).map(|(index, _)| index + 1).collect()
+        pages
+            .filter(|(index, page)| !page.has_text && !self.is_unreadable(*index))
+            .map(|(index, _)| index + 1)
+            .collect()
     }
 
     fn into_markdown(mut self) -> String {

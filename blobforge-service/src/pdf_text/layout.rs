@@ -59,7 +59,8 @@ pub(super) fn layout(page: Page, pictures: Vec<Picture>) -> Layout {
     for column in columns::columns(fragments) {
         let mut pieces = Vec::new();
         for row in column {
-            let (kept, text): (Vec<_>, Vec<_>) = row.into_iter().partition(|fragment| fragment.inset.is_some());
+            let (kept, text): (Vec<_>, Vec<_>) =
+                row.into_iter().partition(|fragment| fragment.inset.is_some());
             let text = if kept.is_empty() { vec![text] } else { lines::rows(text) };
             pieces.extend(text.iter().filter_map(|row| lines::line(row)).map(Piece::Line));
             let insets = kept.iter().filter_map(|fragment| insets.get(fragment.inset?));
@@ -67,7 +68,13 @@ pub(super) fn layout(page: Page, pictures: Vec<Picture>) -> Layout {
         }
         out.push(pieces);
     }
-    out.push(rotated.iter().filter_map(|fragment| lines::line(std::slice::from_ref(fragment))).map(Piece::Line).collect());
+    out.push(
+        rotated
+            .iter()
+            .filter_map(|fragment| lines::line(std::slice::from_ref(fragment)))
+            .map(Piece::Line)
+            .collect(),
+    );
     out.push(behind.into_iter().map(Piece::Picture).collect());
     out.retain(|pieces| !pieces.is_empty());
     Layout { columns: out, edges, has_text }

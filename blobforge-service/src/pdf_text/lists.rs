@@ -35,7 +35,8 @@ pub(super) fn marker(line: &str) -> Option<(Marker, &str)> {
 
 /// Whether a text is a marker and nothing else.
 pub(super) fn is_marker(text: &str) -> bool {
-    marker(text).is_some_and(|(_, text)| text.is_empty()) || (text.len() < 4 && DASHES.iter().any(|dash| text.chars().eq([*dash])))
+    marker(text).is_some_and(|(_, text)| text.is_empty())
+        || (text.len() < 4 && DASHES.iter().any(|dash| text.chars().eq([*dash])))
 }
 
 #[cfg(test)]

@@ -207,7 +207,10 @@ mod tests {
     fn a_bar_does_not_end_a_cell() {
         let bounds = super::super::page::Bounds { left: 0.0, top: 0.0, right: 0.0, bottom: 0.0 };
         let mut out = String::new();
-        table(&Table { bounds, rows: vec![vec!["a|b".into(), "c".into()], vec!["".into(), "d".into()]] }, &mut out);
+        table(
+            &Table { bounds, rows: vec![vec!["a|b".into(), "c".into()], vec!["".into(), "d".into()]] },
+            &mut out,
+        );
         assert_eq!(out, "| a\\|b | c |\n| --- | --- |\n|  | d |");
     }
 

@@ -16,12 +16,8 @@ pub(super) struct Bounds {
 
 impl Bounds {
     pub(super) fn of(rect: &Rect) -> Option<Self> {
-        let bounds = Self {
-            left: rect.x,
-            top: -(rect.y + rect.height),
-            right: rect.x + rect.width,
-            bottom: -rect.y,
-        };
+        let bounds =
+            Self { left: rect.x, top: -(rect.y + rect.height), right: rect.x + rect.width, bottom: -rect.y };
         // A broken file may place things nowhere; comparisons below rely on finite numbers.
         [bounds.left, bounds.top, bounds.right, bounds.bottom].iter().all(|n| n.is_finite()).then_some(bounds)
     }

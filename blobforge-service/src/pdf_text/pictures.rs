@@ -45,7 +45,8 @@ impl Album {
             }
             let pixels = u64::from(handle.width) * u64::from(handle.height);
             let Some(bounds) = Bounds::of(&handle.bbox) else { continue };
-            let encoded = (pixels <= PIXELS_MAX && self.saved.len() < PICTURES_MAX).then(|| encode(handle)).flatten();
+            let encoded =
+                (pixels <= PIXELS_MAX && self.saved.len() < PICTURES_MAX).then(|| encode(handle)).flatten();
             let Some((bytes, extension)) = encoded else {
                 self.skipped += 1;
                 continue;
@@ -56,7 +57,13 @@ impl Album {
         Ok(pictures)
     }
 
-    fn save(&mut self, bytes: &[u8], extension: &str, page: usize, out_dir: &Path) -> Result<String, Refusal> {
+    fn save(
+        &mut self,
+        bytes: &[u8],
+        extension: &str,
+        page: usize,
+        out_dir: &Path,
+    ) -> Result<String, Refusal> {
         let digest: [u8; 32] = Sha256::digest(bytes).into();
         // A logo on every page is one file.
         if let Some(file) = self.files.get(&digest) {

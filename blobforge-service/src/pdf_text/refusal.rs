@@ -58,7 +58,10 @@ impl Refusal {
     }
 
     pub(super) fn damaged(what: &str) -> Self {
-        Self::new("damaged", format!("This PDF is damaged: {what}. Open it in a PDF reader and save it again."))
+        Self::new(
+            "damaged",
+            format!("This PDF is damaged: {what}. Open it in a PDF reader and save it again."),
+        )
     }
 
     pub(super) fn encrypted() -> Self {

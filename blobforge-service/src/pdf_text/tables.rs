@@ -19,10 +19,11 @@ const GRID_LINES_MAX: usize = 500;
 pub(super) fn take(fragments: &mut Vec<Fragment>, rules: &[Rule]) -> Vec<Table> {
     let mut tables = Vec::new();
     for grid in grids(rules) {
-        let (inside, outside): (Vec<_>, Vec<_>) = std::mem::take(fragments).into_iter().partition(|fragment| {
-            let at = fragment.bounds.left + f32::min(2.0, fragment.bounds.width() / 2.0);
-            grid.bounds.contains_point(at, fragment.bounds.middle())
-        });
+        let (inside, outside): (Vec<_>, Vec<_>) =
+            std::mem::take(fragments).into_iter().partition(|fragment| {
+                let at = fragment.bounds.left + f32::min(2.0, fragment.bounds.width() / 2.0);
+                grid.bounds.contains_point(at, fragment.bounds.middle())
+            });
         *fragments = outside;
         match grid.fill(&inside) {
             Some(table) => tables.push(table),
@@ -97,9 +98,7 @@ fn grids(rules: &[Rule]) -> Vec<Grid> {
         members.entry(root(&mut group, index)).or_default().push(*rule);
     }
     let mut grids: Vec<Grid> = members.into_values().filter_map(|rules| grid(&rules)).collect();
-    grids.sort_by(|a, b| {
-        a.bounds.top.total_cmp(&b.bounds.top).then(a.bounds.left.total_cmp(&b.bounds.left))
-    });
+    grids.sort_by(|a, b| a.bounds.top.total_cmp(&b.bounds.top).then(a.bounds.left.total_cmp(&b.bounds.left)));
     grids
 }
 
@@ -114,8 +113,7 @@ fn grid(rules: &[Rule]) -> Option<Grid> {
     }
     let (xs, ys) = (distinct(xs), distinct(ys));
     let is_grid = (3..GRID_LINES_MAX).contains(&xs.len()) && (3..GRID_LINES_MAX).contains(&ys.len());
-    let bounds =
-        Bounds { left: *xs.first()?, top: *ys.first()?, right: *xs.last()?, bottom: *ys.last()? };
+    let bounds = Bounds { left: *xs.first()?, top: *ys.first()?, right: *xs.last()?, bottom: *ys.last()? };
     is_grid.then_some(Grid { bounds, xs, ys })
 }
 
@@ -149,7 +147,9 @@ fn merged(rules: &[Rule]) -> Vec<Rule> {
     let mut merged: Vec<(bool, f32, f32, f32)> = Vec::new();
     for next in sorted {
         match merged.last_mut() {
-            Some(last) if last.0 == next.0 && (last.1 - next.1).abs() <= TOUCH && next.2 <= last.3 + TOUCH => {
+            Some(last)
+                if last.0 == next.0 && (last.1 - next.1).abs() <= TOUCH && next.2 <= last.3 + TOUCH =>
+            {
                 last.3 = last.3.max(next.3);
             }
             _ => merged.push(next),

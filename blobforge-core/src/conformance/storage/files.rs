@@ -71,7 +71,10 @@ pub async fn a_checkpoint_of_the_same_name_replaces_the_earlier_one(bench: &Benc
 pub async fn a_source_makes_its_job_claimable(bench: &Bench) {
     let worker = bench.worker("w1").await;
     let submitted = bench.submit(new("pdf").source(upload(Some(1), Some(7)))).await;
-    assert_eq!((submitted.status, submitted.upload_key.as_deref()), (Status::Uploading, Some("sources/upload")));
+    assert_eq!(
+        (submitted.status, submitted.upload_key.as_deref()),
+        (Status::Uploading, Some("sources/upload"))
+    );
     assert!(bench.storage.has_file("sources/upload").await.unwrap(), "this store creates it");
     assert_eq!(bench.try_claim(&worker).await, None);
     bench.advance(SECOND);
@@ -116,7 +119,10 @@ pub async fn an_upload_that_never_comes_is_given_up(bench: &Bench) {
     assert_eq!(bench.maintain_with(maintain).await.uploads_expired, 1);
     assert_eq!(bench.job(old).await.status(), Status::Cancelled);
     assert_eq!(bench.job(young).await.status(), Status::Uploading);
-    assert_eq!(bench.storage.attempts(old).await.unwrap().iter().map(|a| a.end).collect::<Vec<Option<End>>>(), []);
+    assert_eq!(
+        bench.storage.attempts(old).await.unwrap().iter().map(|a| a.end).collect::<Vec<Option<End>>>(),
+        []
+    );
 }
 
 pub async fn a_source_that_its_holder_verified_is_not_sent_again(bench: &Bench) {

@@ -168,7 +168,11 @@ pub async fn a_checkpoint_sets_the_losses_back(bench: &Bench) {
         bench.silence().await;
     }
     let job = bench.job(id).await;
-    assert_eq!((job.status(), job.life.losses), (Status::Running, 0), "a machine that restarts is not its fault");
+    assert_eq!(
+        (job.status(), job.life.losses),
+        (Status::Running, 0),
+        "a machine that restarts is not its fault"
+    );
 }
 
 pub async fn the_same_checkpoint_again_advances_nothing(bench: &Bench) {

@@ -136,7 +136,10 @@ pub async fn a_refused_command_changes_nothing_and_its_neighbours_commit(bench: 
             submit(new("pdf")),
             Command::Cancel(JobId::new(99)),
             report(&held, completed_with(vec![output("text.md", "outputs/unknown")])),
-            report(&Claimed { token: crate::LeaseToken { secret: bench.secret(), ..held.token }, ..held }, fail()),
+            report(
+                &Claimed { token: crate::LeaseToken { secret: bench.secret(), ..held.token }, ..held },
+                fail(),
+            ),
             Command::Retry(before.id),
             submit(new("pdf")),
         ])
@@ -166,7 +169,10 @@ pub async fn commands_see_what_earlier_ones_of_their_batch_did(bench: &Bench) {
         Ok(Done::Claimed(claimed)) => Some(claimed.iter().map(|c| c.job.id.get()).collect::<Vec<_>>()),
         _ => None,
     };
-    assert_eq!([claimed(0), claimed(2), claimed(5), claimed(7)], [None, Some(vec![]), Some(vec![2]), Some(vec![])]);
+    assert_eq!(
+        [claimed(0), claimed(2), claimed(5), claimed(7)],
+        [None, Some(vec![]), Some(vec![2]), Some(vec![])]
+    );
 }
 
 pub async fn an_empty_batch_is_nothing(bench: &Bench) {
@@ -197,7 +203,10 @@ pub async fn hints_tell_what_became_ready_and_when_something_falls_due(bench: &B
     let ready = bench.commit(vec![submit(new("pdf")), submit(new("pdf"))]).await;
     assert_eq!((ready.ready, ready.next_due), (vec![pdf.clone(); 2], None));
     let later = bench
-        .commit(vec![submit(new("pdf").run_at(now + SECOND * 9)), submit(new("pdf").run_at(now + SECOND * 5))])
+        .commit(vec![
+            submit(new("pdf").run_at(now + SECOND * 9)),
+            submit(new("pdf").run_at(now + SECOND * 5)),
+        ])
         .await;
     assert_eq!((later.ready, later.next_due), (vec![], Some(now + SECOND * 5)));
     let claimed = bench.commit(vec![bench.claim_command(&worker, &["pdf"], 1)]).await;
@@ -214,7 +223,8 @@ pub async fn hints_tell_what_became_ready_and_when_something_falls_due(bench: &B
 pub async fn what_was_submitted_is_read_back_whole(bench: &Bench) {
     let worker = bench.worker("w1").await;
     let mut job = new("pdf").priority(Priority::Low).max_attempts(7).tag("a \"quoted\" täg").tag("b");
-    job.body.params = json!({"lang": "de", "scale": 1.5, "deep": {"list": [1, null, "x"]}}).as_object().cloned().unwrap();
+    job.body.params =
+        json!({"lang": "de", "scale": 1.5, "deep": {"list": [1, null, "x"]}}).as_object().cloned().unwrap();
     job.body.metadata = json!({"order": u64::MAX, "negative": i64::MIN}).as_object().cloned().unwrap();
     job.body.source_path = Some("/bücher/\u{1F4D6} one.pdf".to_owned());
     job.body.submitter = Some("ann".to_owned());
@@ -232,7 +242,8 @@ pub async fn what_was_submitted_is_read_back_whole(bench: &Bench) {
     bench.run(Command::SourceReady { job: id, size: u64::MAX, sha256: None }).await.unwrap();
     let held = bench.claim(&worker).await;
     assert_eq!(held.job.body, body, "a worker is told all of it");
-    let progress = Progress { done: u64::MAX, total: Some(0), stage: None, message: Some("läuft".to_owned()) };
+    let progress =
+        Progress { done: u64::MAX, total: Some(0), stage: None, message: Some("läuft".to_owned()) };
     let lease = HeldLease { job: id, token: held.token, progress: Some(progress.clone()) };
     bench.run(Command::Heartbeat(Beat { worker, leases: vec![lease] })).await.unwrap();
     bench.reserve("outputs/1", None).await.unwrap();

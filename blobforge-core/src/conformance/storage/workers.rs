@@ -18,8 +18,13 @@ pub async fn a_worker_registers_and_is_read_back_without_its_secret(bench: &Benc
     assert_ne!(record.registration.instance, "a secret");
     registration.instance.clone_from(&record.registration.instance);
     let now = bench.clock.now();
-    let expected =
-        WorkerRecord { registration, registered_at: now, last_seen_at: now, draining: false, unregistered: false };
+    let expected = WorkerRecord {
+        registration,
+        registered_at: now,
+        last_seen_at: now,
+        draining: false,
+        unregistered: false,
+    };
     assert_eq!(record, expected);
 }
 

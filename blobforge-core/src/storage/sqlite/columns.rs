@@ -171,8 +171,7 @@ pub(super) fn attempt(row: &Row<'_>) -> rusqlite::Result<AttemptRow> {
     let worker = c.checked(|id: String| WorkerId::new(id))?;
     let (started_at, ended_at) = (c.time()?, c.time()?);
     let end = c.checked(|name: String| named(&ENDS, &name))?;
-    let reported =
-        c.checked(|name: Option<String>| name.map(|name| named(&FINISHES, &name)).transpose())?;
+    let reported = c.checked(|name: Option<String>| name.map(|name| named(&FINISHES, &name)).transpose())?;
     let finished = Finished { status: c.checked(status)?, ready_at: c.time_or_null()? };
     let lease = EndedLease { token, end, reported, finished };
     Ok(AttemptRow { lease, worker, started_at, ended_at, failure: c.json()?, progress: c.json()? })

@@ -11,7 +11,7 @@ pub(super) fn network_filesystem_of(folder: &Path) -> Option<&'static str> {
     let magic = rustix::fs::statfs(folder).ok()?.f_type;
     // Filesystems in user space share one number; their kind stands in the table of mounts.
     let mounts = std::fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    network_filesystem(i64::from(magic), kind_of_mount(&mounts, folder))
+    network_filesystem(magic, kind_of_mount(&mounts, folder))
 }
 
 /// The name of the network filesystem that a folder lies on: not known on this system.

@@ -41,18 +41,16 @@ pub(super) fn open(path: &Path, options: &SqliteOptions) -> Result<Opened, Stora
     let path = absolute(path)?;
     let at = path.display();
     let refused = |error: &rusqlite::Error| explain(&path, error);
-    let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
-        | OpenFlags::SQLITE_OPEN_CREATE
-        | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let flags =
+        OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_CREATE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let mut writer = Connection::open_with_flags(&path, flags).map_err(|e| refused(&e))?;
     writer.busy_timeout(WRITER_PATIENCE).map_err(|e| refused(&e))?;
     // Whose file it is is asked before anything is written to it.
     let contents = contents(&writer).map_err(|e| refused(&e))?;
     check_contents(&at.to_string(), &contents)?;
     let generation = set_up(&mut writer, options).map_err(|e| refused(&e))?;
-    let mode: String = writer
-        .pragma_query_value(None, "journal_mode", |row| row.get(0))
-        .map_err(|e| refused(&e))?;
+    let mode: String =
+        writer.pragma_query_value(None, "journal_mode", |row| row.get(0)).map_err(|e| refused(&e))?;
     if mode != "wal" {
         return Err(StorageError::Unusable(format!(
             "{at} cannot have a write-ahead log here (its journal is {mode:?}): put the database on a local disk"
@@ -85,9 +83,8 @@ fn set_up(writer: &mut Connection, options: &SqliteOptions) -> rusqlite::Result<
 }
 
 fn absolute(path: &Path) -> Result<PathBuf, StorageError> {
-    let unusable = |why: String| {
-        StorageError::Unusable(format!("{} cannot hold the database: {why}", path.display()))
-    };
+    let unusable =
+        |why: String| StorageError::Unusable(format!("{} cannot hold the database: {why}", path.display()));
     let Some(name) = path.file_name() else {
         return Err(unusable("it is no path to a file".to_owned()));
     };

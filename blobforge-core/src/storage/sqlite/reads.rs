@@ -44,7 +44,11 @@ pub(super) fn workers(connection: &Connection) -> rusqlite::Result<Vec<WorkerRec
     connection.prepare_cached(Sql::Workers.text())?.query_map([], columns::worker)?.collect()
 }
 
-pub(super) fn record(connection: &Connection, collection: &str, key: &str) -> rusqlite::Result<Option<Value>> {
+pub(super) fn record(
+    connection: &Connection,
+    collection: &str,
+    key: &str,
+) -> rusqlite::Result<Option<Value>> {
     let mut record = connection.prepare_cached(Sql::Record.text())?;
     record.query_row([collection, key], |row| columns::json(row, 0)).optional()
 }

@@ -4,9 +4,7 @@ use rusqlite::{OptionalExtension, params};
 use serde_json::Value;
 
 use super::{
-    columns::{
-        self, ENDS, FINISHES, body_text, name_of, span, status_code, to_json, to_json_or_null,
-    },
+    columns::{self, ENDS, FINISHES, body_text, name_of, span, status_code, to_json, to_json_or_null},
     lanes::Lanes,
     statements::{Sql, Statements},
 };

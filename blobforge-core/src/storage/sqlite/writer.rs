@@ -114,8 +114,7 @@ impl Transactions<'_> {
         // Read under the lock: a batch that had to wait for it must not be dated before the one it waited for.
         let now = clock.now();
         self.lanes.forget();
-        let mut rows =
-            SqliteRows { sql: &mut self.sql, lanes: &mut self.lanes, generation: self.generation };
+        let mut rows = SqliteRows { sql: &mut self.sql, lanes: &mut self.lanes, generation: self.generation };
         let committed = execute(&mut rows, now, commands)?;
         self.lanes.settle(&mut self.sql)?;
         self.sql.get(Sql::Commit)?.execute([])?;

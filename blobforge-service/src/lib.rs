@@ -1,0 +1,3 @@
+//! The BlobForge service, worker and command line.
+
+pub mod pdf_text;
