@@ -65,7 +65,7 @@ fn remembered_lives() -> Space {
 
 /// Explores a world under all rules, says how large it was, and fails if it was suspiciously small.
 fn explore(name: &str, space: &Space, at_least: (usize, usize)) -> Exploration {
-    let explored = space::explore(space, |edge| rules::check(edge));
+    let explored = space::explore(space, rules::check);
     println!("{name}: {} states, {} edges", explored.states.len(), explored.edges);
     assert!(explored.states.len() >= at_least.0, "the world of {name} has collapsed: fewer states than ever");
     assert!(explored.edges >= at_least.1, "the world of {name} has collapsed: fewer edges than ever");

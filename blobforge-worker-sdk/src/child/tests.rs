@@ -1,5 +1,6 @@
 //! Real children, mostly shell scripts. Nothing here waits for a fixed time: a child hangs for ever until it is
 //! stopped, and what must become true is polled for.
+#![allow(clippy::async_yields_async, reason = "a future that is dropped half-way is what is tested")]
 
 use std::fs;
 use std::path::Path;
