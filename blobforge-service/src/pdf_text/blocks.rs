@@ -214,7 +214,8 @@ impl Builder<'_> {
         let same_style =
             (open.size - line.size).abs() <= 0.08 * size && open.bold == line.bold && !line.monospace;
         // A line above the one before it stands in another place altogether.
-        if !same_style || gap > (self.typography.line_gap + 0.3) * size || gap < -size {
+        let is_contents = lines::ends_in_leader(&open.text) && lines::ends_in_leader(&line.text);
+        if is_contents || !same_style || gap > (self.typography.line_gap + 0.3) * size || gap < -size {
             return false;
         }
         let indent = line.bounds.left - if open.lines == 1 { open.first_left } else { open.rest_left };

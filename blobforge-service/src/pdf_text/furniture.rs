@@ -6,7 +6,7 @@ use super::layout::{Layout, Piece};
 use super::lines::Line;
 
 /// The part of the page's height, above and below, in which running heads stand.
-const BAND: f32 = 0.07;
+const BAND: f32 = 0.12;
 /// On so many pages a line must repeat to be a running head.
 const REPEATS_MIN: usize = 3;
 /// Larger text opens a chapter, however often it looks the same.

@@ -66,12 +66,24 @@ pub(super) fn line(row: &[Fragment]) -> Option<Line> {
         .max_by_key(|fragment| fragment.text.chars().count())
         .map_or(first.size, |fragment| fragment.size);
     Some(Line {
-        text,
+        text: shorten_leader(text),
         bounds,
         size,
         bold: row.iter().all(|fragment| fragment.bold),
         monospace: row.iter().all(|fragment| fragment.monospace),
     })
+}
+
+/// Dots that lead the eye to a page number become one character.
+fn shorten_leader(text: String) -> String {
+    let Some(start) = text.find("....").or_else(|| text.find(". . . .")) else { return text };
+    let after = text[start..].trim_start_matches(['.', ' ']);
+    format!("{} … {after}", text[..start].trim_end())
+}
+
+/// Whether a line of a table of contents ends here.
+pub(super) fn ends_in_leader(text: &str) -> bool {
+    text.rsplit_once(" … ").is_some_and(|(_, page)| page.len() <= 8 && !page.contains(' '))
 }
 
 /// Joins the end of one line to the beginning of the next.
@@ -114,6 +126,13 @@ mod tests {
     fn pieces_of_a_word_are_joined_without_a_space() {
         assert_eq!(line(&[at("for", 0.0, 0.0), at("ge", 15.0, 0.0)]).unwrap().text, "forge");
         assert_eq!(line(&[at("the", 0.0, 0.0), at("forge", 18.0, 0.0)]).unwrap().text, "the forge");
+    }
+
+    #[test]
+    fn the_dots_of_a_table_of_contents_are_shortened() {
+        assert_eq!(line(&[at("The forge ........ . 12", 0.0, 0.0)]).unwrap().text, "The forge … 12");
+        assert!(ends_in_leader("The forge … 12"));
+        assert!(!ends_in_leader("Wait … for the smith") && !ends_in_leader("The forge 12"));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use super::blocks::{Block, Text, Typography, half_points};
+use super::lines;
 use super::lists::Marker;
 use super::tables::Table;
 
@@ -100,6 +101,7 @@ impl Headings {
 
 fn is_short(text: &Text) -> bool {
     text.lines <= 3
+        && !lines::ends_in_leader(&text.text)
         && text.text.chars().count() <= 200
         && text.text.chars().filter(|c| c.is_alphanumeric()).count() >= 2
 }
@@ -152,8 +154,8 @@ fn table_row(row: &[String], out: &mut String) {
 fn paragraph(text: &str) -> String {
     let text = inline(text);
     let digits = text.len() - text.trim_start_matches(|c: char| c.is_ascii_digit()).len();
-    let after = text[digits..].chars().next();
-    if digits > 0 && matches!(after, Some('.' | ')')) {
+    let mut after = text[digits..].chars();
+    if digits > 0 && matches!(after.next(), Some('.' | ')')) && matches!(after.next(), Some(' ') | None) {
         return format!("{}\\{}", &text[..digits], &text[digits..]);
     }
     match text.chars().next() {
@@ -200,6 +202,7 @@ mod tests {
         assert_eq!(inline("[click](javascript:x)"), "[click\\](javascript:x)");
         assert_eq!(paragraph("# not a heading"), "\\# not a heading");
         assert_eq!(paragraph("1985. The flood"), "1985\\. The flood");
+        assert_eq!(paragraph("2.1 The flood"), "2.1 The flood");
         assert_eq!(paragraph("- not an item"), "\\- not an item");
     }
 

@@ -122,7 +122,9 @@ fn fragment(span: TextSpan) -> Option<Fragment> {
 
 fn is_monospace(font: &str) -> bool {
     let font = font.to_ascii_lowercase();
-    ["courier", "mono", "consol", "typewriter", "menlo"].iter().any(|name| font.contains(name))
+    ["courier", "mono", "consol", "typewriter", "menlo", "cmtt", "sftt"]
+        .iter()
+        .any(|name| font.contains(name))
 }
 
 /// Spaces of every width become a space, and control characters go; 0x7F is how some writers encode a bullet.
