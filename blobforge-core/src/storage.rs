@@ -4,7 +4,7 @@
 //! - [`Storage::commit`] carries out a batch in order, atomically, and durably: when it returns, the batch survives
 //!   the death of the process and, if the disk honours flushes, a power cut.
 //! - A refused command writes nothing and is an outcome; an error fails the whole batch, of which then nothing is kept.
-//! - What a command does to a job is decided by [`crate::lifecycle`] and [`execute`], never by a backend.
+//! - What a command does to a job is decided by [`crate::lifecycle`] and the shared executor, never by a backend.
 //! - Reads see every commit that returned before they began.
 
 mod command;

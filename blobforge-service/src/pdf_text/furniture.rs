@@ -19,7 +19,7 @@ pub(super) fn remove(pages: &mut [Layout], body_size: f32) {
     for (index, page) in pages.iter().enumerate() {
         for (line, is_top) in edge_lines(page, body_size) {
             *repeats.entry(key(line, is_top)).or_default() += 1;
-            if let Some(number) = page_number(&line.text) {
+            if let Some(number) = page_number(&line.text).or_else(|| outer_number(&line.text)) {
                 *offsets.entry(number - index as i64).or_default() += 1;
             }
         }
@@ -31,11 +31,13 @@ pub(super) fn remove(pages: &mut [Layout], body_size: f32) {
                 let Piece::Line(line) = piece else { return true };
                 let Some(is_top) = band(line, edges, body_size) else { return true };
                 let repeats = repeats.get(&key(line, is_top)).copied().unwrap_or(0) >= REPEATS_MIN;
-                let counts = page_number(&line.text).is_some_and(|number| {
-                    let offset = number - index as i64;
-                    offset == 1 || offsets.get(&offset).copied().unwrap_or(0) > 1
-                });
-                !repeats && !counts
+                let pages_in_step = |number: i64| offsets.get(&(number - index as i64)).copied().unwrap_or(0);
+                let is_number = page_number(&line.text)
+                    .is_some_and(|number| number == index as i64 + 1 || pages_in_step(number) > 1);
+                // "Chapter 2: The Mill 37": the chapter changes, and the number counts on.
+                let holds_number =
+                    outer_number(&line.text).is_some_and(|number| pages_in_step(number) >= REPEATS_MIN);
+                !repeats && !is_number && !holds_number
             });
         }
         page.columns.retain(|column| !column.is_empty());
@@ -90,6 +92,14 @@ fn page_number(text: &str) -> Option<i64> {
     text[..digits].parse().ok()
 }
 
+/// The number that a line begins or ends with, apart from its other words.
+fn outer_number(text: &str) -> Option<i64> {
+    let is_number = |word: &&str| word.len() <= 5 && word.chars().all(|c| c.is_ascii_digit());
+    let mut words = text.split_whitespace();
+    let (first, last) = (words.next()?, words.next_back()?);
+    [last, first].iter().find(|word| is_number(word))?.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,6 +111,15 @@ mod tests {
         }
         for text in ["7 barrels", "Chapter 7", "", "1,005", "123456"] {
             assert_eq!(page_number(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_number_at_either_end_of_a_line_is_found() {
+        assert_eq!(outer_number("Chapter 2: The Mill 37"), Some(37));
+        assert_eq!(outer_number("38 The Mill"), Some(38));
+        for text in ["The 7 barrels", "37", "", "Mill 3,000"] {
+            assert_eq!(outer_number(text), None, "{text}");
         }
     }
 }
