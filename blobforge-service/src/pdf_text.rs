@@ -5,7 +5,10 @@
 //!
 //! - `document.md`: headings by size of type, lists, tables, columns in reading order, paragraphs joined;
 //! - `images/`: pictures, if there are any;
-//! - `metadata.json`: pages, engine and version, seconds, the source's hash, and which pages have no text.
+//! - `metadata.json`: pages, engine and version, seconds, the source's hash, which pages have no text or could not be
+//!   read, and the library's warnings.
+//!
+//! A page without text, or that cannot be read, is named in the document too: nothing is left out in silence.
 //!
 //! A file that cannot be converted ends with a kind for programs and a sentence for people: `empty_file`, `not_a_pdf`,
 //! `damaged`, `encrypted`, `too_many_pages`, `too_large`, `unsupported`, `engine_panic` or `engine_crash`.

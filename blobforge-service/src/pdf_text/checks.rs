@@ -15,9 +15,11 @@ const END_WITHIN: usize = 64 * 1024;
 const NESTING_MAX: usize = 2_000;
 /// The page tree of an honest document is a few levels deep.
 const TREE_DEPTH_MAX: usize = 64;
+/// A file that was changed and saved many times holds old pages too.
+const PAGE_OBJECTS_PER_PAGE: usize = 5;
 
 /// Looks at the bytes.
-pub(super) fn bytes(bytes: &[u8]) -> Result<(), Refusal> {
+pub(super) fn bytes(bytes: &[u8], pages_max: usize) -> Result<(), Refusal> {
     if bytes.is_empty() {
         return Err(Refusal::empty());
     }
@@ -32,6 +34,9 @@ pub(super) fn bytes(bytes: &[u8]) -> Result<(), Refusal> {
     }
     if nests_too_deeply(bytes) {
         return Err(Refusal::nested_too_deeply());
+    }
+    if page_objects(bytes) > PAGE_OBJECTS_PER_PAGE * pages_max {
+        return Err(Refusal::too_many_pages(pages_max));
     }
     Ok(())
 }
@@ -56,6 +61,16 @@ fn nests_too_deeply(bytes: &[u8]) -> bool {
         }
     }
     false
+}
+
+/// Counts what look like pages, to refuse the worst before the library reads a million objects.
+fn page_objects(bytes: &[u8]) -> usize {
+    let name = b"/Page";
+    let names = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'/');
+    names
+        .filter(|(at, _)| bytes[*at..].starts_with(name))
+        .filter(|(at, _)| bytes.get(at + name.len()).is_none_or(|next| !next.is_ascii_alphanumeric()))
+        .count()
 }
 
 /// Counts the pages by walking the tree, which neither loops nor lies can lead astray.
@@ -114,10 +129,10 @@ mod tests {
 
     #[test]
     fn the_marks_of_a_whole_pdf_are_asked_for() {
-        assert_eq!(bytes(b"").unwrap_err().kind, "empty_file");
-        assert_eq!(bytes(b"hello").unwrap_err().kind, "not_a_pdf");
-        assert_eq!(bytes(b"%PDF-1.4\n1 0 obj\n").unwrap_err().kind, "damaged");
-        assert_eq!(bytes(b"\n\n%PDF-1.4\n1 0 obj\nendobj startxref 9 %%EOF"), Ok(()));
+        assert_eq!(bytes(b"", 10).unwrap_err().kind, "empty_file");
+        assert_eq!(bytes(b"hello", 10).unwrap_err().kind, "not_a_pdf");
+        assert_eq!(bytes(b"%PDF-1.4\n1 0 obj\n", 10).unwrap_err().kind, "damaged");
+        assert_eq!(bytes(b"\n\n%PDF-1.4\n1 0 obj\nendobj startxref 9 %%EOF", 10), Ok(()));
     }
 
     #[test]
@@ -125,5 +140,14 @@ mod tests {
         assert!(nests_too_deeply(&[b'['; 10_000]));
         assert!(!nests_too_deeply(&b"[]".repeat(10_000)));
         assert!(!nests_too_deeply(&b"1 0 obj [[[".repeat(10_000)));
+    }
+
+    #[test]
+    fn more_pages_than_any_history_explains_are_refused() {
+        let file = |pages| {
+            [b"%PDF-1.4\n".to_vec(), b"<</Type/Page>> /Pages ".repeat(pages), b"startxref".to_vec()].concat()
+        };
+        assert_eq!(bytes(&file(50), 10), Ok(()));
+        assert_eq!(bytes(&file(51), 10).unwrap_err().kind, "too_many_pages");
     }
 }

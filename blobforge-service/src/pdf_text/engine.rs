@@ -32,8 +32,12 @@ pub(super) type OnProgress<'a> = &'a mut dyn FnMut(&'static str, usize, usize);
 
 /// Converts one file, and turns a panic of the library into a refusal.
 pub(super) fn convert(order: &Order, on_progress: OnProgress<'_>) -> Result<Converted, Refusal> {
-    catch_unwind(AssertUnwindSafe(|| convert_unguarded(order, on_progress)))
-        .unwrap_or_else(|_| Err(Refusal::panicked()))
+    guarded(|| convert_unguarded(order, on_progress))
+}
+
+fn guarded<T>(work: impl FnOnce() -> Result<T, Refusal>) -> Result<T, Refusal> {
+    // Nothing that the work touched is used after a panic.
+    catch_unwind(AssertUnwindSafe(work)).unwrap_or_else(|_| Err(Refusal::panicked()))
 }
 
 fn convert_unguarded(order: &Order, on_progress: OnProgress<'_>) -> Result<Converted, Refusal> {
@@ -44,7 +48,7 @@ fn convert_unguarded(order: &Order, on_progress: OnProgress<'_>) -> Result<Conve
         return Err(Refusal::too_large(length, order.source_bytes_max));
     }
     let bytes = fs::read(&order.source).map_err(reading)?;
-    checks::bytes(&bytes)?;
+    checks::bytes(&bytes, order.pages_max)?;
     let source_sha256 = match &order.source_sha256 {
         Some(known) => known.clone(),
         None => hex::encode(Sha256::digest(&bytes)),
@@ -65,6 +69,7 @@ fn convert_unguarded(order: &Order, on_progress: OnProgress<'_>) -> Result<Conve
         return Err(Refusal::damaged(&format!("none of its pages can be read ({reason})")));
     }
     let without_text = reading.without_text();
+    let warnings = warnings(&document);
     let unreadable: Vec<usize> = reading.unreadable.iter().map(|(page, _)| page + 1).collect();
     let text = reading.into_markdown();
     on_progress("write", 0, 1);
@@ -73,6 +78,7 @@ fn convert_unguarded(order: &Order, on_progress: OnProgress<'_>) -> Result<Conve
         "pages": pages,
         "pages_without_text": without_text,
         "pages_unreadable": unreadable,
+        "warnings": warnings,
         "images": album.saved.len(),
         "images_skipped": album.skipped,
         "engine": super::ENGINE,
@@ -96,6 +102,20 @@ fn open(bytes: Vec<u8>) -> Result<PdfDocument, Refusal> {
         return Err(Refusal::encrypted());
     }
     Ok(document)
+}
+
+/// What the library had to guess or to mend, without repeats.
+fn warnings(document: &PdfDocument) -> Vec<String> {
+    const WARNINGS_MAX: usize = 50;
+    let mut warnings: Vec<String> = Vec::new();
+    for warning in document.take_structured_warnings() {
+        let place = warning.page.map(|page| format!("page {}: ", page + 1)).unwrap_or_default();
+        let text = format!("{place}{}", short(&warning.message));
+        if !warnings.contains(&text) && warnings.len() < WARNINGS_MAX {
+            warnings.push(text);
+        }
+    }
+    warnings
 }
 
 /// What was read so far.
@@ -168,5 +188,17 @@ impl Reading {
             );
         }
         text
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_panic_of_the_library_is_a_refusal() {
+        #[allow(clippy::panic)]
+        let refusal = guarded::<()>(|| panic!("index out of bounds")).unwrap_err();
+        assert_eq!((refusal.kind, refusal.retryable), ("engine_panic", false));
     }
 }

@@ -52,7 +52,8 @@ impl Handler for PdfText {
         let out_dir = job.scratch_dir();
         let limits = self.limits.clone();
         let converted =
-            convert(&self.program, &source, None, &out_dir, limits, job.cancelled(), |at| tell(job, at)).await?;
+            convert(&self.program, &source, None, &out_dir, limits, job.cancelled(), |at| tell(job, at))
+                .await?;
         for name in &converted.files {
             job.output(name, out_dir.join(name)).await?;
         }

@@ -80,6 +80,8 @@ const RULES_MAX: usize = 20_000;
 impl Page {
     pub(super) fn read(document: &PdfDocument, index: usize) -> pdf_oxide::Result<Self> {
         let mut page = Self::default();
+        // Extraction passes over content that cannot be decoded, and the page would seem to be empty.
+        document.get_page_content_data(index)?;
         for span in document.extract_spans(index)? {
             let rotated = span.rotation_degrees.abs() > 1.0 || span.wmode != 0;
             if let Some(fragment) = fragment(span) {

@@ -4,8 +4,9 @@ use std::fmt::Write as _;
 use std::io::Write as _;
 use std::time::Duration;
 
-use blobforge_service::pdf_text::SAMPLES;
+use blobforge_service::pdf_text::{SAMPLES, convert};
 use blobforge_worker_sdk::child::{ChildError, ChildLimits};
+use tokio_util::sync::CancellationToken;
 
 use super::maker::{Maker, document, text};
 use super::{convert_bytes, convert_within};
@@ -201,8 +202,9 @@ fn deflate(content: &[u8]) -> Vec<u8> {
 async fn a_little_file_that_swells_to_a_gigabyte() {
     let file = swelling(1 << 10);
     assert!(file.len() < 100_000, "{} bytes", file.len());
-    assert!(ends(&file).await.unwrap().contains("no text layer"), "only the first part is read");
-    // A little less of the same is read as it is.
+    let message = refused(&file, "damaged").await;
+    assert!(message.contains("none of its pages can be read"), "{message}");
+    // Less of the same is read.
     assert!(ends(&swelling(8)).await.is_ok());
 }
 
@@ -223,6 +225,31 @@ fn swelling(mebibytes: usize) -> Vec<u8> {
     maker.object("<< /Type /Page /Parent 2 0 R /MediaBox [0 0 595 842] /Contents 4 0 R >>");
     maker.stream("/Filter [/FlateDecode /FlateDecode]", &deflate(&inner));
     maker.file(1)
+}
+
+#[tokio::test]
+async fn a_page_that_cannot_be_read_is_named_and_the_others_are_read() {
+    let mut maker = Maker::default();
+    maker.object("<< /Type /Catalog /Pages 2 0 R >>");
+    maker.object("<< /Type /Pages /Count 2 /Kids [4 0 R 6 0 R] >>");
+    maker.object("<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>");
+    for (content, filter) in
+        [(text(&["The first page."]), ""), (text(&["The second page."]), "/Filter /Sealed")]
+    {
+        let number = maker.object(format!(
+            "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 595 842] /Resources << /Font << /F1 3 0 R >> >> /Contents {} 0 R >>",
+            if filter.is_empty() { 5 } else { 7 }
+        ));
+        assert!(number == 4 || number == 6);
+        maker.stream(filter, content.as_bytes());
+    }
+    let outcome = convert_bytes(&maker.file(1)).await.unwrap();
+    assert!(
+        outcome.document.starts_with("The first page.\n\n> Page 2 could not be read: "),
+        "{}",
+        outcome.document
+    );
+    assert_eq!(outcome.metadata["pages_unreadable"], serde_json::json!([2]));
 }
 
 #[tokio::test]
@@ -253,9 +280,34 @@ async fn twenty_thousand_words_at_random_places() {
     assert!(text.matches("ore").count() >= 15_000, "{}", text.matches("ore").count());
 }
 
+/// What `convert` makes of an engine that ends like this.
+async fn engine_that(does: &str) -> ChildError {
+    let folder = tempfile::tempdir().unwrap();
+    let engine = folder.path().join("engine");
+    std::fs::write(&engine, format!("#!/bin/sh\n{does}\n")).unwrap();
+    std::fs::set_permissions(&engine, std::os::unix::fs::PermissionsExt::from_mode(0o755)).unwrap();
+    let (source, out) = (folder.path().join("source.pdf"), folder.path().join("out"));
+    convert(&engine, &source, None, &out, ChildLimits::default(), CancellationToken::new(), |_| {})
+        .await
+        .unwrap_err()
+}
+
+#[tokio::test]
+async fn a_crash_of_the_engine_is_the_files_doing_and_a_kill_is_not() {
+    for signal in ["SEGV", "ABRT"] {
+        let error = engine_that(&format!("kill -{signal} $$")).await;
+        assert_eq!((error.kind(), error.is_retryable()), ("engine_crash", false), "{error:?}");
+        assert!(error.to_string().starts_with("The PDF engine crashed on this file."), "{error}");
+    }
+    let error = engine_that("kill -KILL $$").await;
+    assert_eq!((error.kind(), error.is_retryable()), ("crashed", true), "{error:?}");
+    let error = engine_that("echo '{\"type\":\"result\",\"result\":{}}'").await;
+    assert_eq!(error.kind(), "protocol", "{error:?}");
+}
+
 #[tokio::test]
 async fn a_file_too_large_for_the_memory() {
-    let limits = ChildLimits { memory_bytes: 4 << 20, ..ChildLimits::default() };
-    let error = convert_within(&vec![b' '; 2 << 20], limits).await.err().unwrap();
+    let limits = ChildLimits { memory_bytes: 64 << 20, ..ChildLimits::default() };
+    let error = convert_within(&vec![b' '; 17 << 20], limits).await.err().unwrap();
     assert_eq!(error.kind(), "too_large", "{error}");
 }

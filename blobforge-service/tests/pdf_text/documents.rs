@@ -15,7 +15,11 @@ use super::{PROGRAM, convert_bytes};
 async fn a_scanned_document_completes_and_says_that_it_holds_no_text() {
     let outcome = convert_bytes(&document(&["", ""], None)).await.unwrap();
     assert_eq!(outcome.metadata["pages_without_text"], serde_json::json!([1, 2]));
-    assert!(outcome.document.starts_with("> No page of this document has a text layer;"), "{}", outcome.document);
+    assert!(
+        outcome.document.starts_with("> No page of this document has a text layer;"),
+        "{}",
+        outcome.document
+    );
     assert!(outcome.document.contains("> Pages 1 to 2 have no text layer.\n"));
 }
 
@@ -53,7 +57,10 @@ async fn running_heads_and_page_numbers_are_left_out() {
         .collect();
     let pages: Vec<&str> = pages.iter().map(String::as_str).collect();
     let outcome = convert_bytes(&document(&pages, None)).await.unwrap();
-    assert_eq!(outcome.document, "Text of leaf 1.\n\nText of leaf 2.\n\nText of leaf 3.\n\nText of leaf 4.\n");
+    assert_eq!(
+        outcome.document,
+        "Text of leaf 1.\n\nText of leaf 2.\n\nText of leaf 3.\n\nText of leaf 4.\n"
+    );
 }
 
 #[tokio::test]

@@ -4,17 +4,17 @@ use std::fmt::Write as _;
 
 /// Objects of a PDF; the first has number 1.
 #[derive(Default)]
-pub struct Maker {
+pub(crate) struct Maker {
     objects: Vec<Vec<u8>>,
 }
 
 impl Maker {
-    pub fn object(&mut self, text: impl AsRef<[u8]>) -> usize {
+    pub(crate) fn object(&mut self, text: impl AsRef<[u8]>) -> usize {
         self.objects.push(text.as_ref().to_vec());
         self.objects.len()
     }
 
-    pub fn stream(&mut self, entries: &str, content: &[u8]) -> usize {
+    pub(crate) fn stream(&mut self, entries: &str, content: &[u8]) -> usize {
         let mut object = format!("<< {entries} /Length {} >>\nstream\n", content.len()).into_bytes();
         object.extend_from_slice(content);
         object.extend_from_slice(b"\nendstream");
@@ -22,7 +22,7 @@ impl Maker {
     }
 
     /// The file, whose catalog has number `root`.
-    pub fn file(&self, root: usize) -> Vec<u8> {
+    pub(crate) fn file(&self, root: usize) -> Vec<u8> {
         let mut file = b"%PDF-1.7\n%\xe2\xe3\xcf\xd3\n".to_vec();
         let mut table = format!("xref\n0 {}\n0000000000 65535 f \n", self.objects.len() + 1);
         for (index, object) in self.objects.iter().enumerate() {
@@ -40,7 +40,7 @@ impl Maker {
 }
 
 /// A document of one page a content stream, with the font F1, and the picture X1 if there is one.
-pub fn document(contents: &[&str], picture: Option<(&str, &[u8])>) -> Vec<u8> {
+pub(crate) fn document(contents: &[&str], picture: Option<(&str, &[u8])>) -> Vec<u8> {
     let mut maker = Maker::default();
     maker.object("<< /Type /Catalog /Pages 2 0 R >>");
     let first = if picture.is_some() { 5 } else { 4 };
@@ -63,7 +63,7 @@ pub fn document(contents: &[&str], picture: Option<(&str, &[u8])>) -> Vec<u8> {
 }
 
 /// Content that writes lines of text, 14 points apart.
-pub fn text(lines: &[&str]) -> String {
+pub(crate) fn text(lines: &[&str]) -> String {
     let mut content = "BT /F1 11 Tf 14 TL 72 700 Td".to_owned();
     for line in lines {
         write!(content, " ({line}) Tj T*").unwrap();

@@ -80,11 +80,16 @@ async fn a_letter_has_its_headings_lists_and_paragraphs() {
     let bullets = after(document, "- ");
     assert_eq!(bullets.len(), 3);
     assert!(bullets[2].ends_with("the river took two barrels of lamp oil with it."), "{bullets:?}");
-    let steps: Vec<_> = document.lines().filter(|line| line.starts_with(|c: char| c.is_ascii_digit())).collect();
+    let steps: Vec<_> =
+        document.lines().filter(|line| line.starts_with(|c: char| c.is_ascii_digit())).collect();
     assert_eq!(steps.len(), 4);
     assert_eq!(steps[3], "4. Let it cool in ash, never in water.");
     // Three lines of print are one paragraph, and the page numbers are gone.
-    assert!(document.contains("\n\nWe light the fire at five. By six the coals are white in the middle and orange at"));
+    assert!(
+        document.contains(
+            "\n\nWe light the fire at five. By six the coals are white in the middle and orange at"
+        )
+    );
     assert!(!document.lines().any(|line| line == "1" || line.ends_with(" 2")));
     assert!(document.ends_with("\n\nTobias Ferrow, master of the forge\n"));
 }
@@ -144,7 +149,10 @@ async fn a_book_comes_with_all_its_pages_in_order() {
     let document = &book.document;
     let chapters = after(document, "## ");
     assert_eq!(chapters.len(), 20);
-    assert_eq!((chapters[0], chapters[19]), ("Chapter 1: The First Winter", "Chapter 20: The Twentieth Winter"));
+    assert_eq!(
+        (chapters[0], chapters[19]),
+        ("Chapter 1: The First Winter", "Chapter 20: The Twentieth Winter")
+    );
     let entries: Vec<String> = (1..=100).map(|n| format!("Entry {n}")).collect();
     assert_eq!(after(document, "### "), entries);
     let paragraphs = document.split("\n\n").filter(|text| !text.starts_with('#')).count();

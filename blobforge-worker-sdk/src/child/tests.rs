@@ -151,12 +151,12 @@ async fn heartbeats_and_repeated_progress_do_not_keep_a_child_alive() {
 
 #[tokio::test]
 async fn advancing_progress_keeps_a_child_alive_beyond_the_limit() {
-    // Forty steps of which each alone is far below the limit, and all together far above it.
+    // Thirty steps of which each alone is far below the limit, and all together far above it.
     let (mut spec, _folder) = script(
-        r#"n=0; while [ $n -lt 40 ]; do n=$((n+1)); echo '{"type":"progress","done":'$n'}'; sleep 0.05; done
+        r#"n=0; while [ $n -lt 30 ]; do n=$((n+1)); echo '{"type":"progress","done":'$n'}'; sleep 0.1; done
            echo '{"type":"result","result":"done"}'"#,
     );
-    spec.limits.no_progress = Duration::from_millis(1_500);
+    spec.limits.no_progress = Duration::from_millis(2_500);
     assert_eq!(run_quietly(spec).await.unwrap(), json!("done"));
 }
 
@@ -173,9 +173,27 @@ async fn a_child_that_ignores_the_request_to_end_is_killed() {
     let (mut spec, folder) = script(
         r#"trap '' TERM; echo $$ > "$OUT/id.tmp"; mv "$OUT/id.tmp" "$OUT/id"; while :; do sleep 60; done"#,
     );
-    spec.limits = impatient();
-    assert_eq!(run_quietly(spec).await.unwrap_err().kind(), "no_progress");
-    assert!(is_gone(&process_id(&folder.path().join("id")).await));
+    spec.limits.grace = Duration::from_millis(100);
+    let cancel = CancellationToken::new();
+    let running = tokio::spawn(run(spec, cancel.clone(), |_| {}));
+    let child = process_id(&folder.path().join("id")).await;
+    cancel.cancel();
+    assert_eq!(running.await.unwrap().unwrap_err().kind(), "cancelled");
+    assert!(is_gone(&child));
+}
+
+#[tokio::test]
+async fn a_child_that_is_asked_to_end_may_tidy_up() {
+    let (spec, folder) = script(
+        r#"trap 'touch "$OUT/tidy"; exit 0' TERM; echo $$ > "$OUT/id.tmp"; mv "$OUT/id.tmp" "$OUT/id"
+           while :; do sleep 0.01; done"#,
+    );
+    let cancel = CancellationToken::new();
+    let running = tokio::spawn(run(spec, cancel.clone(), |_| {}));
+    process_id(&folder.path().join("id")).await;
+    cancel.cancel();
+    assert_eq!(running.await.unwrap().unwrap_err().kind(), "cancelled");
+    assert!(folder.path().join("tidy").exists());
 }
 
 #[tokio::test]

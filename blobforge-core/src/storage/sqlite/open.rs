@@ -163,7 +163,7 @@ fn check_contents(at: &str, found: &Contents) -> Result<(), StorageError> {
                 .to_owned(),
         );
     }
-    refuse("is the database of another program: it was left as it is; name another file".to_owned())
+    refuse("is the database of another program, and left as it is: name another file".to_owned())
 }
 
 #[cfg(test)]

@@ -128,3 +128,31 @@ impl<'c> Statements<'c> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::storage::sqlite::migrations;
+
+    /// Every write holds up every other one, so none may walk through a table that grows with the jobs.
+    #[test]
+    fn no_statement_walks_through_a_table_that_grows() {
+        let mut connection = Connection::open_in_memory().unwrap();
+        migrations::migrate(&mut connection).unwrap();
+        for text in TEXTS.iter().filter(|text| !["BEGIN IMMEDIATE", "COMMIT", "ROLLBACK"].contains(text)) {
+            let mut explain = connection.prepare(&format!("EXPLAIN QUERY PLAN {text}")).unwrap();
+            let columns = explain.parameter_count();
+            let nulls = vec![rusqlite::types::Null; columns];
+            let plan = explain.query_map(rusqlite::params_from_iter(nulls), |row| row.get::<_, String>(3));
+            for step in plan.unwrap().map(Result::unwrap) {
+                // As many as there are workers and types.
+                let small = ["SCAN leases", "SCAN workers", "SCAN counts", "USE TEMP B-TREE FOR ORDER BY"];
+                let looks_once = text.starts_with("SELECT min(run_at)") && step.starts_with("SEARCH");
+                let sorts_jobs = step.contains("TEMP B-TREE") && !text.contains("FROM leases");
+                let walks = step.starts_with("SCAN") && !small.contains(&step.as_str());
+                assert!(!walks || looks_once, "{text}: {step}");
+                assert!(!sorts_jobs, "{text}: {step}");
+            }
+        }
+    }
+}

@@ -139,7 +139,7 @@ CREATE TABLE workers (
     draining      INTEGER NOT NULL,
     unregistered  INTEGER NOT NULL,
     registration  TEXT    NOT NULL
-) STRICT;
+) STRICT, WITHOUT ROWID;
 
 -- What the embedding program keeps beside its jobs.
 CREATE TABLE records (

@@ -1,0 +1,136 @@
+//! Which files are opened, and what is said of those that are not.
+
+use std::{fs, path::Path};
+
+use blobforge_core::{
+    Generation,
+    rusqlite::Connection,
+    storage::{
+        Storage, StorageError,
+        sqlite::{SqliteOptions, SqliteStorage},
+    },
+};
+
+use super::{claimed, open, pdf, register};
+
+/// Opens a file that must be refused, and gives what was said. The file must be left as it was.
+async fn refusal(path: &Path) -> String {
+    let before = fs::read(path).ok();
+    let refused = SqliteStorage::open(path, SqliteOptions::default()).await;
+    assert_eq!(fs::read(path).ok(), before, "a refused file is left alone");
+    match refused {
+        Err(error @ StorageError::Unusable(_)) => {
+            assert!(!error.is_retryable());
+            error.to_string()
+        }
+        other => panic!("not refused: {other:?}"),
+    }
+}
+
+fn database(path: &Path, sql: &str) {
+    Connection::open(path).unwrap().execute_batch(sql).unwrap();
+}
+
+fn says(text: &str, words: &[&str]) {
+    for word in words {
+        assert!(text.contains(word), "{word:?} is not in {text:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_missing_folder_is_made() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("some/where/queue.db");
+    let store = open(&path).await;
+    store.commit(vec![pdf()]).await.unwrap();
+    assert!(path.exists());
+    assert_eq!(store.path(), path.canonicalize().unwrap());
+}
+
+#[tokio::test]
+async fn an_empty_file_and_an_empty_database_are_brought_up_to_date() {
+    let folder = tempfile::tempdir().unwrap();
+    let (empty, bare) = (folder.path().join("empty.db"), folder.path().join("bare.db"));
+    fs::write(&empty, "").unwrap();
+    database(&bare, "VACUUM");
+    for path in [empty, bare] {
+        let store = open(&path).await;
+        store.commit(vec![pdf()]).await.unwrap();
+        drop(store);
+        let connection = Connection::open(&path).unwrap();
+        let pragma = |name: &str| -> i32 { connection.pragma_query_value(None, name, |row| row.get(0)).unwrap() };
+        assert_eq!((pragma("user_version"), pragma("application_id")), (1, 0x424C_4246));
+        let store = open(&path).await;
+        assert_eq!(store.counts().await.unwrap().total(), 1, "and not a second time");
+    }
+}
+
+#[tokio::test]
+async fn a_file_of_a_newer_version_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("queue.db");
+    drop(open(&path).await);
+    database(&path, "PRAGMA user_version = 99");
+    says(&refusal(&path).await, &["newer BlobForge", "99", "install"]);
+}
+
+#[tokio::test]
+async fn another_programs_database_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let (plain, marked) = (folder.path().join("plain.db"), folder.path().join("marked.db"));
+    database(&plain, "CREATE TABLE jobs (id)");
+    database(&marked, "PRAGMA application_id = 77");
+    for path in [plain, marked] {
+        says(&refusal(&path).await, &["another program", "left as it is"]);
+    }
+}
+
+#[tokio::test]
+async fn a_database_of_the_earlier_blobforge_is_told_apart() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("blobforge.db");
+    database(&path, "CREATE TABLE jobs (id); CREATE TABLE api_tokens (id)");
+    says(&refusal(&path).await, &["earlier BlobForge", "cannot read it", "another file"]);
+}
+
+#[tokio::test]
+async fn a_file_that_is_no_database_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("letter.txt");
+    fs::write(&path, "Dear reader, ".repeat(100)).unwrap();
+    says(&refusal(&path).await, &["is not an SQLite database", "letter.txt"]);
+}
+
+#[tokio::test]
+async fn a_path_that_can_hold_no_file_is_refused() {
+    let folder = tempfile::tempdir().unwrap();
+    says(&refusal(folder.path()).await, &["cannot be opened for writing"]);
+    says(&refusal(Path::new("/")).await, &["no path to a file"]);
+    let file = folder.path().join("file");
+    fs::write(&file, "").unwrap();
+    says(&refusal(&file.join("queue.db")).await, &["folder could not be made"]);
+}
+
+#[tokio::test]
+async fn the_generation_is_kept_in_the_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("queue.db");
+    let store = open(&path).await;
+    assert_eq!(store.generation(), Generation::new(1));
+    store.commit(vec![register(), pdf()]).await.unwrap();
+    drop(store);
+    database(&path, "UPDATE meta SET value = 5 WHERE key = 'generation'");
+    let store = open(&path).await;
+    assert_eq!(store.generation(), Generation::new(5));
+    assert_eq!(claimed(&store).await.token.generation, Generation::new(5));
+}
+
+#[tokio::test]
+async fn a_file_whose_name_looks_like_a_uri_is_just_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("file:queue.db?mode=memory");
+    let store = open(&path).await;
+    store.commit(vec![pdf()]).await.unwrap();
+    assert_eq!(store.counts().await.unwrap().total(), 1);
+    assert!(path.exists());
+}
