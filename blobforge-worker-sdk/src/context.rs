@@ -98,7 +98,8 @@ impl JobContext {
     /// When they do not fit: a permanent `bad_params`, since they never will.
     pub fn params<T: DeserializeOwned>(&self) -> Result<T, JobError> {
         serde_json::from_value(Value::Object(self.raw_params().clone())).map_err(|error| {
-            let message = format!("the parameters do not fit this type of job: {error}. Submit it again with others");
+            let message =
+                format!("the parameters do not fit this type of job: {error}. Submit it again with others");
             JobError::permanent("bad_params", message)
         })
     }

@@ -112,7 +112,9 @@ pub enum WorkerError {
     #[error(transparent)]
     Invalid(#[from] Invalid),
     /// Another process on this machine works under this id.
-    #[error("another process on this machine is worker {id} already: give each process an id of its own, or none")]
+    #[error(
+        "another process on this machine is worker {id} already: give each process an id of its own, or none"
+    )]
     IdInUse {
         /// Which.
         id: WorkerId,

@@ -76,13 +76,14 @@ impl JobContext {
             return Ok(None);
         };
         let path = self.folder().join(format!("checkpoint-{place}"));
-        let fetched = self.persist("fetch a checkpoint", async || match self.fetch_checkpoint(kept, &path).await {
-            Err(BrokerError::Refused(reason)) => {
-                tracing::warn!(name, reason, "a checkpoint is gone: the work begins afresh");
-                Ok(false)
-            }
-            other => other,
-        });
+        let fetched =
+            self.persist("fetch a checkpoint", async || match self.fetch_checkpoint(kept, &path).await {
+                Err(BrokerError::Refused(reason)) => {
+                    tracing::warn!(name, reason, "a checkpoint is gone: the work begins afresh");
+                    Ok(false)
+                }
+                other => other,
+            });
         Ok(fetched.await?.then_some(path))
     }
 

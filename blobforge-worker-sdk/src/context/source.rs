@@ -52,7 +52,10 @@ impl JobContext {
 
     fn announced(&self) -> Result<&AssignedSource, JobError> {
         self.inner.assignment.source.as_ref().ok_or_else(|| {
-            JobError::permanent("no_source", "this job has no source file, but its handler needs one: submit it with a file")
+            JobError::permanent(
+                "no_source",
+                "this job has no source file, but its handler needs one: submit it with a file",
+            )
         })
     }
 
@@ -126,7 +129,9 @@ fn checked(content: ByteStream, source: AssignedSource) -> ByteStream {
             }
             let found = Found { size, sha256: Sha256::from_bytes(hasher.finalize().into()) };
             match found.unlike(&source) {
-                Some(corrupt) => Err(std::io::Error::new(std::io::ErrorKind::InvalidData, corrupt.to_string())),
+                Some(corrupt) => {
+                    Err(std::io::Error::new(std::io::ErrorKind::InvalidData, corrupt.to_string()))
+                }
                 None => Ok(None),
             }
         }

@@ -12,10 +12,7 @@ use blobforge_core::{Invalid, JobType, WorkerId, broker::Broker};
 use serde_json::{Map, Value, json};
 
 use super::{Settings, Worker, WorkerError, identity::Identity};
-use crate::{
-    Handler, JobContext, JobError,
-    handler::FnHandler,
-};
+use crate::{Handler, JobContext, JobError, handler::FnHandler};
 
 /// The most jobs that one worker runs at once.
 const MAX_CONCURRENCY: usize = 1000;
@@ -178,7 +175,8 @@ fn id_from_environment() -> Result<Option<WorkerId>, WorkerError> {
 
 fn about_this_process() -> Map<String, Value> {
     let program = std::env::current_exe().ok();
-    let program = program.as_deref().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
+    let program =
+        program.as_deref().and_then(Path::file_name).map(|name| name.to_string_lossy().into_owned());
     let about = json!({
         "host": rustix::system::uname().nodename().to_string_lossy(),
         "pid": std::process::id(),

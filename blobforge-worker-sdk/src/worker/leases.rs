@@ -103,11 +103,6 @@ impl Leases {
         }
     }
 
-    /// When the oldest renewal was asked for.
-    pub(super) fn oldest_renewal(&self) -> Option<Instant> {
-        self.all().values().map(|held| *held.renewed_at.borrow()).min()
-    }
-
     /// Whether there is news of progress.
     pub(super) fn has_news(&self) -> bool {
         self.all().values().any(|held| held.progress().is_some())

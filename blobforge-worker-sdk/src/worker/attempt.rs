@@ -1,0 +1,254 @@
+//! One attempt at a job: its handler is run, watched and, when need be, stopped; then its end is reported.
+
+use std::{path::PathBuf, sync::Arc, time::Duration};
+
+use blobforge_core::{
+    Failure, Status, Timestamp,
+    broker::{Assignment, Broker, BrokerError, Ending},
+};
+use serde_json::{Value, json};
+use tokio::{
+    task::{AbortHandle, JoinError, JoinHandle},
+    time::{Instant, timeout},
+};
+
+use tracing::Instrument;
+
+use super::{Held, Settings, Shutdown};
+use crate::{Handler, JobContext, JobError, StopReason, backoff::Backoff, handler::Verdict};
+
+/// How long a result is offered to a queue that is away, once its lease has run out: nobody may have taken the job.
+const OFFER_FOR: Duration = Duration::from_secs(60 * 60);
+
+/// What became of an attempt.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Fate {
+    Completed,
+    Failed,
+    Snoozed,
+    Released,
+    Cancelled,
+    Lost,
+}
+
+/// See [the module](self).
+pub(super) struct Attempt {
+    pub(super) assignment: Assignment,
+    pub(super) handler: Arc<dyn Handler>,
+    pub(super) broker: Arc<dyn Broker>,
+    pub(super) held: Arc<Held>,
+    /// Just before the claim was sent.
+    pub(super) asked_at: Instant,
+    pub(super) settings: Settings,
+    pub(super) shutdown: Shutdown,
+}
+
+impl Attempt {
+    /// Runs the handler in `folder` and reports how it ended.
+    pub(super) async fn run(self, folder: PathBuf) -> Fate {
+        let job = JobContext::new(self.assignment.clone(), self.broker.clone(), self.held.clone(), folder);
+        tracing::info!("started");
+        let run = self.supervise(&job).await;
+        match self.ending(&job, run) {
+            Some(ending) => self.report(ending).await,
+            None => {
+                tracing::warn!("the lease is lost: whatever the handler made is of no use any more");
+                Fate::Lost
+            }
+        }
+    }
+
+    /// Ends an attempt that could not begin.
+    pub(super) async fn fail(self, failure: JobError) -> Fate {
+        match self.verdict(failure.0) {
+            Some(ending) => self.report(ending).await,
+            None => Fate::Lost,
+        }
+    }
+
+    /// Runs the handler to its end, or stops it when that is asked for; what it returned, if it did.
+    async fn supervise(&self, job: &JobContext) -> Option<Result<Value, JobError>> {
+        let (handler, context) = (self.handler.clone(), job.clone());
+        // A task of its own: a panic ends there, and a handler that blocks does not stop the watch over its lease.
+        let mut handle = tokio::spawn(async move { handler.run(&context).await }.in_current_span());
+        let _guard = AbortOnDrop(handle.abort_handle());
+        tokio::select! {
+            // A result that is there is not thrown away for a stop that comes at the same time.
+            biased;
+            returned = &mut handle => return Some(returned_by(returned)),
+            _ = job.stopped() => {}
+            () = self.held.distrusted() => {
+                tracing::warn!("the queue was out of reach until the lease ran out: stopping the handler");
+                self.held.stop.set(StopReason::LeaseLost);
+            }
+        }
+        self.stop(handle).await
+    }
+
+    /// Gives a handler that was told to stop some time to do so, then drops it.
+    async fn stop(&self, mut handle: JoinHandle<Result<Value, JobError>>) -> Option<Result<Value, JobError>> {
+        let patience = async {
+            tokio::select! {
+                () = tokio::time::sleep(self.settings.stop_grace) => {}
+                () = self.shutdown.hurried() => {}
+            }
+        };
+        tokio::select! {
+            biased;
+            returned = &mut handle => return Some(returned_by(returned)),
+            () = patience => {}
+        }
+        tracing::warn!("the handler did not stop when it was told to: it is dropped");
+        handle.abort();
+        if timeout(Duration::from_secs(1), &mut handle).await.is_err() {
+            tracing::error!(
+                "the handler blocks its thread and cannot be dropped: only ending this process ends it"
+            );
+        }
+        None
+    }
+
+    /// What is to be reported; nothing under a lease that is lost.
+    fn ending(&self, job: &JobContext, run: Option<Result<Value, JobError>>) -> Option<Ending> {
+        match (run, job.stop_reason()) {
+            (_, Some(StopReason::LeaseLost)) => None,
+            (Some(Ok(result)), _) => {
+                let result = (!result.is_null()).then_some(result);
+                Some(Ending::Complete { outputs: job.outputs(), result })
+            }
+            // Whatever a handler says that was told to stop: it is because it was told to.
+            (_, Some(StopReason::Cancelled | StopReason::Shutdown)) => Some(Ending::Release),
+            (Some(Err(error)), None) => self.verdict(with_log(error.0, job.log_tail())),
+            // Dropped, though nothing was wrong: the handler fired its own token and then did not end.
+            (None, None) => Some(Ending::Release),
+        }
+    }
+
+    fn verdict(&self, verdict: Verdict) -> Option<Ending> {
+        Some(match verdict {
+            Verdict::Failed { failure, retryable } => Ending::Fail { failure, retryable },
+            Verdict::Snoozed(delay) => Ending::Snooze(self.queue_time() + delay),
+        })
+    }
+
+    /// The time by the queue's clock, which may be far from this machine's; never later than it really is.
+    fn queue_time(&self) -> Timestamp {
+        let lease = i64::try_from(self.assignment.lease.as_millis()).unwrap_or(i64::MAX);
+        let claimed_at = self.assignment.expires_at.as_millis().saturating_sub(lease);
+        Timestamp::from_millis(claimed_at) + self.asked_at.elapsed()
+    }
+
+    /// Reports how the attempt ended, as often as it takes. Repeating it is harmless.
+    async fn report(&self, mut ending: Ending) -> Fate {
+        let mut backoff = Backoff::default();
+        loop {
+            let error = match self.broker.finish(&self.assignment, ending.clone()).await {
+                Ok(finished) => return fate(&ending, finished.status),
+                Err(error) => error,
+            };
+            match error {
+                BrokerError::LeaseLost(reason) => {
+                    tracing::warn!(reason, "the lease is lost: the report was refused");
+                    return Fate::Lost;
+                }
+                error if error.is_retryable() => {
+                    let wait = backoff.next();
+                    tracing::warn!(%error, "cannot report how the job ended; trying again in {wait:.1?}");
+                    if !self.may_wait(wait).await {
+                        tracing::error!("giving up: the job will run again when its lease has run out");
+                        return Fate::Lost;
+                    }
+                }
+                error => match refused(&ending, &error) {
+                    Some(instead) => ending = instead,
+                    None => {
+                        tracing::error!(%error, "the queue does not take the report");
+                        return Fate::Lost;
+                    }
+                },
+            }
+        }
+    }
+
+    /// Waits before another try, unless it is too late for one.
+    async fn may_wait(&self, wait: Duration) -> bool {
+        if Instant::now() > self.held.trusted_until() + OFFER_FOR {
+            return false;
+        }
+        tokio::select! {
+            () = tokio::time::sleep(wait) => true,
+            () = self.shutdown.hurried() => false,
+            () = after_grace(&self.shutdown, self.settings.grace + self.settings.stop_grace) => false,
+        }
+    }
+}
+
+async fn after_grace(shutdown: &Shutdown, grace: Duration) {
+    shutdown.cancelled().await;
+    tokio::time::sleep(grace).await;
+}
+
+/// What a handler's task came to.
+fn returned_by(returned: Result<Result<Value, JobError>, JoinError>) -> Result<Value, JobError> {
+    let error = match returned {
+        Ok(result) => return result,
+        Err(error) => error,
+    };
+    let Ok(panic) = error.try_into_panic() else {
+        return Err(JobError::retryable("handler_error", "the handler's task was cancelled"));
+    };
+    let said = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+    let said = said.or_else(|| panic.downcast_ref::<String>().cloned());
+    let message = format!("the handler panicked: {}", said.as_deref().unwrap_or("without a message"));
+    tracing::error!("{message}");
+    Err(JobError::retryable("handler_panic", message))
+}
+
+/// What to report instead of a completion that the queue cannot take.
+fn refused(ending: &Ending, error: &BrokerError) -> Option<Ending> {
+    let (Ending::Complete { .. }, BrokerError::Refused(reason)) = (ending, error) else { return None };
+    tracing::error!(reason, "the queue does not take the result");
+    let message = format!("the result was not taken: {reason}");
+    Some(Ending::Fail { failure: Failure::new("result_refused", message), retryable: true })
+}
+
+/// Adds the last log lines to a failure's details.
+fn with_log(mut verdict: Verdict, log: Option<String>) -> Verdict {
+    if let (Verdict::Failed { failure, .. }, Some(log)) = (&mut verdict, log) {
+        failure.details = Some(match failure.details.take() {
+            Some(Value::Object(mut details)) => {
+                details.entry("log").or_insert(log.into());
+                Value::Object(details)
+            }
+            Some(details) => json!({"details": details, "log": log}),
+            None => json!({"log": log}),
+        });
+    }
+    verdict
+}
+
+fn fate(ending: &Ending, status: Status) -> Fate {
+    let fate = match (ending, status) {
+        (Ending::Complete { .. }, _) => Fate::Completed,
+        (_, Status::Cancelled) => Fate::Cancelled,
+        (Ending::Fail { .. }, _) => Fate::Failed,
+        (Ending::Release, _) => Fate::Released,
+        (Ending::Snooze(_), _) => Fate::Snoozed,
+    };
+    match ending {
+        Ending::Fail { failure, .. } => {
+            tracing::warn!(kind = failure.kind, %status, "failed: {}", failure.message);
+        }
+        _ => tracing::info!(%status, "{fate:?}"),
+    }
+    fate
+}
+
+/// Ends a task when its supervisor is dropped.
+struct AbortOnDrop(AbortHandle);
+
+impl Drop for AbortOnDrop {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}

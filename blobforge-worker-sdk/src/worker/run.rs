@@ -1,0 +1,224 @@
+//! A worker at work.
+
+use std::{
+    collections::BTreeMap,
+    future::pending,
+    pin::pin,
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use blobforge_core::{
+    Invalid, JobType,
+    broker::{Assignment, Broker},
+};
+use futures_util::FutureExt;
+use tokio::{
+    sync::{OwnedSemaphorePermit, Semaphore},
+    task::spawn_blocking,
+    time::{Instant, timeout},
+};
+use tokio_util::task::TaskTracker;
+use tracing::Instrument;
+
+use super::{
+    Held, Settings, Shutdown, Summary, Worker, WorkerError,
+    attempt::{Attempt, Fate},
+    folder::WorkFolder,
+    link::Link,
+};
+use crate::{Handler, JobError, StopReason};
+
+/// How long the queue is given to hear the good-bye.
+const GOOD_BYE: Duration = Duration::from_secs(5);
+
+impl Worker {
+    /// Claims and runs jobs until the shutdown begins; then finishes or gives back what runs, and says good-bye.
+    ///
+    /// Given back is given back for free: a job loses neither its place in line nor one of its attempts. A queue that is
+    /// away is waited for, before the first job and at any time after.
+    ///
+    /// # Errors
+    /// When the work folder cannot be used, or the queue refuses this worker. What was running then is stopped as at a
+    /// shutdown.
+    pub async fn run(self, shutdown: impl Into<Shutdown>) -> Result<Summary, WorkerError> {
+        let shutdown = shutdown.into();
+        let folder = WorkFolder::open(&self.work_dir)?;
+        let types = self.handlers.keys().map(JobType::new).collect::<Result<Vec<_>, Invalid>>()?;
+        let link = Link::new(self.broker.clone(), self.identity, types, self.settings.clone());
+        let floor = Floor {
+            handlers: self.handlers,
+            broker: self.broker,
+            settings: self.settings,
+            shutdown: shutdown.clone(),
+            folder: Arc::new(folder),
+            link: Arc::new(link),
+            running: TaskTracker::new(),
+            summary: Arc::default(),
+        };
+        tokio::select! {
+            registered = floor.link.register() => registered?,
+            () = shutdown.cancelled() => return Ok(Summary::default()),
+        }
+        floor.work().await
+    }
+}
+
+/// Everything that the running jobs share.
+struct Floor {
+    handlers: BTreeMap<String, Arc<dyn Handler>>,
+    broker: Arc<dyn Broker>,
+    settings: Settings,
+    shutdown: Shutdown,
+    folder: Arc<WorkFolder>,
+    link: Arc<Link>,
+    running: TaskTracker,
+    summary: Arc<Mutex<Summary>>,
+}
+
+impl Floor {
+    async fn work(self) -> Result<Summary, WorkerError> {
+        let mut beat = pin!(self.link.beat().fuse());
+        let ended = tokio::select! {
+            () = self.shutdown.cancelled() => Ok(()),
+            refused = self.claim_for_ever() => Err(refused),
+            refused = &mut beat => Err(refused),
+        };
+        // What runs on needs its leases.
+        tokio::select! {
+            () = self.stop() => {}
+            _ = beat.then(|_| pending::<()>()) => {}
+        }
+        self.say_good_bye().await;
+        let summary = *self.summary.lock().unwrap_or_else(PoisonError::into_inner);
+        ended.map(|()| summary)
+    }
+
+    /// Keeps every slot busy. Returns only when the queue no longer takes this worker.
+    async fn claim_for_ever(&self) -> WorkerError {
+        let slots = Arc::new(Semaphore::new(self.settings.concurrency));
+        loop {
+            let mut free = free_slots(&slots).await;
+            let (assignments, asked_at) = match self.link.claim(free.len()).await {
+                Ok(claimed) => claimed,
+                Err(refused) => return refused,
+            };
+            for assignment in assignments {
+                // A queue that gives more than was asked for overbooks for once.
+                self.start(assignment, asked_at, free.pop());
+            }
+        }
+    }
+
+    fn start(&self, assignment: Assignment, asked_at: Instant, slot: Option<OwnedSemaphorePermit>) {
+        let span = tracing::info_span!(
+            "job",
+            id = %assignment.job,
+            r#type = %assignment.job_type,
+            attempt = assignment.token.epoch.get()
+        );
+        let held = Arc::new(Held::new(
+            assignment.job,
+            assignment.token,
+            self.link.lease() + self.settings.patience,
+            asked_at,
+            self.link.leases.news.clone(),
+        ));
+        self.link.leases.insert(held.clone());
+        let handler = self.handlers.get(assignment.job_type.as_str()).cloned();
+        let attempt = handler.map(|handler| Attempt {
+            assignment,
+            handler,
+            broker: self.broker.clone(),
+            held: held.clone(),
+            asked_at,
+            settings: self.settings.clone(),
+            shutdown: self.shutdown.clone(),
+        });
+        let (folder, leases, summary) = (self.folder.clone(), self.link.leases.clone(), self.summary.clone());
+        let run = async move {
+            let fate = match attempt {
+                Some(attempt) => in_folder(&folder, attempt).await,
+                None => {
+                    tracing::error!("the queue gave out a job of a type that this worker does not serve");
+                    Fate::Lost
+                }
+            };
+            leases.remove(&held);
+            summary.lock().unwrap_or_else(PoisonError::into_inner).count(fate);
+            drop(slot);
+        };
+        self.running.spawn(run.instrument(span));
+    }
+
+    /// Lets the running jobs end, as far as the settings give them time.
+    async fn stop(&self) {
+        self.running.close();
+        if !self.running.is_empty() {
+            tracing::info!(running = self.running.len(), "finishing or giving back what runs");
+        }
+        tokio::select! {
+            () = self.running.wait() => {}
+            () = tokio::time::sleep(self.settings.grace) => {}
+            () = self.shutdown.hurried() => {}
+        }
+        self.link.leases.stop_all(StopReason::Shutdown);
+        self.running.wait().await;
+    }
+
+    async fn say_good_bye(&self) {
+        match timeout(GOOD_BYE, self.link.unregister()).await {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::warn!(%error, "the queue did not take the good-bye"),
+            Err(_) => tracing::warn!("the queue did not hear the good-bye"),
+        }
+    }
+}
+
+/// A worker that is dropped gives back what runs.
+impl Drop for Floor {
+    fn drop(&mut self) {
+        self.link.leases.stop_all(StopReason::Shutdown);
+    }
+}
+
+/// Waits for a free slot and takes all that are free.
+async fn free_slots(slots: &Arc<Semaphore>) -> Vec<OwnedSemaphorePermit> {
+    // The semaphore is never closed.
+    let first = slots.clone().acquire_owned().await.ok();
+    let rest = std::iter::from_fn(|| slots.clone().try_acquire_owned().ok());
+    first.into_iter().chain(rest).collect()
+}
+
+/// Runs an attempt in a folder of its own, which is removed afterwards.
+async fn in_folder(folder: &Arc<WorkFolder>, attempt: Attempt) -> Fate {
+    let (job, epoch) = (attempt.assignment.job, attempt.assignment.token.epoch);
+    let parent = folder.clone();
+    let made = spawn_blocking(move || parent.attempt(job, epoch)).await;
+    let made = made.unwrap_or_else(|broken| Err(std::io::Error::other(broken)));
+    let own = match made {
+        Ok(own) => own,
+        Err(error) => {
+            let message = format!("the worker cannot make a folder for the job's files: {error}");
+            return attempt.fail(JobError::retryable("io", message)).await;
+        }
+    };
+    let fate = attempt.run(own.path().to_owned()).await;
+    // Gigabytes may lie there.
+    let _ = spawn_blocking(move || drop(own)).await;
+    fate
+}
+
+impl Summary {
+    fn count(&mut self, fate: Fate) {
+        let count = match fate {
+            Fate::Completed => &mut self.completed,
+            Fate::Failed => &mut self.failed,
+            Fate::Snoozed => &mut self.snoozed,
+            Fate::Released => &mut self.released,
+            Fate::Cancelled => &mut self.cancelled,
+            Fate::Lost => &mut self.lost,
+        };
+        *count += 1;
+    }
+}

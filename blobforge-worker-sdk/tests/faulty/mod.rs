@@ -1,0 +1,104 @@
+//! A broker whose line breaks where a test wants it to.
+
+use std::{
+    path::Path,
+    sync::atomic::{AtomicBool, AtomicU32, Ordering},
+};
+
+use async_trait::async_trait;
+use blobforge_core::{
+    Checkpoint, Finished, Output, Queue, Registration, Sha256, WorkerId,
+    blob::ByteStream,
+    broker::{Assignment, Broker, BrokerError, Ending, Welcome, Wish},
+    storage::{Beat, BeatReply},
+};
+
+#[derive(Debug)]
+pub(crate) struct Faulty {
+    queue: Queue,
+    heartbeats_fail: AtomicBool,
+    replies_to_lose: AtomicU32,
+}
+
+impl Faulty {
+    pub(crate) fn new(queue: Queue) -> Self {
+        Self { queue, heartbeats_fail: AtomicBool::new(false), replies_to_lose: AtomicU32::new(0) }
+    }
+
+    pub(crate) fn heartbeats_fail(&self, fail: bool) {
+        self.heartbeats_fail.store(fail, Ordering::SeqCst);
+    }
+
+    pub(crate) fn lose_replies_to_reports(&self, count: u32) {
+        self.replies_to_lose.store(count, Ordering::SeqCst);
+    }
+}
+
+fn cut() -> BrokerError {
+    BrokerError::Unavailable("the line is cut".to_owned())
+}
+
+#[async_trait]
+impl Broker for Faulty {
+    async fn register(&self, registration: &Registration) -> Result<Welcome, BrokerError> {
+        Broker::register(&self.queue, registration).await
+    }
+
+    async fn unregister(&self, worker: &WorkerId, instance: &str) -> Result<(), BrokerError> {
+        Broker::unregister(&self.queue, worker, instance).await
+    }
+
+    async fn claim(&self, wish: &Wish) -> Result<Vec<Assignment>, BrokerError> {
+        Broker::claim(&self.queue, wish).await
+    }
+
+    async fn heartbeat(&self, beat: Beat) -> Result<BeatReply, BrokerError> {
+        if self.heartbeats_fail.load(Ordering::SeqCst) {
+            return Err(cut());
+        }
+        Broker::heartbeat(&self.queue, beat).await
+    }
+
+    async fn finish(&self, assignment: &Assignment, ending: Ending) -> Result<Finished, BrokerError> {
+        let finished = Broker::finish(&self.queue, assignment, ending).await?;
+        let lose = |left: u32| left.checked_sub(1);
+        match self.replies_to_lose.fetch_update(Ordering::SeqCst, Ordering::SeqCst, lose) {
+            Ok(_) => Err(cut()),
+            Err(_) => Ok(finished),
+        }
+    }
+
+    async fn source(&self, assignment: &Assignment) -> Result<ByteStream, BrokerError> {
+        Broker::source(&self.queue, assignment).await
+    }
+
+    async fn source_verified(&self, assignment: &Assignment, sha256: Sha256) -> Result<(), BrokerError> {
+        Broker::source_verified(&self.queue, assignment, sha256).await
+    }
+
+    async fn put_output(
+        &self,
+        assignment: &Assignment,
+        name: &str,
+        file: &Path,
+    ) -> Result<Output, BrokerError> {
+        Broker::put_output(&self.queue, assignment, name, file).await
+    }
+
+    async fn put_checkpoint(
+        &self,
+        assignment: &Assignment,
+        name: &str,
+        file: &Path,
+    ) -> Result<(), BrokerError> {
+        Broker::put_checkpoint(&self.queue, assignment, name, file).await
+    }
+
+    async fn checkpoint(
+        &self,
+        assignment: &Assignment,
+        checkpoint: &Checkpoint,
+    ) -> Result<ByteStream, BrokerError> {
+        Broker::checkpoint(&self.queue, assignment, checkpoint).await
+    }
+}
