@@ -1,7 +1,6 @@
 //! What the service answers over HTTP.
 
 mod body;
-mod checkpoints;
 mod claims;
 mod events;
 mod files;
@@ -10,7 +9,6 @@ mod job;
 mod jobs;
 mod local_files;
 mod openapi;
-mod output;
 mod pages;
 mod reports;
 mod steering;
@@ -21,7 +19,7 @@ mod workers;
 
 use std::sync::Arc;
 
-use poem::{Endpoint, EndpointExt, IntoEndpoint, Route, get};
+use poem::{Endpoint, EndpointExt, Route, get};
 use poem_openapi::OpenApiService;
 
 use crate::service::{FILES_PREFIX, Shared};
@@ -42,16 +40,22 @@ pub(crate) fn endpoint(shared: &Arc<Shared>) -> impl Endpoint + use<> {
     );
     let service = OpenApiService::new(operations, "BlobForge", env!("CARGO_PKG_VERSION"))
         .description(openapi::INTRODUCTION)
-        .url_prefix("/api");
+        .url_prefix("/api")
+        .server("/api");
     let document = openapi::document(&service.spec());
+    let docs = openapi::Docs::new(&service.swagger_ui_html());
+    let files = get(local_files::download).head(local_files::download).put(local_files::upload);
     Route::new()
-        .at("/api/openapi.json", get(openapi::Document::new(&document)))
-        .at("/docs", get(openapi::Page::new(&service.swagger_ui_html(), &service.spec(), &document)))
-        .at("/assets/:file", get(pages::asset))
+        .at("/api/openapi.json", get(openapi::Fixed::json(document)))
+        .at("/docs", get(docs.page))
+        .at("/assets/swagger-ui.css", get(docs.style))
+        .at("/assets/swagger-ui.js", get(docs.bundle))
+        .at("/assets/docs.js", get(docs.start))
+        .at("/assets/style.css", get(openapi::Fixed::css(pages::STYLE)))
         .at("/auth/login", get(pages::login_page).post(pages::log_in))
         .at("/auth/logout", poem::post(pages::log_out))
         .at("/", get(pages::status_page))
-        .at(format!("{FILES_PREFIX}*key"), get(local_files::download).put(local_files::upload).head(local_files::download))
-        .nest("/api", service.into_endpoint())
+        .at(format!("{FILES_PREFIX}*key"), files)
+        .nest("/api", service)
         .data(shared.clone())
 }

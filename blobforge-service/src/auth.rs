@@ -10,10 +10,10 @@ use blobforge_core::{JobId, WorkerId};
 use poem_openapi::Enum;
 use serde::{Deserialize, Serialize};
 
-pub use routes::{Access, ROUTES, Route};
-pub(crate) use accounts::{Accounts, NewToken, TokenRecord};
+pub(crate) use accounts::{ADMIN_ID, Accounts, NewToken, TokenRecord};
 pub(crate) use gate::{Gate, session_cookie_name, session_secret};
 pub(crate) use login::LoginLinks;
+pub use routes::{Access, ROUTES, Route};
 pub use token::TokenText;
 
 use crate::problem::Problem;

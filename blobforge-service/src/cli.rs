@@ -5,14 +5,14 @@ mod demo;
 mod jobs;
 mod stats;
 mod submit;
-pub mod terminal;
+mod terminal;
 mod worker;
 
 use std::{ffi::OsString, process::ExitCode};
 
 use clap::{Parser, Subcommand};
 
-pub use connection::Connection;
+use connection::Connection;
 
 use crate::{config::ServeArgs, pdf_text, serve};
 
@@ -70,6 +70,7 @@ says_it_itself!(
     blobforge_worker_sdk::client::ClientError,
     serde_json::Error,
     crate::service::ServiceError,
+    crate::serve::ServeError,
 );
 
 /// Runs the program with the arguments that it was started with.
@@ -77,7 +78,7 @@ pub fn main() -> ExitCode {
     let args: Vec<OsString> = std::env::args_os().collect();
     // The child has no runtime, no log and no environment: it goes its own way before anything else begins.
     if args.get(1).is_some_and(|arg| arg == pdf_text::CHILD_COMMAND) {
-        return pdf_text::child_main(&args[2..]);
+        return pdf_text::child_main(args.into_iter().skip(2));
     }
     let cli = Cli::parse_from(args);
     let outcome = tokio::runtime::Builder::new_multi_thread()

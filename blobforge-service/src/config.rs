@@ -43,6 +43,9 @@ pub struct ServeArgs {
     /// File with the admin token, instead of one that the service makes.
     #[arg(long, env = "BLOBFORGE_ADMIN_TOKEN_FILE")]
     pub admin_token_file: Option<PathBuf>,
+    /// Also run a worker for pdf-text, beside the service.
+    #[arg(long)]
+    pub with_worker: bool,
 }
 
 /// Everything the service needs to know to start.
@@ -75,10 +78,14 @@ const NOT_YET: [(&str, &str); 6] = [
     ("BLOBFORGE_S3_ACCESS_KEY", S3_IS_MISSING),
     ("BLOBFORGE_S3_SECRET_KEY", S3_IS_MISSING),
     ("BLOBFORGE_S3_PREFIX", S3_IS_MISSING),
-    ("BLOBFORGE_OIDC_ISSUER", "login through OIDC is not supported yet: people log in with a token or a login link"),
+    (
+        "BLOBFORGE_OIDC_ISSUER",
+        "login through OIDC is not supported yet: people log in with a token or a login link",
+    ),
 ];
 
-const S3_IS_MISSING: &str = "files in S3 are not supported yet: they would go to the local data folder instead";
+const S3_IS_MISSING: &str =
+    "files in S3 are not supported yet: they would go to the local data folder instead";
 
 impl ServeConfig {
     /// A service on a free loopback port with all its data in `folder`.
@@ -172,7 +179,10 @@ mod tests {
 
     #[test]
     fn a_public_url_has_no_path() {
-        assert_eq!(config(&["--public-url", "https://a.example/"], &[]).unwrap().public_url.unwrap(), "https://a.example");
+        assert_eq!(
+            config(&["--public-url", "https://a.example/"], &[]).unwrap().public_url.unwrap(),
+            "https://a.example"
+        );
         for bad in ["forge.example", "https://", "https://a.example/x", "ftp://a", "https://a b"] {
             assert!(config(&["--public-url", bad], &[]).is_err(), "{bad}");
         }

@@ -6,11 +6,7 @@ use std::{
     time::Duration,
 };
 
-use blobforge_core::{
-    Queue, Status,
-    queue::Notice,
-    storage::Event,
-};
+use blobforge_core::{Queue, Status, queue::Notice, storage::Event};
 use futures_util::{Stream, StreamExt};
 use serde_json::{Value, json};
 use tokio::{sync::broadcast, time::Instant};
@@ -38,7 +34,11 @@ pub(crate) struct Told {
 
 impl Told {
     fn resync() -> Self {
-        Self { id: None, name: "resync", data: json!({"reason": "events were missed: look again at whatever matters"}) }
+        Self {
+            id: None,
+            name: "resync",
+            data: json!({"reason": "events were missed: look again at whatever matters"}),
+        }
     }
 }
 

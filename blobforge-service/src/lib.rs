@@ -1,3 +1,17 @@
 //! The BlobForge service, worker and command line.
 
+mod api;
+mod auth;
+pub mod cli;
+mod config;
+mod events;
 pub mod pdf_text;
+mod problem;
+pub mod serve;
+mod service;
+mod stats;
+
+pub use auth::{Access, ROUTES, Route, Scope, TokenText};
+pub use config::{ServeArgs, ServeConfig};
+pub use problem::Problem;
+pub use service::{Service, ServiceError};

@@ -19,6 +19,7 @@ mod checks;
 mod columns;
 mod engine;
 mod furniture;
+mod handler;
 mod layout;
 mod lines;
 mod lists;
@@ -40,6 +41,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
+pub use handler::PdfText;
 pub use refusal::Refusal;
 pub use samples::{Expect, SAMPLES, Sample};
 

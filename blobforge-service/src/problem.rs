@@ -123,22 +123,33 @@ impl Problem {
     /// Finds out what an error of the framework means.
     pub(crate) fn of_framework(error: &poem::Error) -> Self {
         if error.is::<NotFoundError>() {
-            return Self::not_found("no_such_route", "there is nothing at this address").hint("GET /docs lists what there is");
+            return Self::not_found("no_such_route", "there is nothing at this address")
+                .hint("GET /docs lists what there is");
         }
         if error.is::<MethodNotAllowedError>() {
-            return Self::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "this address does not take this method");
+            return Self::new(
+                StatusCode::METHOD_NOT_ALLOWED,
+                "method_not_allowed",
+                "this address does not take this method",
+            );
         }
         if let Some(error) = error.downcast_ref::<ParsePathError>() {
-            return Self::bad_request("invalid_path", format!("{}: {}", error.name, error.reason)).field(error.name);
+            return Self::bad_request("invalid_path", format!("{}: {}", error.name, error.reason))
+                .field(error.name);
         }
         if let Some(error) = error.downcast_ref::<ParseParamError>() {
-            return Self::bad_request("invalid_parameter", format!("{}: {}", error.name, error.reason)).field(error.name);
+            return Self::bad_request("invalid_parameter", format!("{}: {}", error.name, error.reason))
+                .field(error.name);
         }
         if let Some(error) = error.downcast_ref::<ParseRequestPayloadError>() {
             return Self::bad_request("invalid_body", error.reason.clone());
         }
         if let Some(error) = error.downcast_ref::<ContentTypeError>() {
-            return Self::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", error.to_string());
+            return Self::new(
+                StatusCode::UNSUPPORTED_MEDIA_TYPE,
+                "unsupported_media_type",
+                error.to_string(),
+            );
         }
         if let Some(error) = error.downcast_ref::<ReadBodyError>() {
             return Self::of_body(error);
@@ -201,9 +212,13 @@ impl Payload for ProblemBody {
 
 impl ApiResponse for Problem {
     fn meta() -> MetaResponses {
-        let content = vec![MetaMediaType { content_type: ProblemBody::CONTENT_TYPE, schema: ProblemBody::schema_ref() }];
+        let content = vec![MetaMediaType {
+            content_type: ProblemBody::CONTENT_TYPE,
+            schema: ProblemBody::schema_ref(),
+        }];
         let description = "What went wrong.";
-        let response = MetaResponse { description, status: None, status_range: None, content, headers: Vec::new() };
+        let response =
+            MetaResponse { description, status: None, status_range: None, content, headers: Vec::new() };
         MetaResponses { responses: vec![response] }
     }
 
@@ -269,8 +284,12 @@ impl From<StorageError> for Problem {
             StorageError::Busy(_) => busy("the database is busy. Nothing was changed"),
             error => {
                 tracing::error!(%error, "the storage failed");
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "storage_failed", "the database failed, and the service stops")
-                    .hint("look at the service's log and at its disk")
+                Self::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "storage_failed",
+                    "the database failed, and the service stops",
+                )
+                .hint("look at the service's log and at its disk")
             }
         }
     }
@@ -280,8 +299,10 @@ impl From<BlobError> for Problem {
     fn from(error: BlobError) -> Self {
         let text = error.to_string();
         match error {
-            BlobError::NotFound(_) => Self::conflict("upload_missing", format!("{text}: it was not uploaded, or is gone"))
-                .hint("send the file to its upload URL first"),
+            BlobError::NotFound(_) => {
+                Self::conflict("upload_missing", format!("{text}: it was not uploaded, or is gone"))
+                    .hint("send the file to its upload URL first")
+            }
             BlobError::TooLarge(_) => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "file_too_large", text),
             BlobError::BadKey(_) => Self::bad_request("invalid_key", text),
             BlobError::BadRange(_) => Self::new(StatusCode::RANGE_NOT_SATISFIABLE, "bad_range", text),
@@ -289,8 +310,12 @@ impl From<BlobError> for Problem {
             BlobError::Full(_) => disk_full(),
             BlobError::Store(error) => {
                 tracing::error!(%error, "the blob store failed");
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "files_unavailable", "the files cannot be reached now")
-                    .retry_after(5)
+                Self::new(
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    "files_unavailable",
+                    "the files cannot be reached now",
+                )
+                .retry_after(5)
             }
         }
     }
@@ -304,7 +329,10 @@ impl From<QueueError> for Problem {
             QueueError::Busy(_) => busy(error.to_string()),
             QueueError::Storage(error) => error.into(),
             QueueError::Blob(error) => error.into(),
-            QueueError::Closed => Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", "the service is stopping").retry_after(5),
+            QueueError::Closed => {
+                Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", "the service is stopping")
+                    .retry_after(5)
+            }
             error => {
                 tracing::error!(%error, "the queue failed");
                 Self::internal()
@@ -315,7 +343,8 @@ impl From<QueueError> for Problem {
 
 fn disk_full() -> Problem {
     let detail = "the service's disk is full. Nothing was changed";
-    Problem::new(StatusCode::INSUFFICIENT_STORAGE, "disk_full", detail).hint("free some space on it, then try again")
+    Problem::new(StatusCode::INSUFFICIENT_STORAGE, "disk_full", detail)
+        .hint("free some space on it, then try again")
 }
 
 fn busy(detail: impl Into<String>) -> Problem {

@@ -156,7 +156,7 @@ impl Service {
     ///
     /// # Errors
     /// When the system has no randomness to give.
-    pub async fn login_link(&self) -> Result<String, ServiceError> {
+    pub fn login_link(&self) -> Result<String, ServiceError> {
         let drawn = self.shared.links.draw(self.shared.queue.now());
         let code = drawn.map_err(|error| ServiceError::Queue(QueueError::Randomness(error)))?;
         let base = self.shared.config.public_url.clone().unwrap_or_else(|| self.url());
@@ -207,10 +207,7 @@ async fn open_queue(config: &ServeConfig) -> Result<Queue, ServiceError> {
 }
 
 /// Serves until it is told to stop, or until there is no queue left to serve.
-async fn run(
-    serving: impl Future<Output = io::Result<()>>,
-    shared: Arc<Shared>,
-) -> Result<(), ServiceError> {
+async fn run(serving: impl Future<Output = io::Result<()>>, shared: Arc<Shared>) -> Result<(), ServiceError> {
     let (queue, stop) = (shared.queue.clone(), shared.stop.clone());
     let halted = async {
         let error = queue.halted().await;

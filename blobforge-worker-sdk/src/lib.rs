@@ -6,6 +6,7 @@
 
 mod backoff;
 pub mod child;
+pub mod client;
 mod context;
 mod handler;
 mod worker;

@@ -26,7 +26,7 @@ impl<T: DeserializeOwned, const LIMIT: usize> Body<T, LIMIT> {
             return Err(Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, "unsupported_media_type", detail)
                 .hint("send Content-Type: application/json"));
         }
-        let body = poem::Body::from_request(request, body).await;
+        let body = <poem::Body as FromRequest>::from_request(request, body).await;
         let body = body.map_err(|error| Problem::of_framework(&error))?;
         let bytes = body.into_bytes_limit(LIMIT).await.map_err(|error| Problem::of_body(&error))?;
         let json: &[u8] = if bytes.is_empty() { b"null" } else { &bytes };

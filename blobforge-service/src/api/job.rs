@@ -2,7 +2,7 @@
 
 use blobforge_core::{Failure, Job, Progress, Timestamp, storage::Attempt};
 use poem_openapi::Object;
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::time::Time;
 
@@ -107,6 +107,24 @@ impl JobView {
             updated_at: job.updated_at.into(),
             job_type: job.job_type.into(),
         }
+    }
+}
+
+impl JobView {
+    /// What a table for people shows: status, type, source, progress and last error.
+    pub(super) fn cells(&self) -> [String; 5] {
+        let progress = self.progress.as_ref().map_or_else(String::new, |progress| match progress.total {
+            Some(total) => format!("{} of {total}", progress.done),
+            None => progress.done.to_string(),
+        });
+        let error = self.last_error.as_ref().map(|error| error.message.clone());
+        [
+            self.status_label.clone(),
+            self.job_type.clone(),
+            self.source_path.clone().unwrap_or_default(),
+            progress,
+            error.unwrap_or_default(),
+        ]
     }
 }
 
@@ -226,6 +244,3 @@ impl From<Attempt> for AttemptView {
         }
     }
 }
-
-/// A JSON object as a request brings it.
-pub(crate) type JsonObject = Map<String, Value>;

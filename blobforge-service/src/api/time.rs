@@ -32,7 +32,10 @@ impl Type for Time {
 
     fn schema_ref() -> MetaSchemaRef {
         let example = Some(Value::from("2026-03-01T12:00:00.000Z"));
-        MetaSchemaRef::Inline(Box::new(MetaSchema { example, ..MetaSchema::new_with_format("string", "date-time") }))
+        MetaSchemaRef::Inline(Box::new(MetaSchema {
+            example,
+            ..MetaSchema::new_with_format("string", "date-time")
+        }))
     }
 
     fn as_raw_value(&self) -> Option<&Self> {

@@ -226,7 +226,8 @@ impl Accounts {
 }
 
 fn decoded<T: DeserializeOwned>(value: Value) -> Result<T, QueueError> {
-    serde_json::from_value(value).map_err(|error| QueueError::Contract(format!("a record that cannot be read: {error}")))
+    serde_json::from_value(value)
+        .map_err(|error| QueueError::Contract(format!("a record that cannot be read: {error}")))
 }
 
 fn principal(record: TokenRecord, by_session: bool) -> Principal {

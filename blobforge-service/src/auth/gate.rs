@@ -44,7 +44,11 @@ impl<E: Endpoint> Endpoint for Gate<E> {
 }
 
 impl<E> Gate<E> {
-    async fn admit(&self, route: &Route, request: &Request) -> std::result::Result<Option<Principal>, Box<Response>> {
+    async fn admit(
+        &self,
+        route: &Route,
+        request: &Request,
+    ) -> std::result::Result<Option<Principal>, Box<Response>> {
         if route.access == Access::Signed {
             return Ok(None);
         }
@@ -68,7 +72,9 @@ impl<E> Gate<E> {
         }
         Err(match (&principal, route.access.scope()) {
             (None, _) if route.access == Access::Page => Box::new(to_login()),
-            (None, _) => refuse(unauthenticated("credentials are needed: send Authorization: Bearer <token>")),
+            (None, _) => {
+                refuse(unauthenticated("credentials are needed: send Authorization: Bearer <token>"))
+            }
             (Some(principal), scope) => refuse(lacks(principal, scope)),
         })
     }
@@ -78,7 +84,9 @@ impl<E> Gate<E> {
         if let Some(value) = request.headers().get(header::AUTHORIZATION) {
             let token = value.to_str().ok().and_then(bearer).and_then(TokenText::parse);
             let token = token.ok_or_else(|| {
-                unauthenticated("this is no token: send Authorization: Bearer bf_…, complete and as it was shown")
+                unauthenticated(
+                    "this is no token: send Authorization: Bearer bf_…, complete and as it was shown",
+                )
             })?;
             let principal = self.shared.accounts.by_token(&token).await?;
             return principal
@@ -136,8 +144,10 @@ fn looked_up(request: &mut Request) -> std::result::Result<&'static Route, Probl
             let detail = format!("this address takes {}, not {}", methods.join(" and "), request.method());
             Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail))
         }
-        routes::Found::Nothing => Err(Problem::not_found("no_such_route", "there is nothing at this address")
-            .hint("GET /docs lists what there is")),
+        routes::Found::Nothing => {
+            Err(Problem::not_found("no_such_route", "there is nothing at this address")
+                .hint("GET /docs lists what there is"))
+        }
     }
 }
 

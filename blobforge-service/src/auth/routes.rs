@@ -68,7 +68,12 @@ const fn page(method: &'static str, pattern: &'static str, access: Access) -> Ro
     Route { method, pattern, access, alias_of: None, is_operation: false }
 }
 
-const fn alias(method: &'static str, pattern: &'static str, access: Access, of: (&'static str, &'static str)) -> Route {
+const fn alias(
+    method: &'static str,
+    pattern: &'static str,
+    access: Access,
+    of: (&'static str, &'static str),
+) -> Route {
     Route { method, pattern, access, alias_of: Some(of), is_operation: false }
 }
 
@@ -143,7 +148,10 @@ pub(super) enum Found {
 
 /// Looks a request up.
 pub(super) fn find(method: &str, path: &str) -> Found {
-    let best = ROUTES.iter().filter_map(|route| Some((fit(route.pattern, path)?, route))).min_by(|a, b| a.0.cmp(&b.0));
+    let best = ROUTES
+        .iter()
+        .filter_map(|route| Some((fit(route.pattern, path)?, route)))
+        .min_by(|a, b| a.0.cmp(&b.0));
     let Some((_, best)) = best else { return Found::Nothing };
     let same: Vec<_> = ROUTES.iter().filter(|route| route.pattern == best.pattern).collect();
     let wanted = |method: &str| same.iter().copied().find(|route| route.method == method);
@@ -183,7 +191,8 @@ fn fit(pattern: &str, path: &str) -> Option<Vec<u8>> {
 fn served_path(route: &Route, path: &str) -> String {
     let Some(fixed) = route.pattern.split('/').position(|part| part.ends_with("*}")) else {
         let Some((_, real)) = route.alias_of else { return path.to_owned() };
-        let mut given = route.pattern.split('/').zip(path.split('/')).filter(|(p, _)| p.starts_with('{')).map(|(_, v)| v);
+        let mut given =
+            route.pattern.split('/').zip(path.split('/')).filter(|(p, _)| p.starts_with('{')).map(|(_, v)| v);
         let part = |wanted: &'static str| if wanted.starts_with('{') { given.next() } else { Some(wanted) };
         return real.split('/').filter_map(part).collect::<Vec<_>>().join("/");
     };
@@ -224,10 +233,16 @@ mod tests {
 
     #[test]
     fn aliases_and_long_names_become_what_the_handlers_know() {
-        assert_eq!(served("DELETE", "/api/tokens/abc").map(|f| f.1), Some("/api/admin/tokens/abc".to_owned()));
+        assert_eq!(
+            served("DELETE", "/api/tokens/abc").map(|f| f.1),
+            Some("/api/admin/tokens/abc".to_owned())
+        );
         let long = served("GET", "/api/jobs/7/outputs/images/p%201.png").map(|f| f.1);
         assert_eq!(long, Some("/api/jobs/7/outputs/images%2Fp%201.png".to_owned()));
-        assert_eq!(served("GET", "/files/outputs/7/1-1/a").map(|f| f.1), Some("/files/outputs/7/1-1/a".to_owned()));
+        assert_eq!(
+            served("GET", "/files/outputs/7/1-1/a").map(|f| f.1),
+            Some("/files/outputs/7/1-1/a".to_owned())
+        );
     }
 
     #[test]
@@ -235,7 +250,13 @@ mod tests {
         for route in ROUTES {
             let Some((method, pattern)) = route.alias_of else { continue };
             let real = ROUTES.iter().find(|real| (real.method, real.pattern) == (method, pattern));
-            assert_eq!(real.map(|real| real.access), Some(route.access), "{} {}", route.method, route.pattern);
+            assert_eq!(
+                real.map(|real| real.access),
+                Some(route.access),
+                "{} {}",
+                route.method,
+                route.pattern
+            );
         }
     }
 }

@@ -36,7 +36,11 @@ impl TokenText {
                     && rest.is_ascii()
                     && checksum(&text[..PREFIX.len() + SECRET_DIGITS]) == rest[SECRET_DIGITS..]
             }
-            None => text.len() >= LEAST_PROVIDED && text.len() <= 512 && text.bytes().all(|b| b.is_ascii_graphic()),
+            None => {
+                text.len() >= LEAST_PROVIDED
+                    && text.len() <= 512
+                    && text.bytes().all(|b| b.is_ascii_graphic())
+            }
         };
         fits.then(|| Self(text.to_owned()))
     }

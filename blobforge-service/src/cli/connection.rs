@@ -8,7 +8,7 @@ use super::CliError;
 
 /// How to reach a service.
 #[derive(Clone, Debug, clap::Args)]
-pub struct Connection {
+pub(super) struct Connection {
     /// Address of the service.
     #[arg(long, env = "BLOBFORGE_SERVER_URL", default_value = "http://localhost:8080")]
     server: String,

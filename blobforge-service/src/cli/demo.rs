@@ -35,7 +35,7 @@ const LINES_SHOWN: usize = 6;
 
 /// What `blobforge demo` takes.
 #[derive(Debug, clap::Args)]
-pub struct DemoArgs {
+pub(super) struct DemoArgs {
     /// PDFs to convert; without any, samples that come with this program.
     files: Vec<PathBuf>,
     /// Folder for everything that the demo makes; a fresh one by default.
@@ -59,7 +59,7 @@ struct Item {
 ///
 /// # Errors
 /// When the service does not start or cannot be reached, or a file cannot be read.
-pub async fn run(args: DemoArgs) -> Result<ExitCode, CliError> {
+pub(super) async fn run(args: DemoArgs) -> Result<ExitCode, CliError> {
     let dir = fresh_dir(args.dir.as_deref())?;
     let files = input_files(&args.files, &dir)?;
     let service = Service::start(ServeConfig::local(&dir)).await?;
@@ -75,7 +75,7 @@ pub async fn run(args: DemoArgs) -> Result<ExitCode, CliError> {
     let fine = report(&client, &items, &dir, seconds).await?;
     if args.keep {
         say(format!("\nThe service stays up at {} until you press Ctrl-C.", service.url()))?;
-        say(format!("log in    {}", service.login_link().await?))?;
+        say(format!("log in    {}", service.login_link()?))?;
         blobforge_worker_sdk::shutdown_signal().cancelled().await;
     }
     stop.cancel();
@@ -110,7 +110,8 @@ fn input_files(given: &[PathBuf], dir: &Path) -> Result<Vec<(PathBuf, Option<Exp
     Ok(files)
 }
 
-type WorkerTask = tokio::task::JoinHandle<Result<blobforge_worker_sdk::Summary, blobforge_worker_sdk::WorkerError>>;
+type WorkerTask =
+    tokio::task::JoinHandle<Result<blobforge_worker_sdk::Summary, blobforge_worker_sdk::WorkerError>>;
 
 fn start_worker(client: &Client, dir: &Path, stop: CancellationToken) -> Result<WorkerTask, CliError> {
     let worker = Worker::builder(Arc::new(client.clone()))
@@ -180,7 +181,13 @@ async fn report(client: &Client, items: &[Item], dir: &Path, took: Duration) -> 
         fine &= is_as_it_should_be(item, job);
         if job.status != Status::Completed {
             let reason = job.last_error.as_ref().map_or("no reason was given", |error| &error.message);
-            rows.push(vec![item.name.clone(), job.status.to_string(), String::new(), String::new(), reason.to_owned()]);
+            rows.push(vec![
+                item.name.clone(),
+                job.status.to_string(),
+                String::new(),
+                String::new(),
+                reason.to_owned(),
+            ]);
             continue;
         }
         let document = fetch(client, job, dir, &item.name).await?;
@@ -188,7 +195,8 @@ async fn report(client: &Client, items: &[Item], dir: &Path, took: Duration) -> 
         let seconds = seconds_of(job);
         pages += pages_of(job);
         completed += 1;
-        let rate = if seconds > 0.0 { format!("{:.0}", pages_of(job) as f64 / seconds) } else { String::new() };
+        let rate =
+            if seconds > 0.0 { format!("{:.0}", pages_of(job) as f64 / seconds) } else { String::new() };
         let place = document.display().to_string();
         rows.push(vec![item.name.clone(), job.status.to_string(), pages_of(job).to_string(), rate, place]);
     }

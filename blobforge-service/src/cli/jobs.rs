@@ -12,14 +12,14 @@ use super::{
 
 /// What `blobforge jobs` takes.
 #[derive(Debug, clap::Subcommand)]
-pub enum JobsCommand {
+pub(super) enum JobsCommand {
     /// List jobs, newest first.
     List(ListArgs),
 }
 
 /// What `blobforge jobs list` takes.
 #[derive(Debug, clap::Args)]
-pub struct ListArgs {
+pub(super) struct ListArgs {
     /// Only jobs in this state.
     #[arg(long)]
     status: Option<Status>,
@@ -73,7 +73,7 @@ fn row(job: &JobView) -> Vec<String> {
     vec![
         job.id.to_string(),
         job.status_label.clone(),
-        job.priority.to_string(),
+        u8::from(job.priority).to_string(),
         job.job_type.clone(),
         progress,
         source,

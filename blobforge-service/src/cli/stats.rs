@@ -9,7 +9,7 @@ use super::{
 
 /// What `blobforge stats` takes.
 #[derive(Debug, clap::Args)]
-pub struct StatsArgs {
+pub(super) struct StatsArgs {
     /// Print JSON as the service sends it.
     #[arg(long)]
     json: bool,

@@ -12,7 +12,7 @@ use super::{
 
 /// What `blobforge submit` takes.
 #[derive(Debug, clap::Args)]
-pub struct SubmitArgs {
+pub(super) struct SubmitArgs {
     /// The files to hand in.
     #[arg(required = true)]
     files: Vec<PathBuf>,
@@ -68,7 +68,12 @@ pub(super) async fn run(args: SubmitArgs) -> Result<ExitCode, CliError> {
     Ok(if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-async fn submit_one(client: &Client, bars: &Bars, path: &PathBuf, args: &SubmitArgs) -> Result<SubmitReply, CliError> {
+async fn submit_one(
+    client: &Client,
+    bars: &Bars,
+    path: &PathBuf,
+    args: &SubmitArgs,
+) -> Result<SubmitReply, CliError> {
     let bar = bars.add(&path.file_name().unwrap_or_default().to_string_lossy(), "bytes");
     let file = SubmitFile {
         priority: args.priority,
@@ -76,10 +81,11 @@ async fn submit_one(client: &Client, bars: &Bars, path: &PathBuf, args: &SubmitA
         max_attempts: args.max_attempts,
         ..SubmitFile::new(&args.job_type, path)
     };
+    let shown = bar.clone();
     let reply = client
-        .submit_file(file, |sent, total| {
-            bar.set_length(total);
-            bar.set_position(sent);
+        .submit_file(file, move |sent, total| {
+            shown.set_length(total);
+            shown.set_position(sent);
         })
         .await;
     bar.finish_and_clear();

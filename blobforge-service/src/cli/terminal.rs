@@ -12,7 +12,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 ///
 /// # Errors
 /// When standard output fails for another reason than that.
-pub fn say(text: impl AsRef<str>) -> io::Result<()> {
+pub(super) fn say(text: impl AsRef<str>) -> io::Result<()> {
     quiet_on_closed_pipe(writeln!(io::stdout().lock(), "{}", text.as_ref()))
 }
 
@@ -25,7 +25,7 @@ fn quiet_on_closed_pipe(written: io::Result<()>) -> io::Result<()> {
 
 /// One column of a table.
 #[derive(Clone, Copy, Debug)]
-pub enum Column {
+pub(super) enum Column {
     /// Words, at the left.
     Text(&'static str),
     /// Numbers, at the right.
@@ -33,7 +33,7 @@ pub enum Column {
 }
 
 /// A table that fits the terminal, or is as wide as it needs to be where there is none.
-pub fn table(columns: &[Column], rows: Vec<Vec<String>>) -> String {
+pub(super) fn table(columns: &[Column], rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
     if let Some(width) = width() {
@@ -62,29 +62,30 @@ fn width() -> Option<u16> {
 
 /// Progress bars, one below the other, on standard error; hidden where that is no terminal.
 #[derive(Debug)]
-pub struct Bars {
+pub(super) struct Bars {
     bars: MultiProgress,
 }
 
 impl Bars {
     /// No bars yet.
-    pub fn new() -> Self {
+    pub(super) fn new() -> Self {
         Self { bars: MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10)) }
     }
 
     /// Whether nobody sees them, so that plain lines are wanted instead.
-    pub fn are_hidden(&self) -> bool {
+    pub(super) fn are_hidden(&self) -> bool {
         self.bars.is_hidden()
     }
 
     /// Adds a bar for something with a name, counted in `unit`.
-    pub fn add(&self, name: &str, unit: &str) -> ProgressBar {
-        let template = format!("{{prefix:<24.24}} {{bar:28.cyan/dim}} {{pos:>5}}/{{len:<5}} {unit:<6} {{msg}}");
+    pub(super) fn add(&self, name: &str, unit: &str) -> ProgressBar {
+        let template =
+            format!("{{prefix:<24.24}} {{bar:28.cyan/dim}} {{pos:>5}}/{{len:<5}} {unit:<6} {{msg}}");
         self.bar(name, &template)
     }
 
     /// Adds the bar of the whole, with rate and time left.
-    pub fn add_total(&self, name: &str, unit: &str) -> ProgressBar {
+    pub(super) fn add_total(&self, name: &str, unit: &str) -> ProgressBar {
         let template = format!(
             "{{prefix:<24.24}} {{bar:28.cyan/dim}} {{pos:>5}}/{{len:<5}} {unit:<6} {{elapsed_precise}} ({{eta}} left)"
         );
@@ -106,7 +107,7 @@ impl Default for Bars {
 }
 
 /// A span in words: `0.4 s`, `12 s`, `3 min 20 s`, `2 h 14 min`.
-pub fn span(span: Duration) -> String {
+pub(super) fn span(span: Duration) -> String {
     let seconds = span.as_secs();
     match seconds {
         0..10 => format!("{:.1} s", span.as_secs_f64()),
@@ -117,7 +118,7 @@ pub fn span(span: Duration) -> String {
 }
 
 /// A size in words: `512 B`, `48.2 MB`.
-pub fn size(bytes: u64) -> String {
+pub(super) fn size(bytes: u64) -> String {
     indicatif::DecimalBytes(bytes).to_string()
 }
 

@@ -10,7 +10,7 @@ use crate::pdf_text::PdfText;
 
 /// What `blobforge worker` takes.
 #[derive(Debug, clap::Args)]
-pub struct WorkerArgs {
+pub(super) struct WorkerArgs {
     /// Name of this worker; by default one that this machine keeps for each process.
     #[arg(long, env = "BLOBFORGE_WORKER_ID")]
     id: Option<String>,
@@ -26,7 +26,8 @@ pub struct WorkerArgs {
 
 pub(super) async fn run(args: WorkerArgs) -> Result<ExitCode, CliError> {
     let client = args.connection.client()?;
-    let mut builder = Worker::builder(Arc::new(client)).handler(PdfText::new()?).concurrency(args.concurrency);
+    let mut builder =
+        Worker::builder(Arc::new(client)).handler(PdfText::new()?).concurrency(args.concurrency);
     if let Some(id) = args.id {
         builder = builder.id(WorkerId::new(id)?);
     }

@@ -38,8 +38,8 @@ pub(super) async fn find_or_make(config: &ServeConfig, accounts: &Accounts) -> R
 }
 
 fn provided(file: &std::path::Path) -> Result<TokenText, ServiceError> {
-    let text = fs::read_to_string(file)
-        .map_err(|source| ServiceError::File { path: file.to_owned(), source })?;
+    let text =
+        fs::read_to_string(file).map_err(|source| ServiceError::File { path: file.to_owned(), source })?;
     TokenText::parse(text.trim()).ok_or_else(|| {
         ServiceError::Config(format!(
             "{} holds no token: put 32 or more printable characters into it, for example from `openssl rand -hex 32`",

@@ -37,5 +37,6 @@ impl Drop for Arrival {
 }
 
 fn in_progress() -> Problem {
-    Problem::conflict("upload_in_progress", "this file is being sent at this moment").hint("wait for that upload to end")
+    Problem::conflict("upload_in_progress", "this file is being sent at this moment")
+        .hint("wait for that upload to end")
 }

@@ -56,7 +56,8 @@ impl<E: Endpoint> Endpoint for Replies<E> {
 /// The id that a proxy has given, if it is a plain one, or a fresh one.
 fn request_id(request: &Request) -> String {
     let plain = |text: &&str| {
-        (8..=64).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
+        (8..=64).contains(&text.len())
+            && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_')
     };
     let given = request.headers().get(REQUEST_ID).and_then(|value| value.to_str().ok()).filter(plain);
     given.map_or_else(drawn_id, str::to_owned)

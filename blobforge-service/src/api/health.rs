@@ -1,0 +1,65 @@
+//! Whether the service is well, and how it is reached.
+
+use std::sync::Arc;
+
+use poem::http::StatusCode;
+use poem_openapi::{Object, OpenApi, payload::Json};
+
+use crate::{problem::Problem, service::Shared};
+
+/// A key that no file has.
+const NO_FILE: &str = "health/nothing";
+
+pub(super) struct HealthApi(pub(super) Arc<Shared>);
+
+/// How the service is.
+#[derive(Debug, Object)]
+struct Health {
+    /// Always `ok`: otherwise the reply is a problem.
+    status: String,
+    /// The version of the service.
+    version: String,
+}
+
+fn well() -> Json<Health> {
+    Json(Health { status: "ok".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() })
+}
+
+/// How people and programs log in.
+#[derive(Debug, Object)]
+struct AuthInfo {
+    /// A token in `Authorization: Bearer …` works everywhere.
+    bearer: bool,
+    /// Whether people can log in through an identity provider.
+    oidc: bool,
+    /// Where browsers log in.
+    login_url: String,
+}
+
+#[OpenApi]
+impl HealthApi {
+    /// Whether jobs and files can be reached
+    #[oai(path = "/health", method = "get", operation_id = "health")]
+    async fn health(&self) -> Result<Json<Health>, Problem> {
+        let unwell = |what: &str| {
+            let detail = format!("the {what} cannot be reached");
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "unhealthy", detail)
+                .hint("look at the service's log and disk")
+        };
+        self.0.queue.counts().await.map_err(|_| unwell("database"))?;
+        self.0.queue.blobs().size(NO_FILE).await.map_err(|_| unwell("blob store"))?;
+        Ok(well())
+    }
+
+    /// Whether the process answers at all
+    #[oai(path = "/health/live", method = "get", operation_id = "live")]
+    async fn live(&self) -> Json<Health> {
+        well()
+    }
+
+    /// How to log in
+    #[oai(path = "/auth/info", method = "get", operation_id = "auth_info")]
+    async fn info(&self) -> Json<AuthInfo> {
+        Json(AuthInfo { bearer: true, oidc: false, login_url: "/auth/login".to_owned() })
+    }
+}

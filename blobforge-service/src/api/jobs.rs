@@ -1,0 +1,254 @@
+//! Looking at jobs.
+
+use std::{sync::Arc, time::Duration};
+
+use blobforge_core::{
+    Job, JobId, JobType, Priority, Status, WorkerId,
+    blob::Method,
+    storage::{Counts, JobFilter},
+};
+use poem_openapi::{
+    ApiResponse, Object, OpenApi, Union,
+    param::{Path, Query},
+    payload::Json,
+};
+
+use super::{
+    job::{AttemptView, JobView},
+    time::Time,
+};
+use crate::{
+    problem::Problem,
+    service::Shared,
+    stats::{self, Stats},
+};
+
+/// The most seconds that a request waits for a job to end.
+const MAX_WAIT: u64 = 60;
+/// How many jobs a page has unless the request says otherwise.
+const DEFAULT_LIMIT: usize = 50;
+/// The furthest that `offset` reaches: whoever wants more uses a cursor.
+const MAX_OFFSET: usize = 10_000;
+
+pub(super) struct JobsApi(pub(super) Arc<Shared>);
+
+/// Jobs, newest first.
+#[derive(Debug, Union)]
+enum JobList {
+    Page(JobPageView),
+    Offset(JobOffsetView),
+}
+
+/// A page of jobs, as it comes when `cursor` is given, even empty.
+#[derive(Debug, Object)]
+struct JobPageView {
+    /// The jobs.
+    items: Vec<JobView>,
+    /// What to give as `cursor` for the next page; `null` after the last one.
+    next_cursor: Option<String>,
+}
+
+/// A page of jobs, as it comes without `cursor`.
+#[derive(Debug, Object)]
+struct JobOffsetView {
+    /// The jobs.
+    jobs: Vec<JobView>,
+    /// How many match in all; `null` where that is not kept.
+    total: Option<u64>,
+    /// The most jobs on this page.
+    limit: usize,
+    /// How many jobs come before this page.
+    offset: usize,
+}
+
+/// Where a file is.
+#[derive(Debug, ApiResponse)]
+enum Redirect {
+    /// The file is there, for 15 minutes.
+    #[oai(status = 302)]
+    Found(#[oai(header = "Location")] String),
+}
+
+#[OpenApi]
+impl JobsApi {
+    /// List jobs, newest first
+    #[allow(clippy::too_many_arguments, reason = "one for each filter")]
+    #[oai(path = "/jobs", method = "get", operation_id = "list_jobs")]
+    async fn list(
+        &self,
+        /// Only jobs in this state; `dead` is another word for `failed`.
+        status: Query<Option<String>>,
+        /// Only jobs of this type.
+        #[oai(name = "type")]
+        job_type: Query<Option<String>>,
+        /// Only jobs of this priority, by number or name.
+        priority: Query<Option<String>>,
+        /// Only jobs that run on this worker.
+        worker: Query<Option<String>>,
+        /// Only jobs with this tag.
+        tag: Query<Option<String>>,
+        /// Only jobs with this text in the source's path or the last error.
+        text: Query<Option<String>>,
+        /// Only jobs submitted at or after this time.
+        created_from: Query<Option<Time>>,
+        /// Only jobs submitted before this time.
+        created_before: Query<Option<Time>>,
+        /// At most this many, 1 to 1,000.
+        limit: Query<Option<usize>>,
+        /// The `next_cursor` of the page before; empty for the first page.
+        cursor: Query<Option<String>>,
+        /// How many jobs to pass over, at most 10,000; a cursor reaches further and is faster.
+        offset: Query<Option<usize>>,
+    ) -> Result<Json<JobList>, Problem> {
+        let limit = limit.0.unwrap_or(DEFAULT_LIMIT);
+        if !(1..=blobforge_core::storage::MAX_PAGE).contains(&limit) {
+            return Err(wrong("limit", "use 1 to 1000"));
+        }
+        let mut filter = JobFilter {
+            status: parsed("status", status.0)?,
+            job_type: job_type.0.map(JobType::new).transpose()?,
+            priority: parsed::<Priority>("priority", priority.0)?,
+            worker: worker.0.map(WorkerId::new).transpose()?,
+            tag: tag.0,
+            text: text.0,
+            created_from: created_from.0.map(|time| time.0),
+            created_before: created_before.0.map(|time| time.0),
+            below: None,
+            limit,
+        };
+        let list = match cursor.0 {
+            Some(cursor) => {
+                filter.below = below(&cursor)?;
+                let page = self.0.queue.list(&filter).await?;
+                let next_cursor = page.next.map(|id| id.to_string());
+                JobList::Page(JobPageView { items: self.views(page.items), next_cursor })
+            }
+            None => JobList::Offset(self.by_offset(filter, offset.0.unwrap_or(0)).await?),
+        };
+        Ok(Json(list))
+    }
+
+    /// One job; with `wait_seconds` it is waited for until it has ended
+    #[oai(path = "/jobs/:id", method = "get", operation_id = "get_job")]
+    async fn get(
+        &self,
+        /// The job's number.
+        id: Path<i64>,
+        /// How long to wait for its end, at most 60 seconds. The reply is the job as it is then, ended or not.
+        wait_seconds: Query<Option<u64>>,
+    ) -> Result<Json<JobView>, Problem> {
+        let queue = &self.0.queue;
+        let id = JobId::new(id.0);
+        let job = match wait_seconds.0 {
+            None | Some(0) => queue.job(id).await?,
+            Some(seconds) => tokio::select! {
+                job = queue.wait(id, Duration::from_secs(seconds.min(MAX_WAIT))) => job?,
+                () = self.0.stop.cancelled() => queue.job(id).await?,
+            },
+        };
+        Ok(Json(JobView::new(job, queue.now())))
+    }
+
+    /// The attempts of a job, the first one first
+    #[oai(path = "/jobs/:id/history", method = "get", operation_id = "job_history")]
+    async fn history(
+        &self,
+        /// The job's number.
+        id: Path<i64>,
+    ) -> Result<Json<Vec<AttemptView>>, Problem> {
+        let id = JobId::new(id.0);
+        self.0.queue.job(id).await?;
+        let attempts = self.0.queue.history(id).await?;
+        Ok(Json(attempts.into_iter().map(AttemptView::from).collect()))
+    }
+
+    /// A file that a completed job produced; redirects to where it is
+    #[oai(path = "/jobs/:id/outputs/:name", method = "get", operation_id = "get_output")]
+    async fn output(
+        &self,
+        /// The job's number.
+        id: Path<i64>,
+        /// The file's name, such as `document.md` or `images/p1.png`.
+        name: Path<String>,
+    ) -> Result<Redirect, Problem> {
+        let job = self.0.queue.job(JobId::new(id.0)).await?;
+        let output = job.outputs.into_iter().find(|output| output.name == name.0);
+        let output = output.ok_or_else(|| no_output(&name.0))?;
+        Ok(Redirect::Found(self.0.url(Method::Get, &output.key)?.url))
+    }
+
+    /// How much waits, runs and is done
+    #[oai(path = "/stats", method = "get", operation_id = "stats")]
+    async fn stats(&self) -> Result<Json<Stats>, Problem> {
+        Ok(Json(stats::read(&self.0.queue).await?))
+    }
+}
+
+impl JobsApi {
+    fn views(&self, jobs: Vec<Job>) -> Vec<JobView> {
+        let now = self.0.queue.now();
+        jobs.into_iter().map(|job| JobView::new(job, now)).collect()
+    }
+
+    async fn by_offset(&self, filter: JobFilter, offset: usize) -> Result<JobOffsetView, Problem> {
+        if offset > MAX_OFFSET {
+            return Err(wrong("offset", "it reaches at most 10000: use a cursor to go further"));
+        }
+        let limit = filter.limit;
+        let total = total(&self.0.queue.counts().await?, &filter);
+        let mut found = Vec::new();
+        let mut next = JobFilter { limit: (offset + limit).min(blobforge_core::storage::MAX_PAGE), ..filter };
+        while found.len() < offset + limit {
+            let page = self.0.queue.list(&next).await?;
+            found.extend(page.items);
+            next.below = page.next;
+            if page.next.is_none() {
+                break;
+            }
+        }
+        let jobs = self.views(found.into_iter().skip(offset).take(limit).collect());
+        Ok(JobOffsetView { jobs, total, limit, offset })
+    }
+}
+
+/// How many jobs match, as far as that is kept: by type and status.
+fn total(counts: &Counts, filter: &JobFilter) -> Option<u64> {
+    let counted = JobFilter {
+        status: filter.status,
+        job_type: filter.job_type.clone(),
+        limit: filter.limit,
+        ..JobFilter::default()
+    };
+    let matches = |job_type: &JobType, status: &Status| {
+        filter.job_type.as_ref().is_none_or(|wanted| wanted == job_type)
+            && filter.status.is_none_or(|wanted| wanted == *status)
+    };
+    let matching = counts.0.iter().filter(|((job_type, status), _)| matches(job_type, status));
+    (counted == *filter).then(|| matching.map(|(_, n)| n).sum())
+}
+
+fn below(cursor: &str) -> Result<Option<JobId>, Problem> {
+    if cursor.is_empty() {
+        return Ok(None);
+    }
+    let id =
+        cursor.parse().map_err(|_| wrong("cursor", "use the next_cursor of the page before, or nothing"))?;
+    Ok(Some(JobId::new(id)))
+}
+
+fn parsed<T: std::str::FromStr>(name: &str, text: Option<String>) -> Result<Option<T>, Problem>
+where
+    T::Err: std::fmt::Display,
+{
+    let parse = |text: String| text.parse().map_err(|error: T::Err| wrong(name, &error.to_string()));
+    text.filter(|text| !text.is_empty()).map(parse).transpose()
+}
+
+fn wrong(name: &str, why: &str) -> Problem {
+    Problem::bad_request("invalid_parameter", format!("{name}: {why}")).field(name)
+}
+
+pub(super) fn no_output(name: &str) -> Problem {
+    Problem::not_found("output_not_found", format!("this job has no output {name:?}"))
+        .hint("outputs appear when the job has completed; GET /api/jobs/{id} lists them")
+}

@@ -1,0 +1,138 @@
+//! The OpenAPI document and its page. Everything that the page loads comes from this service.
+
+use poem::{
+    Endpoint, IntoResponse, Request, Response, Result,
+    http::{HeaderValue, header},
+};
+use serde_json::{Value, json};
+
+use crate::auth::{Access, ROUTES};
+
+pub(super) const INTRODUCTION: &str = "\
+A job queue for large files and slow work.
+
+Send `Authorization: Bearer <token>` with every request; the service prints where its admin token lies when it starts, \
+and `POST /api/admin/tokens` makes more. Errors are `application/problem+json` with a stable `code`.";
+
+const SCHEME: &str = "token";
+
+/// The document, with what the framework cannot know: who may use what.
+pub(super) fn document(spec: &str) -> String {
+    let mut document: Value = serde_json::from_str(spec).unwrap_or_default();
+    document["components"]["securitySchemes"] = json!({SCHEME: {"type": "http", "scheme": "bearer"}});
+    if let Some(paths) = document["paths"].as_object_mut() {
+        for (path, operations) in paths {
+            let Some(operations) = operations.as_object_mut() else { continue };
+            for (method, operation) in operations {
+                let (security, who) = access_of(method, path).map_or((json!([]), "nobody"), described);
+                operation["security"] = security;
+                operation["x-access"] = who.into();
+            }
+        }
+    }
+    serde_json::to_string_pretty(&document).unwrap_or_default()
+}
+
+fn access_of(method: &str, path: &str) -> Option<Access> {
+    let full = format!("/api{path}");
+    let same = |route: &&crate::auth::Route| {
+        route.method.eq_ignore_ascii_case(method) && route.pattern.replace("*}", "}") == full
+    };
+    ROUTES.iter().find(same).map(|route| route.access)
+}
+
+fn described(access: Access) -> (Value, &'static str) {
+    let bearer = json!([{SCHEME: []}]);
+    match access {
+        Access::Public | Access::Signed => (json!([]), "anybody"),
+        Access::Any | Access::Page => (bearer, "any token"),
+        Access::Submit => (bearer, "scope submit"),
+        Access::Worker => (bearer, "scope worker"),
+        Access::Admin => (bearer, "scope admin"),
+    }
+}
+
+/// A text that is the same for everybody.
+pub(super) struct Fixed {
+    content_type: &'static str,
+    policy: Option<&'static str>,
+    text: String,
+}
+
+impl Fixed {
+    pub(super) fn json(text: String) -> Self {
+        Self { content_type: "application/json", policy: None, text }
+    }
+
+    pub(super) fn css(text: &str) -> Self {
+        Self::asset("text/css; charset=utf-8", text.to_owned())
+    }
+
+    fn asset(content_type: &'static str, text: String) -> Self {
+        Self { content_type, policy: None, text }
+    }
+}
+
+impl Endpoint for Fixed {
+    type Output = Response;
+
+    async fn call(&self, _: Request) -> Result<Response> {
+        let mut reply = self.text.clone().with_content_type(self.content_type).into_response();
+        if let Some(policy) = self.policy {
+            reply.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(policy));
+        }
+        Ok(reply)
+    }
+}
+
+/// What the page may load: its own files, pictures within its style, and the service itself.
+const PAGE_POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; img-src 'self' data:; \
+                           connect-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'none'";
+
+const PAGE: &str = "<!doctype html>
+<html lang=\"en\">
+<head>
+<meta charset=\"utf-8\">
+<meta name=\"viewport\" content=\"width=device-width, initial-scale=1\">
+<title>BlobForge API</title>
+<link rel=\"stylesheet\" href=\"/assets/swagger-ui.css\">
+<script src=\"/assets/swagger-ui.js\" defer></script>
+<script src=\"/assets/docs.js\" defer></script>
+</head>
+<body><div id=\"ui\"></div></body>
+</html>
+";
+
+const START: &str = "\"use strict\";
+SwaggerUIBundle({ dom_id: \"#ui\", url: \"/api/openapi.json\", deepLinking: true, persistAuthorization: false });
+";
+
+/// The page and the files it loads, taken out of the one file that the framework makes of them.
+pub(super) struct Docs {
+    pub(super) page: Fixed,
+    pub(super) style: Fixed,
+    pub(super) bundle: Fixed,
+    pub(super) start: Fixed,
+}
+
+impl Docs {
+    pub(super) fn new(html: &str) -> Self {
+        let between = |open: &str, close: &str| {
+            let rest = html.split_once(open).map_or("", |(_, rest)| rest);
+            rest.split_once(close).map_or("", |(text, _)| text).to_owned()
+        };
+        Self {
+            page: Fixed {
+                content_type: "text/html; charset=utf-8",
+                policy: Some(PAGE_POLICY),
+                text: PAGE.to_owned(),
+            },
+            style: Fixed::asset("text/css; charset=utf-8", between("<style charset=\"UTF-8\">", "</style>")),
+            bundle: Fixed::asset(
+                "text/javascript; charset=utf-8",
+                between("<script charset=\"UTF-8\">", "</script>\n</head>"),
+            ),
+            start: Fixed::asset("text/javascript; charset=utf-8", START.to_owned()),
+        }
+    }
+}

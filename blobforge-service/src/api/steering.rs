@@ -1,0 +1,81 @@
+//! Changing what becomes of a job.
+
+use std::sync::Arc;
+
+use blobforge_core::JobId;
+use poem_openapi::{Object, OpenApi, param::Path, payload::Json};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{body::Body, job::JobView, submission::priority};
+use crate::{problem::Problem, service::Shared};
+
+pub(super) struct SteeringApi(pub(super) Arc<Shared>);
+
+/// Nothing has to be said.
+#[derive(Debug, Default, Object, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RetryRequest {
+    /// Runs it with another priority.
+    priority: Option<Value>,
+    /// Counters always go back to zero: whatever this says.
+    reset_attempts: Option<bool>,
+}
+
+/// How urgent a job is to be.
+#[derive(Debug, Object, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct PriorityRequest {
+    /// 1 (critical) to 5 (background), by number or name.
+    priority: Value,
+}
+
+/// Why, for those who want to say.
+#[derive(Debug, Default, Object, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Nothing {}
+
+#[OpenApi]
+impl SteeringApi {
+    /// Run a failed or cancelled job again, with its counters at zero
+    #[oai(path = "/jobs/:id/retry", method = "post", operation_id = "retry_job")]
+    async fn retry(
+        &self,
+        /// The job's number.
+        id: Path<i64>,
+        body: Body<Option<RetryRequest>>,
+    ) -> Result<Json<JobView>, Problem> {
+        let id = JobId::new(id.0);
+        let request = body.0.unwrap_or_default();
+        let priority = request.priority.map(priority).transpose()?;
+        let mut job = self.0.queue.retry(id).await?;
+        if let Some(priority) = priority {
+            job = self.0.queue.reprioritise(id, priority).await?;
+        }
+        Ok(Json(JobView::new(job, self.0.queue.now())))
+    }
+
+    /// Call a job off: at once if it waits, with its worker's next heartbeat if it runs
+    #[oai(path = "/jobs/:id/cancel", method = "post", operation_id = "cancel_job")]
+    async fn cancel(
+        &self,
+        /// The job's number.
+        id: Path<i64>,
+        _body: Body<Option<Nothing>>,
+    ) -> Result<Json<JobView>, Problem> {
+        let job = self.0.queue.cancel(JobId::new(id.0)).await?;
+        Ok(Json(JobView::new(job, self.0.queue.now())))
+    }
+
+    /// Change how urgent a job is
+    #[oai(path = "/jobs/:id/priority", method = "patch", operation_id = "reprioritise_job")]
+    async fn reprioritise(
+        &self,
+        /// The job's number.
+        id: Path<i64>,
+        body: Body<PriorityRequest>,
+    ) -> Result<Json<JobView>, Problem> {
+        let job = self.0.queue.reprioritise(JobId::new(id.0), priority(body.0.priority)?).await?;
+        Ok(Json(JobView::new(job, self.0.queue.now())))
+    }
+}

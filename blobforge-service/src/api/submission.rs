@@ -1,0 +1,276 @@
+//! Handing jobs in.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use blobforge_core::{
+    Invalid, JobId, JobType, NewJob, NewSource, Priority,
+    blob::Method,
+    queue::{MAX_SUBMIT, UPLOAD_LIMIT},
+    storage::Submitted,
+};
+use futures_util::StreamExt;
+use poem::{Body as Content, web::Data};
+use poem_openapi::{
+    ApiResponse, Object, OpenApi,
+    param::{Path, Query},
+    payload::{Binary, Json},
+};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{body::Body, files::TransferView, job::JobView, time::Time};
+use crate::{auth::Principal, problem::Problem, service::Shared};
+
+/// The largest body that a batch may have, in bytes.
+const BATCH_BYTES: usize = 16 * 1024 * 1024;
+
+pub(super) struct SubmissionApi(pub(super) Arc<Shared>);
+
+/// A job to be handed in.
+#[derive(Debug, Object, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct JobRequest {
+    /// What kind of work it is, such as `pdf-text`.
+    #[oai(rename = "type")]
+    #[serde(rename = "type")]
+    job_type: JobTypeName,
+    /// The SHA-256 of its source, in hexadecimal. With it the same file is not converted twice.
+    source_hash: Option<String>,
+    /// The size of its source in bytes.
+    source_size: Option<u64>,
+    /// What the source is called where it comes from. Only a label: it is never opened.
+    source_path: Option<String>,
+    /// `none` for a job without a file; otherwise the reply says where to send it.
+    source: Option<String>,
+    /// 1 (critical) to 5 (background), by number or name; 3 unless said otherwise.
+    priority: Option<Value>,
+    /// How many failing runs it may have.
+    max_attempts: Option<u32>,
+    /// Not to run before this time.
+    run_at: Option<Time>,
+    /// What its handler is told: at most 64 KB.
+    params: Option<BTreeMap<String, Value>>,
+    /// Words to find it by: at most 64.
+    tags: Option<Vec<String>>,
+    /// Whatever you want to find again: at most 64 KB.
+    metadata: Option<BTreeMap<String, Value>>,
+    /// Whether a job that does this work already is handed back instead; yes unless said otherwise.
+    dedup: Option<bool>,
+    /// If that job has failed, run it again.
+    retry_failed: Option<bool>,
+}
+
+type JobTypeName = String;
+
+impl JobRequest {
+    fn into_job(self, principal: &Principal) -> Result<NewJob, Problem> {
+        let mut job = NewJob::new(self.job_type)?;
+        job.source = source(self.source.as_deref(), self.source_hash, self.source_size)?;
+        job.priority = self.priority.map(priority).transpose()?.unwrap_or_default();
+        job.max_attempts = self.max_attempts;
+        job.run_at = self.run_at.map(|time| time.0);
+        job.body.params = self.params.unwrap_or_default().into_iter().collect();
+        job.body.metadata = self.metadata.unwrap_or_default().into_iter().collect();
+        job.body.tags = self.tags.unwrap_or_default();
+        job.body.source_path = self.source_path;
+        job.body.submitter = Some(principal.id.clone());
+        job.dedup = self.dedup.unwrap_or(true);
+        job.retry_failed = self.retry_failed.unwrap_or(false);
+        Ok(job)
+    }
+}
+
+fn source(source: Option<&str>, hash: Option<String>, size: Option<u64>) -> Result<NewSource, Problem> {
+    match source {
+        Some("none") if hash.is_some() || size.is_some() => {
+            let reason = "a job without a source has neither a hash nor a size: leave them out, or leave out \"source\"";
+            Err(Invalid::new("source", reason).into())
+        }
+        Some("none") => Ok(NewSource::None),
+        Some("upload") | None => {
+            let sha256 = hash.map(|hash| hash.parse()).transpose()?;
+            Ok(NewSource::Upload { sha256, size })
+        }
+        Some(other) => {
+            Err(Invalid::new("source", format!("{other:?} is neither \"upload\" nor \"none\"")).into())
+        }
+    }
+}
+
+/// A priority by number or name.
+pub(super) fn priority(value: Value) -> Result<Priority, Problem> {
+    let text = match value {
+        Value::String(text) => text,
+        other => other.to_string(),
+    };
+    Ok(text.parse::<Priority>()?)
+}
+
+/// What became of a submission.
+#[derive(Debug, Object)]
+struct SubmittedView {
+    /// The job's number.
+    job_id: i64,
+    /// It was there already.
+    existing: bool,
+    /// Where it is in its life.
+    status: String,
+    /// Where to send its source, while that is missing; then `POST /api/jobs/{id}/uploaded`.
+    #[oai(skip_serializing_if_is_none)]
+    upload: Option<TransferView>,
+    /// What may keep the job from running, such as that no live worker serves its type.
+    #[oai(skip_serializing_if_is_none)]
+    warning: Option<String>,
+}
+
+#[derive(Debug, ApiResponse)]
+enum SubmitReply {
+    /// The job was taken in.
+    #[oai(status = 201)]
+    Created(Json<SubmittedView>),
+    /// A job that does this work was there already.
+    #[oai(status = 200)]
+    Existing(Json<SubmittedView>),
+}
+
+impl From<SubmittedView> for SubmitReply {
+    fn from(view: SubmittedView) -> Self {
+        if view.existing { Self::Existing(Json(view)) } else { Self::Created(Json(view)) }
+    }
+}
+
+/// Jobs to be handed in together.
+#[derive(Debug, Object, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct BatchRequest {
+    /// At most 1,000.
+    jobs: Vec<JobRequest>,
+}
+
+/// What became of a batch.
+#[derive(Debug, Object)]
+struct BatchView {
+    /// In the order of the request. Either all are there or, with an error, none.
+    jobs: Vec<SubmittedView>,
+}
+
+/// What may be said of the source that was sent.
+#[derive(Debug, Default, Object, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct UploadedRequest {}
+
+#[OpenApi]
+impl SubmissionApi {
+    /// Hand in a job
+    #[oai(path = "/jobs", method = "post", operation_id = "submit_job")]
+    async fn submit(
+        &self,
+        principal: Data<&Principal>,
+        body: Body<JobRequest>,
+    ) -> Result<SubmitReply, Problem> {
+        let job = body.0.into_job(principal.0)?;
+        let job_type = job.job_type.clone();
+        let submitted = self.0.queue.submit(job).await?;
+        Ok(self.view(submitted, &job_type).await?.into())
+    }
+
+    /// Hand in up to 1,000 jobs
+    #[oai(path = "/jobs/batch", method = "post", operation_id = "submit_jobs")]
+    async fn batch(
+        &self,
+        principal: Data<&Principal>,
+        body: Body<BatchRequest, BATCH_BYTES>,
+    ) -> Result<Json<BatchView>, Problem> {
+        if body.0.jobs.len() > MAX_SUBMIT {
+            let reason = format!("{} are too many at once: at most {MAX_SUBMIT}", body.0.jobs.len());
+            return Err(Invalid::new("jobs", reason).into());
+        }
+        let parse = |(place, job): (usize, JobRequest)| {
+            let at = |problem: Problem| {
+                let field = problem.field.clone().map_or(String::new(), |field| format!(".{field}"));
+                problem.field(format!("jobs[{place}]{field}"))
+            };
+            job.into_job(principal.0)
+                .and_then(|job| job.validate().map(|()| job).map_err(Problem::from))
+                .map_err(at)
+        };
+        let jobs = body.0.jobs.into_iter().enumerate().map(parse).collect::<Result<Vec<_>, _>>()?;
+        let types: Vec<_> = jobs.iter().map(|job| job.job_type.clone()).collect();
+        let mut views = Vec::with_capacity(jobs.len());
+        for (submitted, job_type) in self.0.queue.submit_many(jobs).await?.into_iter().zip(&types) {
+            views.push(self.view(submitted?, job_type).await?);
+        }
+        Ok(Json(BatchView { jobs: views }))
+    }
+
+    /// Hand in a file as the body of one request: `curl -T file.pdf …`
+    #[allow(clippy::too_many_arguments, reason = "one for each property")]
+    #[oai(path = "/jobs/upload", method = "put", operation_id = "submit_file")]
+    async fn upload(
+        &self,
+        principal: Data<&Principal>,
+        /// What kind of work it is.
+        #[oai(name = "type")]
+        job_type: Query<String>,
+        /// What the file is called.
+        name: Query<Option<String>>,
+        /// 1 (critical) to 5 (background), by number or name.
+        priority: Query<Option<String>>,
+        /// Words to find the job by, separated by commas.
+        tags: Query<Option<String>>,
+        /// How many failing runs it may have.
+        max_attempts: Query<Option<u32>>,
+        content: Binary<Content>,
+    ) -> Result<SubmitReply, Problem> {
+        let mut job = NewJob::new(job_type.0)?;
+        job.priority = priority.0.map(|text| text.parse::<Priority>()).transpose()?.unwrap_or_default();
+        job.max_attempts = max_attempts.0;
+        job.body.source_path = name.0;
+        let tags = tags.0.unwrap_or_default();
+        job.body.tags = tags.split(',').filter(|tag| !tag.is_empty()).map(str::to_owned).collect();
+        job.body.submitter = Some(principal.id.clone());
+        let job_type = job.job_type.clone();
+        let stream = content.0.into_bytes_stream().boxed();
+        let submitted = self.0.queue.submit_stream(job, stream, UPLOAD_LIMIT).await?;
+        Ok(self.view(submitted, &job_type).await?.into())
+    }
+
+    /// Say that a job's source was sent: it is checked, and the job becomes ready
+    #[oai(path = "/jobs/:id/uploaded", method = "post", operation_id = "source_uploaded")]
+    async fn uploaded(
+        &self,
+        /// The job's number.
+        id: Path<i64>,
+        _body: Body<Option<UploadedRequest>>,
+    ) -> Result<Json<JobView>, Problem> {
+        let id = JobId::new(id.0);
+        let job = self.0.queue.job(id).await?;
+        // Nothing is decided about a file that is on its way.
+        let _arrival = match &job.source {
+            Some(source) => Some(self.0.arrivals.begin(&source.key)?),
+            None => None,
+        };
+        let job = self.0.queue.source_uploaded(id).await?;
+        Ok(Json(JobView::new(job, self.0.queue.now())))
+    }
+}
+
+impl SubmissionApi {
+    async fn view(&self, submitted: Submitted, job_type: &JobType) -> Result<SubmittedView, Problem> {
+        let upload = match &submitted.upload_key {
+            Some(key) => Some(TransferView::from(self.0.url(Method::Put, key)?)),
+            None => None,
+        };
+        let ended = submitted.status.is_final();
+        let unserved = !ended && !self.0.queue.is_served(job_type).await?;
+        let warning = unserved
+            .then(|| format!("no worker that is alive serves {job_type}: the job waits until one does"));
+        Ok(SubmittedView {
+            job_id: submitted.id.get(),
+            existing: submitted.existing,
+            status: submitted.status.to_string(),
+            upload,
+            warning,
+        })
+    }
+}

@@ -1,0 +1,163 @@
+//! Tokens for programs.
+
+use std::{sync::Arc, time::Duration};
+
+use blobforge_core::{Invalid, WorkerId};
+use poem::http::StatusCode;
+use poem_openapi::{ApiResponse, Object, OpenApi, param::Path, payload::Json};
+use serde::Deserialize;
+
+use super::{
+    body::Body,
+    reports::{DONE, Done},
+    time::Time,
+};
+use crate::{
+    auth::{NewToken, Scope, TokenRecord},
+    problem::Problem,
+    service::Shared,
+};
+
+/// The longest life of a token that has an end, in days.
+const MAX_DAYS: u32 = 36_500;
+
+pub(super) struct TokensApi(pub(super) Arc<Shared>);
+
+/// A token to be made.
+#[derive(Debug, Object, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct TokenRequest {
+    /// What it is for.
+    name: Option<String>,
+    /// The same.
+    description: Option<String>,
+    /// What it allows; `admin` includes the others.
+    scopes: Option<Vec<Scope>>,
+    /// An earlier way to say `scopes: ["admin"]`.
+    is_admin: Option<bool>,
+    /// The only worker that it can act as.
+    worker_id: Option<String>,
+    /// In how many days it ends; never unless said.
+    expires_in: Option<u32>,
+}
+
+/// A token, without its text.
+#[derive(Debug, Object)]
+#[oai(rename = "Token")]
+struct TokenView {
+    /// By what it is revoked.
+    id: String,
+    /// What it is for.
+    name: String,
+    /// What it allows.
+    scopes: Vec<Scope>,
+    /// The only worker that it can act as.
+    worker_id: Option<String>,
+    /// When it was made.
+    created_at: Time,
+    /// When it ends.
+    expires_at: Option<Time>,
+    /// When it was last used, to the minute.
+    last_used_at: Option<Time>,
+}
+
+/// A token that was just made.
+#[derive(Debug, Object)]
+struct NewTokenView {
+    /// The token itself: it is shown this once.
+    token: String,
+    /// By what it is revoked.
+    id: String,
+    /// What it is for.
+    name: String,
+    /// What it allows.
+    scopes: Vec<Scope>,
+    /// The only worker that it can act as.
+    worker_id: Option<String>,
+    /// When it ends.
+    expires_at: Option<Time>,
+}
+
+#[derive(Debug, ApiResponse)]
+enum TokenReply {
+    /// The token was made.
+    #[oai(status = 201)]
+    Created(Json<NewTokenView>),
+}
+
+#[OpenApi]
+impl TokensApi {
+    /// List tokens
+    #[oai(path = "/admin/tokens", method = "get", operation_id = "list_tokens")]
+    async fn list(&self) -> Result<Json<Vec<TokenView>>, Problem> {
+        let tokens = self.0.accounts.list().await?;
+        let view = |(token, used): (TokenRecord, Option<_>)| TokenView {
+            id: token.id,
+            name: token.name,
+            scopes: token.scopes,
+            worker_id: token.worker_id.map(String::from),
+            created_at: token.created_at.into(),
+            expires_at: token.expires_at.map(Time),
+            last_used_at: used.map(Time),
+        };
+        Ok(Json(tokens.into_iter().map(view).collect()))
+    }
+
+    /// Make a token; it is shown once
+    #[oai(path = "/admin/tokens", method = "post", operation_id = "create_token")]
+    async fn create(&self, body: Body<TokenRequest>) -> Result<TokenReply, Problem> {
+        let (token, record) = self.0.accounts.create(new_token(body.0)?).await?;
+        tracing::info!(id = record.id, name = record.name, "a token was made");
+        Ok(TokenReply::Created(Json(NewTokenView {
+            token: token.reveal().to_owned(),
+            id: record.id,
+            name: record.name,
+            scopes: record.scopes,
+            worker_id: record.worker_id.map(String::from),
+            expires_at: record.expires_at.map(Time),
+        })))
+    }
+
+    /// Revoke a token, at once
+    #[oai(path = "/admin/tokens/:id", method = "delete", operation_id = "revoke_token")]
+    async fn revoke(
+        &self,
+        /// The token's id, not its text.
+        id: Path<String>,
+    ) -> Result<Json<Done>, Problem> {
+        if id.0 == crate::auth::ADMIN_ID {
+            let detail =
+                "the admin token of this machine cannot be revoked over HTTP: everybody would be locked out";
+            return Err(Problem::new(StatusCode::CONFLICT, "admin_token", detail)
+                .hint("start the service with another one in BLOBFORGE_ADMIN_TOKEN_FILE"));
+        }
+        if !self.0.accounts.revoke(&id.0).await? {
+            return Err(Problem::not_found("token_not_found", "there is no token with this id"));
+        }
+        tracing::info!(id = id.0, "a token was revoked");
+        Ok(Json(DONE))
+    }
+}
+
+fn new_token(request: TokenRequest) -> Result<NewToken, Problem> {
+    let name = request.name.or(request.description).unwrap_or_default();
+    if !(1..=200).contains(&name.len()) {
+        return Err(Invalid::new("name", "say in 1 to 200 bytes what the token is for").into());
+    }
+    let scopes = match (request.scopes, request.is_admin) {
+        (Some(scopes), _) if !scopes.is_empty() => scopes,
+        (_, Some(true)) => vec![Scope::Admin],
+        (None, Some(false)) => vec![Scope::Submit, Scope::Worker],
+        _ => return Err(Invalid::new("scopes", "name at least one of submit, worker and admin").into()),
+    };
+    let days = request.expires_in.map(|days| match days {
+        1..=MAX_DAYS => Ok(Duration::from_secs(u64::from(days) * 24 * 60 * 60)),
+        _ => Err(Invalid::new("expires_in", format!("use 1 to {MAX_DAYS} days, or leave it out"))),
+    });
+    Ok(NewToken {
+        name,
+        scopes,
+        worker_id: request.worker_id.map(WorkerId::new).transpose()?,
+        lifetime: days.transpose()?,
+    })
+}

@@ -1,0 +1,313 @@
+//! The processes that run jobs.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use blobforge_core::{
+    Invalid, Registration, Timestamp, WorkerId, WorkerRecord,
+    storage::{Beat, HeldLease, Refusal},
+};
+use poem::{http::StatusCode, web::Data};
+use poem_openapi::{Object, OpenApi, param::Path, payload::Json};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{
+    body::Body,
+    claims::types,
+    job::ProgressView,
+    reports::{DONE, Done, LeaseStateView, lease, lease_state},
+    time::Time,
+};
+use crate::{auth::Principal, problem::Problem, service::Shared};
+
+/// The protocol that workers and this service speak.
+const PROTOCOL: u32 = 1;
+/// The most leases that one heartbeat lists.
+const MAX_LEASES: usize = 1000;
+
+pub(super) struct WorkersApi(pub(super) Arc<Shared>);
+
+/// A worker starts.
+#[derive(Debug, Object, Deserialize)]
+struct RegisterRequest {
+    /// Its id: 1 to 128 letters, digits, `.`, `_`, `:` and `-`.
+    id: String,
+    /// The type it serves.
+    #[serde(rename = "type")]
+    #[oai(rename = "type")]
+    job_type: Option<String>,
+    /// The types it serves.
+    types: Option<Vec<String>>,
+    /// A name for people.
+    name: Option<String>,
+    /// Whatever else people may want to know, such as its host.
+    metadata: Option<BTreeMap<String, Value>>,
+    /// What it offers, such as a GPU.
+    labels: Option<BTreeMap<String, Value>>,
+    /// A secret of this very process.
+    instance: Option<String>,
+    /// The secret of the process that ran under this id before; what that one held is given back at once.
+    previous_instance: Option<String>,
+    /// The protocol that it speaks: 1.
+    protocol: Option<u32>,
+}
+
+/// What a worker is told when it starts.
+#[derive(Debug, Object)]
+struct Welcome {
+    /// Its id.
+    worker_id: String,
+    /// How many seconds lie between heartbeats.
+    heartbeat_interval: f64,
+    /// For how many seconds a lease is good without one.
+    lease_seconds: f64,
+    /// The version of the service.
+    server_version: String,
+    /// The protocol that the service speaks.
+    protocol: u32,
+}
+
+/// A sign of life.
+#[derive(Debug, Default, Object, Deserialize)]
+struct HeartbeatRequest {
+    /// The leases it holds: what is not listed is not renewed.
+    leases: Option<Vec<HeldLeaseRequest>>,
+}
+
+/// A lease that a worker believes it holds.
+#[derive(Debug, Object, Deserialize)]
+struct HeldLeaseRequest {
+    /// The job's number.
+    job_id: i64,
+    /// The lease.
+    lease: String,
+    /// How far the work is, if that is news.
+    progress: Option<ProgressView>,
+}
+
+/// What a worker is told.
+#[derive(Debug, Object)]
+struct HeartbeatReply {
+    /// What became of each lease.
+    leases: Vec<LeaseStateView>,
+    /// Finish what is running and claim nothing more.
+    drain: bool,
+    /// The settings as they are now.
+    config: WorkerConfig,
+}
+
+/// What workers go by.
+#[derive(Debug, Object)]
+struct WorkerConfig {
+    /// How many seconds lie between heartbeats.
+    heartbeat_interval: f64,
+    /// For how many seconds a lease is good without one.
+    lease_seconds: f64,
+}
+
+/// A worker stops.
+#[derive(Debug, Default, Object, Deserialize)]
+struct UnregisterRequest {
+    /// The secret that it registered with: another process of that id is left alone.
+    instance: Option<String>,
+}
+
+/// Nothing has to be said, and whatever is said is ignored.
+#[derive(Debug, Default, Object, Deserialize)]
+struct Anything {}
+
+/// A process that runs jobs.
+#[derive(Debug, Object)]
+#[oai(rename = "Worker")]
+struct WorkerView {
+    /// Its id.
+    id: String,
+    /// A name for people.
+    name: Option<String>,
+    /// `online`, `draining` or `offline`.
+    status: String,
+    /// The types it serves.
+    types: Vec<String>,
+    /// What it offers.
+    labels: Value,
+    /// What it says of itself.
+    metadata: Value,
+    /// It finishes what it has and gets nothing new.
+    draining: bool,
+    /// When it first registered.
+    registered_at: Time,
+    /// When it was last heard of.
+    last_seen_at: Time,
+}
+
+#[OpenApi]
+impl WorkersApi {
+    /// A worker starts, or comes back
+    #[oai(path = "/workers/register", method = "post", operation_id = "register_worker")]
+    async fn register(
+        &self,
+        principal: Data<&Principal>,
+        body: Body<RegisterRequest>,
+    ) -> Result<Json<Welcome>, Problem> {
+        let request = body.0;
+        if request.protocol != Some(PROTOCOL) {
+            let detail = format!("this worker is too old for this service, which speaks protocol {PROTOCOL}");
+            return Err(Problem::new(StatusCode::UPGRADE_REQUIRED, "worker_too_old", detail)
+                .hint("update the worker to the version of the service"));
+        }
+        let id = WorkerId::new(request.id)?;
+        principal.act_as(&id)?;
+        let instance = request.instance.filter(|instance| (8..=256).contains(&instance.len()));
+        let instance = instance.ok_or_else(|| {
+            Invalid::new("instance", "send a secret of this process, of 8 to 256 characters")
+        })?;
+        let registration = Registration {
+            id: id.clone(),
+            types: types(request.job_type, request.types)?,
+            name: request.name,
+            instance,
+            previous_instance: request.previous_instance,
+            labels: request.labels.unwrap_or_default().into_iter().collect(),
+            metadata: request.metadata.unwrap_or_default().into_iter().collect(),
+        };
+        self.0.queue.register(registration).await?;
+        let WorkerConfig { heartbeat_interval, lease_seconds } = self.config();
+        Ok(Json(Welcome {
+            worker_id: id.to_string(),
+            heartbeat_interval,
+            lease_seconds,
+            server_version: env!("CARGO_PKG_VERSION").to_owned(),
+            protocol: PROTOCOL,
+        }))
+    }
+
+    /// A sign of life, which renews the leases that it lists
+    #[oai(path = "/workers/:id/heartbeat", method = "post", operation_id = "worker_heartbeat")]
+    async fn heartbeat(
+        &self,
+        principal: Data<&Principal>,
+        /// The worker's id.
+        id: Path<String>,
+        body: Body<Option<HeartbeatRequest>>,
+    ) -> Result<Json<HeartbeatReply>, Problem> {
+        let worker = WorkerId::new(id.0)?;
+        principal.act_as(&worker)?;
+        let named = body.0.unwrap_or_default().leases.unwrap_or_default();
+        if named.len() > MAX_LEASES {
+            return Err(Invalid::new("leases", format!("list at most {MAX_LEASES} leases")).into());
+        }
+        let mut leases = Vec::with_capacity(named.len());
+        for held in named {
+            let (job, token) = (blobforge_core::JobId::new(held.job_id), lease(&held.lease)?);
+            leases.push(HeldLease { job, token, progress: held.progress.map(Into::into) });
+        }
+        let reply = self.0.queue.heartbeat(Beat { worker, leases }).await?;
+        Ok(Json(HeartbeatReply {
+            leases: reply.leases.into_iter().map(|(job, state)| lease_state(job, state)).collect(),
+            drain: reply.draining,
+            config: self.config(),
+        }))
+    }
+
+    /// A worker stops and gives back what it holds
+    #[oai(path = "/workers/:id/unregister", method = "post", operation_id = "unregister_worker")]
+    async fn unregister(
+        &self,
+        principal: Data<&Principal>,
+        /// The worker's id.
+        id: Path<String>,
+        body: Body<Option<UnregisterRequest>>,
+    ) -> Result<Json<Done>, Problem> {
+        let worker = WorkerId::new(id.0)?;
+        principal.act_as(&worker)?;
+        self.0.queue.unregister(worker, body.0.unwrap_or_default().instance).await?;
+        Ok(Json(DONE))
+    }
+
+    /// Let a worker finish what it has, and give it nothing new
+    #[oai(path = "/workers/:id/drain", method = "post", operation_id = "drain_worker")]
+    async fn drain(
+        &self,
+        /// The worker's id.
+        id: Path<String>,
+        _body: Body<Option<Anything>>,
+    ) -> Result<Json<Done>, Problem> {
+        self.0.queue.set_draining(WorkerId::new(id.0)?, true).await?;
+        Ok(Json(DONE))
+    }
+
+    /// Give a draining worker work again
+    #[oai(path = "/workers/:id/resume", method = "post", operation_id = "resume_worker")]
+    async fn resume(
+        &self,
+        /// The worker's id.
+        id: Path<String>,
+        _body: Body<Option<Anything>>,
+    ) -> Result<Json<Done>, Problem> {
+        self.0.queue.set_draining(WorkerId::new(id.0)?, false).await?;
+        Ok(Json(DONE))
+    }
+
+    /// Forget a worker; what it holds is lost to it
+    #[oai(path = "/workers/:id", method = "delete", operation_id = "remove_worker")]
+    async fn remove(
+        &self,
+        /// The worker's id.
+        id: Path<String>,
+    ) -> Result<Json<Done>, Problem> {
+        self.0.queue.remove_worker(WorkerId::new(id.0)?).await?;
+        Ok(Json(DONE))
+    }
+
+    /// List workers, by id
+    #[oai(path = "/workers", method = "get", operation_id = "list_workers")]
+    async fn list(&self) -> Result<Json<Vec<WorkerView>>, Problem> {
+        let workers = self.0.queue.workers().await?;
+        let now = self.0.queue.now();
+        Ok(Json(workers.into_iter().map(|worker| self.view(worker, now)).collect()))
+    }
+
+    /// One worker
+    #[oai(path = "/workers/:id", method = "get", operation_id = "get_worker")]
+    async fn get(
+        &self,
+        /// The worker's id.
+        id: Path<String>,
+    ) -> Result<Json<WorkerView>, Problem> {
+        let id = WorkerId::new(id.0)?;
+        let worker = self.0.queue.storage().worker(&id).await?;
+        let worker = worker.ok_or_else(|| Problem::from(Refusal::NoSuchWorker(id)))?;
+        Ok(Json(self.view(worker, self.0.queue.now())))
+    }
+}
+
+impl WorkersApi {
+    fn config(&self) -> WorkerConfig {
+        let settings = self.0.queue.settings();
+        WorkerConfig {
+            heartbeat_interval: settings.heartbeat().as_secs_f64(),
+            lease_seconds: settings.lease.as_secs_f64(),
+        }
+    }
+
+    fn view(&self, worker: WorkerRecord, now: Timestamp) -> WorkerView {
+        let online = worker.is_online(now, self.0.queue.settings().lease);
+        let status = match (online, worker.draining) {
+            (true, true) => "draining",
+            (true, false) => "online",
+            (false, _) => "offline",
+        };
+        let said = worker.registration;
+        WorkerView {
+            id: said.id.to_string(),
+            name: said.name,
+            status: status.to_owned(),
+            types: said.types.into_iter().map(String::from).collect(),
+            labels: Value::Object(said.labels),
+            metadata: Value::Object(said.metadata),
+            draining: worker.draining,
+            registered_at: worker.registered_at.into(),
+            last_seen_at: worker.last_seen_at.into(),
+        }
+    }
+}

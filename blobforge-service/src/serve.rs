@@ -1,0 +1,88 @@
+//! `blobforge serve`: the service as a process, until it is told to stop.
+
+use std::{io::Write as _, sync::Arc};
+
+use blobforge_core::WorkerId;
+use blobforge_worker_sdk::{
+    Shutdown, Summary, Worker, WorkerError,
+    client::{Client, ClientConfig, ClientError},
+    shutdown_signal,
+};
+use tokio::task::JoinHandle;
+
+use crate::{
+    config::{ServeArgs, ServeConfig},
+    pdf_text::PdfText,
+    service::{Service, ServiceError},
+};
+
+/// Why `blobforge serve` ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The service did not start, or failed.
+    #[error(transparent)]
+    Service(#[from] ServiceError),
+    /// The worker beside it did not start, or failed.
+    #[error("the worker beside the service: {0}")]
+    Worker(#[from] WorkerError),
+    /// The worker beside it could not be told where the service is.
+    #[error("the worker beside the service: {0}")]
+    Client(#[from] ClientError),
+    /// The program for child processes was not found.
+    #[error("the worker beside the service cannot find its own program: {0}")]
+    Program(#[from] std::io::Error),
+}
+
+/// Serves until SIGTERM or Ctrl-C.
+///
+/// # Errors
+/// When the service does not start, or its storage fails.
+pub async fn run(args: ServeArgs) -> Result<(), ServeError> {
+    let with_worker = args.with_worker;
+    let config = ServeConfig::new(args, |name| std::env::var_os(name))?;
+    let signal = shutdown_signal();
+    let data = config.data_folder();
+    let service = Service::start(config).await?;
+    announce(&service).await?;
+    let worker = if with_worker { Some(start_worker(&service, &data)?) } else { None };
+    let stopping = service.stopping();
+    tokio::select! {
+        () = signal.cancelled() => {}
+        () = stopping.cancelled() => {}
+    }
+    // The worker first: what it gives back has to be heard.
+    if let Some((shutdown, task)) = worker {
+        shutdown.begin();
+        if let Ok(ended) = task.await {
+            ended?;
+        }
+    }
+    service.stop().await?;
+    Ok(())
+}
+
+async fn announce(service: &Service) -> Result<(), ServiceError> {
+    let mut out = std::io::stdout().lock();
+    // Standard output may be closed; the service serves all the same.
+    let _ = writeln!(out, "BlobForge {} serves {}", env!("CARGO_PKG_VERSION"), service.url());
+    let _ = writeln!(out, "  API page     {}/docs", service.url());
+    let _ = writeln!(out, "  admin token  {}", service.admin_token_file().display());
+    let _ = writeln!(out, "  log in once  {}", service.login_link()?);
+    let _ = out.flush();
+    Ok(())
+}
+
+type Running = (Shutdown, JoinHandle<Result<Summary, WorkerError>>);
+
+/// A worker in this process; what it converts runs in child processes.
+fn start_worker(service: &Service, data: &std::path::Path) -> Result<Running, ServeError> {
+    let client = Client::new(ClientConfig::new(service.url(), service.admin_token()))?;
+    let worker = Worker::builder(Arc::new(client))
+        .id(WorkerId::new("beside-the-service").map_err(WorkerError::Invalid)?)
+        .handler(PdfText::new()?)
+        .state_dir(data.join("worker"))
+        .build()?;
+    let shutdown = Shutdown::new();
+    let task = tokio::spawn(worker.run(shutdown.clone()));
+    Ok((shutdown, task))
+}

@@ -1,0 +1,288 @@
+//! The service as its workers see it.
+
+use std::{path::Path, time::Duration};
+
+use async_trait::async_trait;
+use blobforge_core::{
+    Body, Checkpoint, Finished, JobId, JobType, LeaseToken, Output, Registration, Sha256, Status, Timestamp,
+    WorkerId,
+    blob::ByteStream,
+    broker::{AssignedSource, Assignment, Broker, BrokerError, Ending, Welcome, Wish},
+    storage::{Beat, BeatReply, LeaseState},
+};
+use reqwest::Method;
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use super::{ANSWER_WITHIN, Client, ClientError, transfer::Transfer};
+
+/// The protocol that this client speaks.
+const PROTOCOL: u32 = 1;
+
+#[derive(Deserialize)]
+struct Registered {
+    heartbeat_interval: f64,
+    lease_seconds: f64,
+}
+
+#[derive(Deserialize)]
+struct Claims {
+    claims: Vec<Claim>,
+}
+
+#[derive(Deserialize)]
+struct Claim {
+    job: ClaimedJob,
+    lease: String,
+    lease_seconds: f64,
+    lease_expires_at: Timestamp,
+    source_url: Option<String>,
+    checkpoints: Vec<ClaimedCheckpoint>,
+}
+
+#[derive(Deserialize)]
+struct ClaimedJob {
+    id: JobId,
+    #[serde(rename = "type")]
+    job_type: JobType,
+    failures: u32,
+    max_attempts: u32,
+    source_hash: Option<Sha256>,
+    source_size: Option<u64>,
+    source_verified: bool,
+    #[serde(flatten)]
+    body: Body,
+}
+
+#[derive(Deserialize)]
+struct ClaimedCheckpoint {
+    name: String,
+    size: u64,
+    sha256: Sha256,
+    url: String,
+}
+
+#[derive(Deserialize)]
+struct HeartbeatReply {
+    leases: Vec<LeaseReply>,
+    drain: bool,
+}
+
+#[derive(Deserialize)]
+struct LeaseReply {
+    job_id: JobId,
+    state: LeaseState,
+}
+
+#[derive(Deserialize)]
+struct FinishedReply {
+    status: Status,
+    retry_at: Option<Timestamp>,
+}
+
+/// A reply that says nothing more than that it is so.
+#[derive(Deserialize)]
+struct Done {}
+
+impl Claim {
+    fn into_assignment(self) -> Result<Assignment, ClientError> {
+        let nonsense =
+            |what: &str| ClientError::Reply(format!("the service gave out a job with {what} that is none"));
+        let token: LeaseToken = self.lease.parse().map_err(|_| nonsense("a lease"))?;
+        let ClaimedJob { id, job_type, failures, max_attempts, body, .. } = self.job;
+        let source = self.source_url.map(|location| AssignedSource {
+            location,
+            size: self.job.source_size,
+            sha256: self.job.source_hash,
+            verified: self.job.source_verified,
+        });
+        let kept = |kept: ClaimedCheckpoint| Checkpoint {
+            name: kept.name,
+            size: kept.size,
+            sha256: kept.sha256,
+            key: kept.url,
+        };
+        Ok(Assignment {
+            job: id,
+            job_type,
+            body,
+            source,
+            failures,
+            max_attempts,
+            token,
+            lease: seconds(self.lease_seconds).ok_or_else(|| nonsense("a lease time"))?,
+            expires_at: self.lease_expires_at,
+            checkpoints: self.checkpoints.into_iter().map(kept).collect(),
+        })
+    }
+}
+
+fn seconds(number: f64) -> Option<Duration> {
+    Duration::try_from_secs_f64(number).ok().filter(|time| !time.is_zero())
+}
+
+#[async_trait]
+impl Broker for Client {
+    async fn register(&self, registration: &Registration) -> Result<Welcome, BrokerError> {
+        let mut body =
+            serde_json::to_value(registration).map_err(|error| BrokerError::Refused(error.to_string()))?;
+        body["protocol"] = PROTOCOL.into();
+        let reply: Registered = self.post("api/workers/register", &body).await?;
+        let (every, lease) = (seconds(reply.heartbeat_interval), seconds(reply.lease_seconds));
+        let (Some(heartbeat_every), Some(lease)) = (every, lease) else {
+            return Err(BrokerError::Refused(
+                "the service names a lease or heartbeat time that is none".to_owned(),
+            ));
+        };
+        Ok(Welcome { heartbeat_every, lease })
+    }
+
+    async fn unregister(&self, worker: &WorkerId, instance: &str) -> Result<(), BrokerError> {
+        let path = format!("api/workers/{worker}/unregister");
+        let Done {} = self.post(&path, &json!({"instance": instance})).await?;
+        Ok(())
+    }
+
+    async fn claim(&self, wish: &Wish) -> Result<Vec<Assignment>, BrokerError> {
+        let limit = wish.limit.max(1);
+        let body = json!({
+            "worker_id": wish.worker,
+            "types": wish.types,
+            "limit": limit,
+            "wait_seconds": wish.wait.as_secs_f64(),
+        });
+        let request =
+            self.request(Method::POST, "api/jobs/claim")?.timeout(wish.wait + ANSWER_WITHIN).json(&body);
+        let claims = if limit > 1 {
+            self.read::<Claims>(request).await?.claims
+        } else {
+            let reply: Value = self.read(request).await?;
+            claimed_alone(reply)?
+        };
+        Ok(claims.into_iter().map(Claim::into_assignment).collect::<Result<_, _>>()?)
+    }
+
+    async fn heartbeat(&self, beat: Beat) -> Result<BeatReply, BrokerError> {
+        let held = beat.leases.iter().map(
+            |held| json!({"job_id": held.job, "lease": held.token.to_string(), "progress": held.progress}),
+        );
+        let body = json!({"leases": held.collect::<Vec<_>>()});
+        let reply: HeartbeatReply =
+            self.post(&format!("api/workers/{}/heartbeat", beat.worker), &body).await?;
+        let leases = reply.leases.into_iter().map(|lease| (lease.job_id, lease.state)).collect();
+        Ok(BeatReply { leases, draining: reply.drain })
+    }
+
+    async fn finish(&self, assignment: &Assignment, ending: Ending) -> Result<Finished, BrokerError> {
+        let lease = assignment.token.to_string();
+        let (verb, body) = match &ending {
+            Ending::Complete { outputs, result } => {
+                let named = |o: &Output| json!({"name": o.name, "size": o.size, "sha256": o.sha256});
+                let outputs: Vec<_> = outputs.iter().map(named).collect();
+                ("complete", json!({"lease": lease, "outputs": outputs, "result": result}))
+            }
+            Ending::Fail { failure, retryable } => {
+                let body = json!({
+                    "lease": lease,
+                    "error": failure.message,
+                    "kind": failure.kind,
+                    "details": failure.details,
+                    "retryable": retryable,
+                });
+                ("fail", body)
+            }
+            Ending::Release => ("release", json!({"lease": lease})),
+            Ending::Snooze(until) => ("snooze", json!({"lease": lease, "until": until})),
+        };
+        let reply: FinishedReply = self.post(&format!("api/jobs/{}/{verb}", assignment.job), &body).await?;
+        Ok(Finished { status: reply.status, ready_at: reply.retry_at })
+    }
+
+    async fn source(&self, assignment: &Assignment) -> Result<ByteStream, BrokerError> {
+        let source = assignment.source.as_ref();
+        let source =
+            source.ok_or_else(|| BrokerError::Refused(format!("job {} has no source", assignment.job)))?;
+        self.fetch_or_ask_again(&source.location, assignment.job, "source", "").await
+    }
+
+    async fn source_verified(&self, assignment: &Assignment, sha256: Sha256) -> Result<(), BrokerError> {
+        let body = json!({"lease": assignment.token.to_string(), "sha256": sha256});
+        let Done {} = self.post(&format!("api/jobs/{}/source-verified", assignment.job), &body).await?;
+        Ok(())
+    }
+
+    async fn put_output(
+        &self,
+        assignment: &Assignment,
+        name: &str,
+        file: &Path,
+    ) -> Result<Output, BrokerError> {
+        let to = self.place(assignment, name, "output").await?;
+        let sent = self.send_file(&to, file, |_| {}).await?;
+        Ok(Output { name: name.to_owned(), size: sent.size, sha256: Some(sent.sha256), key: String::new() })
+    }
+
+    async fn put_checkpoint(
+        &self,
+        assignment: &Assignment,
+        name: &str,
+        file: &Path,
+    ) -> Result<(), BrokerError> {
+        let to = self.place(assignment, name, "checkpoint").await?;
+        let sent = self.send_file(&to, file, |_| {}).await?;
+        let body = json!({
+            "lease": assignment.token.to_string(),
+            "name": name,
+            "size": sent.size,
+            "sha256": sent.sha256,
+        });
+        let Done {} = self.post(&format!("api/jobs/{}/checkpoint", assignment.job), &body).await?;
+        Ok(())
+    }
+
+    async fn checkpoint(
+        &self,
+        assignment: &Assignment,
+        checkpoint: &Checkpoint,
+    ) -> Result<ByteStream, BrokerError> {
+        self.fetch_or_ask_again(&checkpoint.key, assignment.job, "checkpoint", &checkpoint.name).await
+    }
+}
+
+impl Client {
+    /// Where a file of an attempt is to be sent.
+    async fn place(&self, assignment: &Assignment, name: &str, kind: &str) -> Result<Transfer, ClientError> {
+        let body = json!({"lease": assignment.token.to_string(), "name": name, "kind": kind});
+        self.post(&format!("api/files/{}/outputs/url", assignment.job), &body).await
+    }
+
+    /// A file by the URL that came with the claim, or by a fresh one if that is too old.
+    async fn fetch_or_ask_again(
+        &self,
+        url: &str,
+        job: JobId,
+        kind: &str,
+        name: &str,
+    ) -> Result<ByteStream, BrokerError> {
+        match self.fetch(url).await {
+            Err(ClientError::Refused { status: 403, .. }) => {}
+            other => return Ok(other?),
+        }
+        let request =
+            self.request(Method::GET, &format!("api/files/{job}/{kind}/url"))?.query(&[("name", name)]);
+        let fresh: Transfer = self.read(request).await?;
+        Ok(self.fetch(fresh.url()).await?)
+    }
+}
+
+/// The reply to a claim of one job: the claim itself, or nothing.
+fn claimed_alone(reply: Value) -> Result<Vec<Claim>, ClientError> {
+    if reply.get("job").is_none_or(Value::is_null) {
+        return Ok(Vec::new());
+    }
+    let claim = serde_json::from_value(reply);
+    let claim = claim.map_err(|error| {
+        ClientError::Reply(format!("the service gave out a job that makes no sense: {error}"))
+    })?;
+    Ok(vec![claim])
+}

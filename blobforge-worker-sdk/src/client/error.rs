@@ -1,0 +1,138 @@
+//! Why a service did not do what was asked.
+
+use std::path::PathBuf;
+
+use blobforge_core::broker::BrokerError;
+use reqwest::{Response, StatusCode};
+use serde::Deserialize;
+
+/// The most bytes of a reply that is not understood which are shown.
+const SHOWN: usize = 200;
+
+/// Why a service did not do what was asked.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum ClientError {
+    /// The client was set up wrongly.
+    #[error("{0}")]
+    Config(String),
+    /// The service cannot be reached, or the connection broke.
+    #[error("{url} cannot be reached: {}. Is the service running there?", causes(.source))]
+    Unreachable {
+        /// The service's address.
+        url: String,
+        /// What happened.
+        source: reqwest::Error,
+    },
+    /// The service refused.
+    #[error("{}", said(.detail, .hint.as_deref()))]
+    Refused {
+        /// The HTTP status.
+        status: u16,
+        /// What programs decide by.
+        code: String,
+        /// What happened and why.
+        detail: String,
+        /// What to do about it.
+        hint: Option<String>,
+    },
+    /// The reply makes no sense: something else may be listening there.
+    #[error("{0}")]
+    Reply(String),
+    /// A local file could not be read or written.
+    #[error("{}: {source}", path.display())]
+    File {
+        /// Which.
+        path: PathBuf,
+        /// Why.
+        source: std::io::Error,
+    },
+}
+
+fn said(detail: &str, hint: Option<&str>) -> String {
+    match hint {
+        Some(hint) => format!("{detail} ({hint})"),
+        None => detail.to_owned(),
+    }
+}
+
+/// The last cause says the most: "connection refused" rather than "error sending request".
+fn causes(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(deeper) = cause.source() {
+        cause = deeper;
+    }
+    cause.to_string()
+}
+
+#[derive(Deserialize)]
+struct Problem {
+    code: String,
+    detail: String,
+    hint: Option<String>,
+}
+
+impl ClientError {
+    /// What a reply that is not a success says.
+    pub(super) async fn of_reply(url: &str, reply: Response) -> Self {
+        let status = reply.status();
+        let bytes = reply.bytes().await.unwrap_or_default();
+        match serde_json::from_slice(&bytes) {
+            Ok(Problem { code, detail, hint }) => {
+                Self::Refused { status: status.as_u16(), code, detail, hint }
+            }
+            Err(_) => {
+                let text = String::from_utf8_lossy(&bytes[..bytes.len().min(SHOWN)]).into_owned();
+                let detail = format!("{url} answers {status}: {}", text.trim());
+                Self::Refused { status: status.as_u16(), code: "unknown".to_owned(), detail, hint: None }
+            }
+        }
+    }
+
+    pub(super) fn file(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
+        Self::File { path: path.into(), source }
+    }
+
+    /// The stable code of the service's refusal.
+    pub fn code(&self) -> Option<&str> {
+        match self {
+            Self::Refused { code, .. } => Some(code),
+            _ => None,
+        }
+    }
+
+    /// Whether the same request can succeed later.
+    pub fn is_retryable(&self) -> bool {
+        match self {
+            Self::Unreachable { .. } => true,
+            Self::Refused { status, .. } => {
+                *status >= 500
+                    || *status == StatusCode::TOO_MANY_REQUESTS.as_u16()
+                    || *status == StatusCode::REQUEST_TIMEOUT.as_u16()
+            }
+            _ => false,
+        }
+    }
+}
+
+impl From<ClientError> for BrokerError {
+    fn from(error: ClientError) -> Self {
+        if error.is_retryable() {
+            return Self::Unavailable(error.to_string());
+        }
+        let text = error.to_string();
+        match error {
+            ClientError::File { source, .. } => Self::LocalFile(source),
+            ClientError::Refused { status, code, .. } => match code.as_str() {
+                "lease_lost" => Self::LeaseLost(text),
+                "worker_not_registered" => Self::NotRegistered(text),
+                "worker_id_in_use" => Self::WorkerInUse(text),
+                // The next try asks for another URL.
+                "url_expired" | "upload_in_progress" | "transfer_broken_off" => Self::Unavailable(text),
+                _ if status == 401 || status == 403 => Self::Unauthorized(text),
+                _ => Self::Refused(text),
+            },
+            _ => Self::Refused(text),
+        }
+    }
+}
