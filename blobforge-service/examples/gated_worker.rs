@@ -46,7 +46,7 @@ async fn main() {
     let worker = Worker::builder(Arc::new(client))
         .id(WorkerId::new(&id).expect("a worker id"))
         .handler(Gated { id, gate })
-        .work_dir(folder)
+        .state_dir(folder)
         .build()
         .expect("a worker");
     worker.run(shutdown_signal()).await.expect("a run to the end");

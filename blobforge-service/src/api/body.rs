@@ -3,6 +3,7 @@
 use poem::{FromRequest, Request, RequestBody, Result, http::StatusCode};
 use poem_openapi::{
     ApiExtractor, ApiExtractorType, ExtractParamOptions,
+    payload::{Binary, Payload},
     registry::{MetaMediaType, MetaRequest, Registry},
     types::Type,
 };
@@ -81,5 +82,28 @@ impl<'a, T: DeserializeOwned + Type, const LIMIT: usize> ApiExtractor<'a> for Bo
         _options: ExtractParamOptions<()>,
     ) -> Result<Self> {
         Ok(Self::read(request, body).await?)
+    }
+}
+
+/// A file as the body of a request, whatever type it is said to have.
+pub(crate) struct FileBody(pub(crate) poem::Body);
+
+impl<'a> ApiExtractor<'a> for FileBody {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::RequestObject];
+    type ParamType = ();
+    type ParamRawType = ();
+
+    fn request_meta() -> Option<MetaRequest> {
+        let schema = Binary::<Vec<u8>>::schema_ref();
+        let content = vec![MetaMediaType { content_type: "application/octet-stream", schema }];
+        Some(MetaRequest { description: None, content, required: true })
+    }
+
+    async fn from_request(
+        request: &'a Request,
+        body: &mut RequestBody,
+        _options: ExtractParamOptions<()>,
+    ) -> Result<Self> {
+        Ok(Self(<poem::Body as FromRequest>::from_request(request, body).await?))
     }
 }

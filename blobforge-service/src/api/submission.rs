@@ -9,16 +9,21 @@ use blobforge_core::{
     storage::Submitted,
 };
 use futures_util::StreamExt;
-use poem::{Body as Content, web::Data};
+use poem::web::Data;
 use poem_openapi::{
     ApiResponse, Object, OpenApi,
     param::{Path, Query},
-    payload::{Binary, Json},
+    payload::Json,
 };
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{body::Body, files::TransferView, job::JobView, time::Time};
+use super::{
+    body::{Body, FileBody},
+    files::TransferView,
+    job::JobView,
+    time::Time,
+};
 use crate::{auth::Principal, problem::Problem, service::Shared};
 
 /// The largest body that a batch may have, in bytes.
@@ -220,7 +225,7 @@ impl SubmissionApi {
         tags: Query<Option<String>>,
         /// How many failing runs it may have.
         max_attempts: Query<Option<u32>>,
-        content: Binary<Content>,
+        content: FileBody,
     ) -> Result<SubmitReply, Problem> {
         let mut job = NewJob::new(job_type.0)?;
         job.priority = priority.0.map(|text| text.parse::<Priority>()).transpose()?.unwrap_or_default();

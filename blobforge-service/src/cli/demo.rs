@@ -118,7 +118,7 @@ fn start_worker(client: &Client, dir: &Path, stop: CancellationToken) -> Result<
         .id(WorkerId::new("demo")?)
         .handler(PdfText::new()?)
         .concurrency(AT_ONCE)
-        .work_dir(dir.join("work"))
+        .state_dir(dir.join("worker"))
         .build()?;
     Ok(tokio::spawn(async move { worker.run(stop).await }))
 }

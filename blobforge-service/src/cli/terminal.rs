@@ -72,23 +72,10 @@ impl Bars {
         Self { bars: MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10)) }
     }
 
-    /// Whether nobody sees them, so that plain lines are wanted instead.
-    pub(super) fn are_hidden(&self) -> bool {
-        self.bars.is_hidden()
-    }
-
     /// Adds a bar for something with a name, counted in `unit`.
     pub(super) fn add(&self, name: &str, unit: &str) -> ProgressBar {
         let template =
             format!("{{prefix:<24.24}} {{bar:28.cyan/dim}} {{pos:>5}}/{{len:<5}} {unit:<6} {{msg}}");
-        self.bar(name, &template)
-    }
-
-    /// Adds the bar of the whole, with rate and time left.
-    pub(super) fn add_total(&self, name: &str, unit: &str) -> ProgressBar {
-        let template = format!(
-            "{{prefix:<24.24}} {{bar:28.cyan/dim}} {{pos:>5}}/{{len:<5}} {unit:<6} {{elapsed_precise}} ({{eta}} left)"
-        );
         self.bar(name, &template)
     }
 

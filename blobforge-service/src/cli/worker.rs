@@ -32,7 +32,7 @@ pub(super) async fn run(args: WorkerArgs) -> Result<ExitCode, CliError> {
         builder = builder.id(WorkerId::new(id)?);
     }
     if let Some(dir) = args.work_dir {
-        builder = builder.work_dir(dir);
+        builder = builder.state_dir(dir);
     }
     let worker = builder.build()?;
     say(format!("worker {} serves pdf-text; stop it with Ctrl-C", worker.id()))?;

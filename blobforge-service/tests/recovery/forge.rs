@@ -16,7 +16,7 @@ use serde_json::Value;
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A process that dies with the test.
-pub struct Process(Child);
+pub(crate) struct Process(Child);
 
 impl Process {
     fn start(command: &mut Command, log: &Path) -> Self {
@@ -25,11 +25,11 @@ impl Process {
         Self(command.stdin(Stdio::null()).stdout(log).stderr(both).spawn().unwrap())
     }
 
-    pub fn signal(&self, signal: Signal) {
+    pub(crate) fn signal(&self, signal: Signal) {
         kill_process(Pid::from_child(&self.0), signal).unwrap();
     }
 
-    pub fn kill(&mut self) {
+    pub(crate) fn kill(&mut self) {
         self.0.kill().unwrap();
         self.0.wait().unwrap();
     }
@@ -44,8 +44,8 @@ impl Drop for Process {
 }
 
 /// A service that can be killed and started again on the same data and port.
-pub struct Forge {
-    pub dir: tempfile::TempDir,
+pub(crate) struct Forge {
+    pub(crate) dir: tempfile::TempDir,
     port: u16,
     lease_seconds: u32,
     service: Option<Process>,
@@ -53,7 +53,7 @@ pub struct Forge {
 }
 
 impl Forge {
-    pub async fn start(lease_seconds: u32) -> Self {
+    pub(crate) async fn start(lease_seconds: u32) -> Self {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let dir = tempfile::tempdir().unwrap();
         let mut forge = Self { dir, port, lease_seconds, service: None, http: Client::new() };
@@ -61,7 +61,7 @@ impl Forge {
         forge
     }
 
-    pub async fn serve(&mut self) {
+    pub(crate) async fn serve(&mut self) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_blobforge"));
         command.arg("serve").args(["--port", &self.port.to_string(), "--db-path"]).arg(self.database());
         command.args(["--worker-timeout", &self.lease_seconds.to_string()]).env_remove("BLOBFORGE_HOST");
@@ -72,22 +72,23 @@ impl Forge {
     }
 
     /// Kills the service at once, from wherever it is called; [`Forge::bury_service`] follows.
-    pub fn strike_service(&self) {
+    pub(crate) fn strike_service(&self) {
         self.service.as_ref().unwrap().signal(Signal::KILL);
     }
 
-    pub fn bury_service(&mut self) {
+    pub(crate) fn bury_service(&mut self) {
         self.service.take().unwrap().kill();
     }
 
-    pub fn worker(&self, id: &str) -> Process {
+    pub(crate) fn worker(&self, id: &str) -> Process {
         let mut command = Command::new(env!("CARGO_BIN_EXE_blobforge"));
         command.args(["worker", "--id", id, "--work-dir"]).arg(self.path(id));
         Process::start(self.reaching_us(&mut command), &self.path(&format!("{id}.log")))
     }
 
-    pub fn gated_worker(&self, id: &str, gate: &Path) -> Process {
-        let program = Path::new(env!("CARGO_BIN_EXE_blobforge")).parent().unwrap().join("examples/gated_worker");
+    pub(crate) fn gated_worker(&self, id: &str, gate: &Path) -> Process {
+        let program =
+            Path::new(env!("CARGO_BIN_EXE_blobforge")).parent().unwrap().join("examples/gated_worker");
         let mut command = Command::new(program);
         command.arg(id).arg(self.path(id)).arg(gate);
         Process::start(self.reaching_us(&mut command), &self.path(&format!("{id}.log")))
@@ -97,7 +98,7 @@ impl Forge {
         command.env("BLOBFORGE_SERVER_URL", self.url()).env("BLOBFORGE_API_TOKEN", self.token())
     }
 
-    pub fn path(&self, name: &str) -> PathBuf {
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
@@ -105,7 +106,7 @@ impl Forge {
         self.path("blobforge.db")
     }
 
-    pub fn url(&self) -> String {
+    pub(crate) fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
 
@@ -113,17 +114,17 @@ impl Forge {
         std::fs::read_to_string(self.path("admin-token")).unwrap().trim().to_owned()
     }
 
-    pub fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
+    pub(crate) fn request(&self, method: Method, path: &str) -> reqwest::RequestBuilder {
         self.http.request(method, format!("{}{path}", self.url())).bearer_auth(self.token())
     }
 
     /// What a GET answers, once the service does.
-    pub async fn get(&self, path: &str) -> Value {
+    pub(crate) async fn get(&self, path: &str) -> Value {
         let request = async || self.request(Method::GET, path).send().await.ok()?.json().await.ok();
         self.eventually(path, request).await
     }
 
-    pub async fn submit(&self, job_type: &str) -> i64 {
+    pub(crate) async fn submit(&self, job_type: &str) -> i64 {
         let body = serde_json::json!({"type": job_type, "source": "none"});
         let reply = self.request(Method::POST, "/api/jobs").json(&body).send().await.unwrap();
         assert_eq!(reply.status(), StatusCode::CREATED);
@@ -131,14 +132,14 @@ impl Forge {
     }
 
     /// The job, once it is as wanted.
-    pub async fn until(&self, job: i64, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
+    pub(crate) async fn until(&self, job: i64, what: &str, wanted: impl Fn(&Value) -> bool) -> Value {
         let path = format!("/api/jobs/{job}");
         let look = async || Some(self.get(&path).await).filter(|job| wanted(job));
         self.eventually(&format!("job {job}: {what}"), look).await
     }
 
     /// Asks again and again until there is an answer.
-    pub async fn eventually<T>(&self, what: &str, ask: impl AsyncFn() -> Option<T>) -> T {
+    pub(crate) async fn eventually<T>(&self, what: &str, ask: impl AsyncFn() -> Option<T>) -> T {
         let begun = Instant::now();
         loop {
             if let Some(answer) = ask().await {
@@ -152,6 +153,7 @@ impl Forge {
     fn logs(&self) -> String {
         let entries = std::fs::read_dir(self.dir.path()).unwrap().map(|entry| entry.unwrap().path());
         let logs = entries.filter(|path| path.extension().is_some_and(|e| e == "log"));
-        logs.map(|path| format!("── {}\n{}", path.display(), std::fs::read_to_string(&path).unwrap())).collect()
+        logs.map(|path| format!("── {}\n{}", path.display(), std::fs::read_to_string(&path).unwrap()))
+            .collect()
     }
 }

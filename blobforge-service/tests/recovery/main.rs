@@ -65,8 +65,7 @@ async fn submit_all(forge: &Forge, copies: std::ops::Range<usize>, acknowledged:
             return None;
         }
         let reply: serde_json::Value = reply.json().await.ok()?;
-        acknowledged.lock().unwrap().insert(reply["job_id"].as_i64()?)
-            .then_some(())
+        acknowledged.lock().unwrap().insert(reply["job_id"].as_i64()?).then_some(())
     };
     stream::iter(copies).map(submit).buffer_unordered(8).collect::<Vec<_>>().await;
 }
