@@ -48,6 +48,13 @@ impl Invalid {
     }
 }
 
+/// What is valid already cannot be refused.
+impl From<std::convert::Infallible> for Invalid {
+    fn from(never: std::convert::Infallible) -> Self {
+        match never {}
+    }
+}
+
 /// What kind of work a job is: `a` to `z`, digits, `.`, `_` and `-`, at most 64 of them.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]

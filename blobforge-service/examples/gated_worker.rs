@@ -41,7 +41,7 @@ async fn main() {
     let mut arg = || args.next().expect("id, work folder and gate file");
     let (id, folder, gate) = (arg(), PathBuf::from(arg()), PathBuf::from(arg()));
     let variable = |name| std::env::var(name).expect("server and token in the environment");
-    let config = ClientConfig::new(&variable("BLOBFORGE_SERVER_URL"), variable("BLOBFORGE_API_TOKEN"));
+    let config = ClientConfig::new(variable("BLOBFORGE_SERVER_URL"), variable("BLOBFORGE_API_TOKEN"));
     let client = Client::new(config).expect("a client");
     let worker = Worker::builder(Arc::new(client))
         .id(WorkerId::new(&id).expect("a worker id"))

@@ -15,6 +15,7 @@ mod steering;
 mod submission;
 mod time;
 mod tokens;
+mod types;
 mod workers;
 
 use std::sync::Arc;
@@ -40,8 +41,7 @@ pub(crate) fn endpoint(shared: &Arc<Shared>) -> impl Endpoint + use<> {
     );
     let service = OpenApiService::new(operations, "BlobForge", env!("CARGO_PKG_VERSION"))
         .description(openapi::INTRODUCTION)
-        .url_prefix("/api")
-        .server("/api");
+        .url_prefix("/api");
     let document = openapi::document(&service.spec());
     let docs = openapi::Docs::new(&service.swagger_ui_html());
     let files = get(local_files::download).head(local_files::download).put(local_files::upload);

@@ -156,7 +156,6 @@ fn is_web_address(url: &str) -> bool {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 mod tests {
     use clap::Parser as _;
 

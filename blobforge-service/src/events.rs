@@ -175,7 +175,6 @@ fn told(event: Event) -> (&'static str, Value) {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests fail by panicking")]
 mod tests {
     use super::*;
 

@@ -229,7 +229,10 @@ impl ApiResponse for Problem {
 
 impl From<Problem> for poem::Error {
     fn from(problem: Problem) -> Self {
-        Self::from_response(problem.into_response())
+        let mut error = Self::from_response(problem.clone().into_response());
+        // What the response carried is replaced by what the error carries.
+        error.set_data(problem);
+        error
     }
 }
 

@@ -2,12 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use blobforge_core::{Invalid, JobType, WorkerId, blob::Method, queue::MAX_CLAIM, storage::Claimed};
+use blobforge_core::{Invalid, WorkerId, blob::Method, queue::MAX_CLAIM, storage::Claimed};
 use poem::web::Data;
 use poem_openapi::{Object, OpenApi, Union, payload::Json};
 use serde::Deserialize;
 
-use super::{body::Body, job::JobView, time::Time};
+use super::{body::Body, job::JobView, time::Time, types::job_types};
 use crate::{auth::Principal, problem::Problem, service::Shared};
 
 /// The most seconds that a claim waits for work.
@@ -81,7 +81,7 @@ struct ClaimList {
 #[derive(Debug, Union)]
 enum ClaimReply {
     One(Box<ClaimView>),
-    None(NoClaim),
+    None(Box<NoClaim>),
     Many(ClaimList),
 }
 
@@ -97,7 +97,7 @@ impl ClaimsApi {
         let request = body.0;
         let worker = WorkerId::new(request.worker_id)?;
         principal.act_as(&worker)?;
-        let types = types(request.job_type, request.types)?;
+        let types = job_types(request.job_type, request.types)?;
         let limit = request.limit.unwrap_or(1);
         if !(1..=MAX_CLAIM).contains(&limit) {
             return Err(Invalid::new("limit", format!("use 1 to {MAX_CLAIM}")).into());
@@ -111,7 +111,7 @@ impl ClaimsApi {
             claimed.into_iter().map(|claimed| self.view(claimed)).collect::<Result<Vec<_>, _>>()?;
         Ok(Json(match (limit, claims.pop()) {
             (1, Some(claim)) => ClaimReply::One(Box::new(claim)),
-            (1, None) => ClaimReply::None(NoClaim { job: None }),
+            (1, None) => ClaimReply::None(Box::new(NoClaim { job: None })),
             (_, last) => {
                 claims.extend(last);
                 ClaimReply::Many(ClaimList { claims })
@@ -138,16 +138,6 @@ impl ClaimsApi {
             job: JobView::new(claimed.job, self.0.queue.now()),
         })
     }
-}
-
-/// The types that a request names, in either way.
-pub(super) fn types(one: Option<String>, many: Option<Vec<String>>) -> Result<Vec<JobType>, Problem> {
-    let named = many.unwrap_or_default().into_iter().chain(one);
-    let types = named.map(JobType::new).collect::<Result<Vec<_>, _>>()?;
-    if types.is_empty() {
-        return Err(Invalid::new("types", "name at least one type").into());
-    }
-    Ok(types)
 }
 
 fn seconds(wait: Option<f64>) -> Result<Duration, Problem> {

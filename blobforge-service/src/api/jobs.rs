@@ -1,4 +1,4 @@
-//! Looking at jobs.
+//! Jobs: handed in one by one, and looked at.
 
 use std::{sync::Arc, time::Duration};
 
@@ -7,6 +7,7 @@ use blobforge_core::{
     blob::Method,
     storage::{Counts, JobFilter},
 };
+use poem::web::Data;
 use poem_openapi::{
     ApiResponse, Object, OpenApi, Union,
     param::{Path, Query},
@@ -14,10 +15,14 @@ use poem_openapi::{
 };
 
 use super::{
+    body::Body,
     job::{AttemptView, JobView},
+    submission::{self, JobRequest, SubmitReply},
     time::Time,
+    types,
 };
 use crate::{
+    auth::Principal,
     problem::Problem,
     service::Shared,
     stats::{self, Stats},
@@ -106,7 +111,7 @@ impl JobsApi {
         }
         let mut filter = JobFilter {
             status: parsed("status", status.0)?,
-            job_type: job_type.0.map(JobType::new).transpose()?,
+            job_type: job_type.0.map(|name| types::job_type(&name)).transpose()?,
             priority: parsed::<Priority>("priority", priority.0)?,
             worker: worker.0.map(WorkerId::new).transpose()?,
             tag: tag.0,
@@ -126,6 +131,16 @@ impl JobsApi {
             None => JobList::Offset(self.by_offset(filter, offset.0.unwrap_or(0)).await?),
         };
         Ok(Json(list))
+    }
+
+    /// Hand in a job
+    #[oai(path = "/jobs", method = "post", operation_id = "submit_job")]
+    async fn submit(
+        &self,
+        principal: Data<&Principal>,
+        body: Body<JobRequest>,
+    ) -> Result<SubmitReply, Problem> {
+        submission::submit(&self.0, body.0.into_job(principal.0)?).await
     }
 
     /// One job; with `wait_seconds` it is waited for until it has ended

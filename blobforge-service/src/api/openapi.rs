@@ -34,9 +34,8 @@ pub(super) fn document(spec: &str) -> String {
 }
 
 fn access_of(method: &str, path: &str) -> Option<Access> {
-    let full = format!("/api{path}");
     let same = |route: &&crate::auth::Route| {
-        route.method.eq_ignore_ascii_case(method) && route.pattern.replace("*}", "}") == full
+        route.method.eq_ignore_ascii_case(method) && route.pattern.replace("*}", "}") == path
     };
     ROUTES.iter().find(same).map(|route| route.access)
 }

@@ -209,7 +209,8 @@ impl ReportsApi {
         let until = match (body.0.until, body.0.seconds) {
             (Some(until), None) => until.0,
             (None, Some(seconds)) => {
-                now + Duration::try_from_secs_f64(seconds).unwrap_or(Duration::MAX).min(MAX_SNOOZE)
+                let wrong = |_| Invalid::new("seconds", "say in how many seconds, as a number from 0 on");
+                now + Duration::try_from_secs_f64(seconds).map_err(wrong)?.min(MAX_SNOOZE)
             }
             _ => return Err(Invalid::new("until", "say either until or seconds").into()),
         };

@@ -23,6 +23,7 @@ use super::{
     files::TransferView,
     job::JobView,
     time::Time,
+    types,
 };
 use crate::{auth::Principal, problem::Problem, service::Shared};
 
@@ -34,11 +35,11 @@ pub(super) struct SubmissionApi(pub(super) Arc<Shared>);
 /// A job to be handed in.
 #[derive(Debug, Object, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct JobRequest {
+pub(super) struct JobRequest {
     /// What kind of work it is, such as `pdf-text`.
     #[oai(rename = "type")]
     #[serde(rename = "type")]
-    job_type: JobTypeName,
+    job_type: String,
     /// The SHA-256 of its source, in hexadecimal. With it the same file is not converted twice.
     source_hash: Option<String>,
     /// The size of its source in bytes.
@@ -65,11 +66,9 @@ struct JobRequest {
     retry_failed: Option<bool>,
 }
 
-type JobTypeName = String;
-
 impl JobRequest {
-    fn into_job(self, principal: &Principal) -> Result<NewJob, Problem> {
-        let mut job = NewJob::new(self.job_type)?;
+    pub(super) fn into_job(self, principal: &Principal) -> Result<NewJob, Problem> {
+        let mut job = NewJob::new(types::job_type(&self.job_type)?)?;
         job.source = source(self.source.as_deref(), self.source_hash, self.source_size)?;
         job.priority = self.priority.map(priority).transpose()?.unwrap_or_default();
         job.max_attempts = self.max_attempts;
@@ -113,7 +112,7 @@ pub(super) fn priority(value: Value) -> Result<Priority, Problem> {
 
 /// What became of a submission.
 #[derive(Debug, Object)]
-struct SubmittedView {
+pub(super) struct SubmittedView {
     /// The job's number.
     job_id: i64,
     /// It was there already.
@@ -129,7 +128,7 @@ struct SubmittedView {
 }
 
 #[derive(Debug, ApiResponse)]
-enum SubmitReply {
+pub(super) enum SubmitReply {
     /// The job was taken in.
     #[oai(status = 201)]
     Created(Json<SubmittedView>),
@@ -166,19 +165,6 @@ struct UploadedRequest {}
 
 #[OpenApi]
 impl SubmissionApi {
-    /// Hand in a job
-    #[oai(path = "/jobs", method = "post", operation_id = "submit_job")]
-    async fn submit(
-        &self,
-        principal: Data<&Principal>,
-        body: Body<JobRequest>,
-    ) -> Result<SubmitReply, Problem> {
-        let job = body.0.into_job(principal.0)?;
-        let job_type = job.job_type.clone();
-        let submitted = self.0.queue.submit(job).await?;
-        Ok(self.view(submitted, &job_type).await?.into())
-    }
-
     /// Hand in up to 1,000 jobs
     #[oai(path = "/jobs/batch", method = "post", operation_id = "submit_jobs")]
     async fn batch(
@@ -203,7 +189,7 @@ impl SubmissionApi {
         let types: Vec<_> = jobs.iter().map(|job| job.job_type.clone()).collect();
         let mut views = Vec::with_capacity(jobs.len());
         for (submitted, job_type) in self.0.queue.submit_many(jobs).await?.into_iter().zip(&types) {
-            views.push(self.view(submitted?, job_type).await?);
+            views.push(view(&self.0, submitted?, job_type).await?);
         }
         Ok(Json(BatchView { jobs: views }))
     }
@@ -227,7 +213,7 @@ impl SubmissionApi {
         max_attempts: Query<Option<u32>>,
         content: FileBody,
     ) -> Result<SubmitReply, Problem> {
-        let mut job = NewJob::new(job_type.0)?;
+        let mut job = NewJob::new(types::job_type(&job_type.0)?)?;
         job.priority = priority.0.map(|text| text.parse::<Priority>()).transpose()?.unwrap_or_default();
         job.max_attempts = max_attempts.0;
         job.body.source_path = name.0;
@@ -237,7 +223,7 @@ impl SubmissionApi {
         let job_type = job.job_type.clone();
         let stream = content.0.into_bytes_stream().boxed();
         let submitted = self.0.queue.submit_stream(job, stream, UPLOAD_LIMIT).await?;
-        Ok(self.view(submitted, &job_type).await?.into())
+        Ok(view(&self.0, submitted, &job_type).await?.into())
     }
 
     /// Say that a job's source was sent: it is checked, and the job becomes ready
@@ -260,22 +246,27 @@ impl SubmissionApi {
     }
 }
 
-impl SubmissionApi {
-    async fn view(&self, submitted: Submitted, job_type: &JobType) -> Result<SubmittedView, Problem> {
-        let upload = match &submitted.upload_key {
-            Some(key) => Some(TransferView::from(self.0.url(Method::Put, key)?)),
-            None => None,
-        };
-        let ended = submitted.status.is_final();
-        let unserved = !ended && !self.0.queue.is_served(job_type).await?;
-        let warning = unserved
-            .then(|| format!("no worker that is alive serves {job_type}: the job waits until one does"));
-        Ok(SubmittedView {
-            job_id: submitted.id.get(),
-            existing: submitted.existing,
-            status: submitted.status.to_string(),
-            upload,
-            warning,
-        })
-    }
+/// Takes a job in and says what became of it.
+pub(super) async fn submit(shared: &Shared, job: NewJob) -> Result<SubmitReply, Problem> {
+    let job_type = job.job_type.clone();
+    let submitted = shared.queue.submit(job).await?;
+    Ok(view(shared, submitted, &job_type).await?.into())
+}
+
+async fn view(shared: &Shared, submitted: Submitted, job_type: &JobType) -> Result<SubmittedView, Problem> {
+    let upload = match &submitted.upload_key {
+        Some(key) => Some(TransferView::from(shared.url(Method::Put, key)?)),
+        None => None,
+    };
+    let ended = submitted.status.is_final();
+    let unserved = !ended && !shared.queue.is_served(job_type).await?;
+    let warning =
+        unserved.then(|| format!("no worker that is alive serves {job_type}: the job waits until one does"));
+    Ok(SubmittedView {
+        job_id: submitted.id.get(),
+        existing: submitted.existing,
+        status: submitted.status.to_string(),
+        upload,
+        warning,
+    })
 }

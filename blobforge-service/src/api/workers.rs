@@ -13,10 +13,10 @@ use serde_json::Value;
 
 use super::{
     body::Body,
-    claims::types,
     job::ProgressView,
     reports::{DONE, Done, LeaseStateView, lease, lease_state},
     time::Time,
+    types::job_types,
 };
 use crate::{auth::Principal, problem::Problem, service::Shared};
 
@@ -163,7 +163,7 @@ impl WorkersApi {
         })?;
         let registration = Registration {
             id: id.clone(),
-            types: types(request.job_type, request.types)?,
+            types: job_types(request.job_type, request.types)?,
             name: request.name,
             instance,
             previous_instance: request.previous_instance,
