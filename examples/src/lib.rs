@@ -1,1 +1,0 @@
-//! Programs that show one idea each. So far the crates around them are being built.

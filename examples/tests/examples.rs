@@ -1,0 +1,68 @@
+//! Every example does what it says.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
+
+use std::{
+    fs,
+    process::{Command, Stdio},
+    time::Duration,
+};
+
+use blobforge_core::Status;
+use blobforge_service::{ServeConfig, Service};
+use blobforge_worker_sdk::client::{Client, ClientConfig, SubmitFile};
+use rustix::process::{Pid, Signal, kill_process};
+use serde_json::json;
+
+const LINES_AN_EXAMPLE_MAY_HAVE: usize = 80;
+
+#[test]
+fn each_example_is_short_enough_to_be_read() {
+    let files = fs::read_dir(env!("CARGO_MANIFEST_DIR")).unwrap().map(|entry| entry.unwrap().path());
+    let examples: Vec<_> = files.filter(|path| path.extension().is_some_and(|e| e == "rs")).collect();
+    assert_eq!(examples.len(), 2);
+    for example in examples {
+        let lines = fs::read_to_string(&example).unwrap().lines().count();
+        assert!(lines < LINES_AN_EXAMPLE_MAY_HAVE, "{} has {lines} lines", example.display());
+    }
+}
+
+#[test]
+fn hello_embedded_greets() {
+    let output = Command::new(env!("CARGO_BIN_EXE_hello_embedded")).output().unwrap();
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(text, "job 1 completed: \"Hello, Margaret.\"\n1 completed\n");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn custom_worker_counts_words_for_a_service_until_it_is_told_to_stop() {
+    let folder = tempfile::tempdir().unwrap();
+    let service = Service::start(ServeConfig::local(folder.path())).await.unwrap();
+    let worker = Command::new(env!("CARGO_BIN_EXE_custom_worker"))
+        .env("BLOBFORGE_SERVER_URL", service.url())
+        .env("BLOBFORGE_API_TOKEN", service.admin_token())
+        .env("XDG_STATE_HOME", folder.path())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let client = Client::new(ClientConfig::new(service.url(), service.admin_token())).unwrap();
+    let ended = async |name: &str, content: &[u8]| {
+        let file = folder.path().join(name);
+        fs::write(&file, content).unwrap();
+        let submitted = client.submit_file(SubmitFile::new("word-count", &file), |_, _| {}).await.unwrap();
+        service.queue().wait(submitted.job_id, Duration::from_secs(120)).await.unwrap()
+    };
+    let letter = ended("letter.txt", b"Dear Margaret,\nthe mill sent paper.\n").await;
+    assert_eq!((letter.status(), &letter.result), (Status::Completed, &Some(json!({"words": 6}))));
+    let table = folder.path().join("words.tsv");
+    client.download_output(letter.id, "words.tsv", &table).await.unwrap();
+    assert_eq!(fs::read_to_string(table).unwrap(), "line\twords\n1\t2\n2\t4\n");
+    let picture = ended("picture.png", &[0x89, b'P', 0xff]).await;
+    let error = picture.last_error.unwrap();
+    assert_eq!((error.kind.as_str(), picture.life.failures), ("not_text", 1));
+    kill_process(Pid::from_child(&worker), Signal::TERM).unwrap();
+    let output = worker.wait_with_output().unwrap();
+    assert!(output.status.success());
+    assert_eq!(String::from_utf8(output.stdout).unwrap(), "1 completed, 1 failed\n");
+    service.stop().await.unwrap();
+}
