@@ -4,11 +4,14 @@
 //! - [`BlobStore::put`] makes a file visible whole or not at all, and durable when it returns.
 //! - A key is written by whoever the queue gave it to and by nobody else: [`keys`] puts the lease's epoch into every
 //!   key that a worker writes, so that a worker which lost its lease can only write where nobody looks.
+//! - A key is parts of ASCII letters, digits, `.`, `_`, `-` and `~` with `/` between, none of them empty, `.` or `..`;
+//!   anything else is a [`BlobError::BadKey`].
 //! - Files move as streams; no implementation holds a whole one in memory.
 
 pub mod keys;
 mod objects;
 mod signing;
+mod upload;
 
 use std::{fmt, io, ops::Range, path::Path, pin::Pin};
 

@@ -2,4 +2,5 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)] // These are tests, and they run in other crates.
 
+pub mod blob;
 pub mod storage;

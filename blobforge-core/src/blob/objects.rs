@@ -1,23 +1,17 @@
 //! Files through `object_store`: on local disk and in memory.
 
-use std::{ops::Range, path::Path as FilePath, sync::Arc};
+use std::{io::ErrorKind, ops::Range, path::Path as FilePath, sync::Arc};
 
 use async_trait::async_trait;
 use futures_util::{StreamExt, TryStreamExt};
 use object_store::{
-    Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt, buffered::BufWriter, local::LocalFileSystem,
-    memory::InMemory, path::Path,
+    Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt, local::LocalFileSystem, memory::InMemory,
+    path::Path,
 };
 use sha2::{Digest, Sha256 as Hasher};
-use tokio::io::AsyncWriteExt;
 
-use super::{BlobError, BlobStore, ByteStream, Stored, UrlSigner};
+use super::{BlobError, BlobStore, ByteStream, Stored, UrlSigner, upload::Upload};
 use crate::Sha256;
-
-/// How much of a file is written at once, in bytes.
-const PART_BYTES: usize = 8 * 1024 * 1024;
-/// How many such parts are under way at once.
-const PARTS_AT_ONCE: usize = 2;
 
 /// Files in any store that `object_store` speaks to.
 #[derive(Debug)]
@@ -55,8 +49,7 @@ impl ObjectBlobs {
 #[async_trait]
 impl BlobStore for ObjectBlobs {
     async fn put(&self, key: &str, mut content: ByteStream, max_bytes: u64) -> Result<Stored, BlobError> {
-        let mut writer = BufWriter::with_capacity(self.store.clone(), path(key)?, PART_BYTES)
-            .with_max_concurrency(PARTS_AT_ONCE);
+        let mut upload = Upload::new(self.store.clone(), path(key)?);
         let mut hasher = Hasher::new();
         let mut size = 0_u64;
         let written = async {
@@ -66,18 +59,15 @@ impl BlobStore for ObjectBlobs {
                     return Err(BlobError::TooLarge(max_bytes));
                 }
                 hasher.update(&piece);
-                writer.put(piece).await.map_err(|error| store_error(key, error))?;
+                upload.write(piece).await.map_err(|error| write_error(key, error))?;
             }
-            writer.shutdown().await.map_err(|error| io_error(key, error))
+            upload.finish().await.map_err(|error| write_error(key, error))
         };
-        match written.await {
-            Ok(()) => Ok(Stored { size, sha256: Sha256::from_bytes(hasher.finalize().into()) }),
-            Err(error) => {
-                // What is left over is invisible; the first error is the one to tell.
-                let _ = writer.abort().await;
-                Err(error)
-            }
+        if let Err(error) = written.await {
+            upload.abort().await;
+            return Err(error);
         }
+        Ok(Stored { size, sha256: Sha256::from_bytes(hasher.finalize().into()) })
     }
 
     async fn get(&self, key: &str, range: Option<Range<u64>>) -> Result<ByteStream, BlobError> {
@@ -94,17 +84,17 @@ impl BlobStore for ObjectBlobs {
     }
 
     async fn size(&self, key: &str) -> Result<Option<u64>, BlobError> {
-        match self.store.head(&path(key)?).await {
+        match self.store.head(&path(key)?).await.map_err(|error| store_error(key, error)) {
             Ok(meta) => Ok(Some(meta.size)),
-            Err(Error::NotFound { .. }) => Ok(None),
-            Err(error) => Err(store_error(key, error)),
+            Err(BlobError::NotFound(_)) => Ok(None),
+            Err(error) => Err(error),
         }
     }
 
     async fn delete(&self, key: &str) -> Result<(), BlobError> {
-        match self.store.delete(&path(key)?).await {
-            Ok(()) | Err(Error::NotFound { .. }) => Ok(()),
-            Err(error) => Err(store_error(key, error)),
+        match self.store.delete(&path(key)?).await.map_err(|error| store_error(key, error)) {
+            Ok(()) | Err(BlobError::NotFound(_)) => Ok(()),
+            Err(error) => Err(error),
         }
     }
 
@@ -113,38 +103,64 @@ impl BlobStore for ObjectBlobs {
     }
 }
 
-/// A key that means the same file to every store; `..`, empty parts and the like have no such meaning.
+/// A key that means the same file to every store. `..` and empty parts have no such meaning, and the local store writes
+/// under names with `#` before a file is whole.
 fn path(key: &str) -> Result<Path, BlobError> {
-    let plain = key.is_ascii() && !key.is_empty();
+    let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'.' | b'_' | b'-' | b'~');
     Path::parse(key)
         .ok()
-        .filter(|path| plain && path.as_ref() == key)
+        .filter(|path| !key.is_empty() && key.bytes().all(plain) && path.as_ref() == key)
         .ok_or_else(|| BlobError::BadKey(key.to_owned()))
+}
+
+fn write_error(key: &str, error: Error) -> BlobError {
+    // A file stands where this one needs a folder, or a folder where it would stand: no repetition helps.
+    if caused_by(&error, &[ErrorKind::NotADirectory, ErrorKind::IsADirectory, ErrorKind::AlreadyExists]) {
+        return BlobError::BadKey(key.to_owned());
+    }
+    store_error(key, error)
 }
 
 fn store_error(key: &str, error: Error) -> BlobError {
     match error {
         Error::NotFound { .. } => BlobError::NotFound(key.to_owned()),
-        error if is_full(&error) => BlobError::Full(error),
+        error if caused_by(&error, &[ErrorKind::StorageFull, ErrorKind::QuotaExceeded]) => {
+            BlobError::Full(error)
+        }
+        error if caused_by(&error, &[ErrorKind::NotADirectory, ErrorKind::IsADirectory]) => {
+            BlobError::NotFound(key.to_owned())
+        }
         error => BlobError::Store(error),
     }
 }
 
-fn io_error(key: &str, error: std::io::Error) -> BlobError {
-    match error.downcast::<Error>() {
-        Ok(error) => store_error(key, error),
-        Err(error) => store_error(key, Error::Generic { store: "local files", source: error.into() }),
-    }
-}
-
-fn is_full(error: &Error) -> bool {
+fn caused_by(error: &Error, kinds: &[ErrorKind]) -> bool {
     let mut cause: Option<&dyn std::error::Error> = Some(error);
     while let Some(error) = cause {
-        let kind = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
-        if matches!(kind, Some(std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded)) {
+        let found = error.downcast_ref::<std::io::Error>().map(std::io::Error::kind);
+        if found.is_some_and(|found| kinds.contains(&found)) {
             return true;
         }
         cause = error.source();
     }
     false
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn caused(kind: ErrorKind) -> Error {
+        Error::Generic { store: "local files", source: std::io::Error::from(kind).into() }
+    }
+
+    #[test]
+    fn a_full_disk_is_known_as_one() {
+        for kind in [ErrorKind::StorageFull, ErrorKind::QuotaExceeded] {
+            let error = write_error("a", caused(kind));
+            assert!(matches!(error, BlobError::Full(_)), "{error}");
+            assert!(error.is_retryable());
+        }
+        assert!(matches!(write_error("a", caused(ErrorKind::PermissionDenied)), BlobError::Store(_)));
+    }
 }
