@@ -85,7 +85,7 @@ enum ClaimReply {
     Many(ClaimList),
 }
 
-#[OpenApi]
+#[OpenApi(tag = "super::openapi::Section::Workers")]
 impl ClaimsApi {
     /// Ask for work, and wait for it
     #[oai(path = "/jobs/claim", method = "post", operation_id = "claim_jobs")]

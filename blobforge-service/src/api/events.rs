@@ -34,7 +34,7 @@ impl From<Told> for EventView {
     }
 }
 
-#[OpenApi]
+#[OpenApi(tag = "super::openapi::Section::Service")]
 impl EventsApi {
     /// What happens, as server-sent events
     #[oai(path = "/events", method = "get", operation_id = "events")]

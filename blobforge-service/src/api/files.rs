@@ -63,7 +63,7 @@ struct OutputUrlRequest {
     kind: Option<String>,
 }
 
-#[OpenApi]
+#[OpenApi(tag = "super::openapi::Section::Files")]
 impl FilesApi {
     /// Ask again where to send the source of a job that is uploading
     #[oai(path = "/files/upload-url", method = "post", operation_id = "upload_url")]

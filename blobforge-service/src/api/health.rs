@@ -36,7 +36,7 @@ struct AuthInfo {
     login_url: String,
 }
 
-#[OpenApi]
+#[OpenApi(tag = "super::openapi::Section::Service")]
 impl HealthApi {
     /// Whether jobs and files can be reached
     #[oai(path = "/health", method = "get", operation_id = "health")]

@@ -113,7 +113,9 @@ impl JobView {
 impl JobView {
     /// What a table for people shows: status, type, source, progress and last error.
     pub(super) fn cells(&self) -> [String; 5] {
-        let progress = self.progress.as_ref().map_or_else(String::new, |progress| match progress.total {
+        // Only while it runs: what was last heard of an attempt is not how far it came.
+        let progress = self.progress.as_ref().filter(|_| self.worker_id.is_some());
+        let progress = progress.map_or_else(String::new, |progress| match progress.total {
             Some(total) => format!("{} of {total}", progress.done),
             None => progress.done.to_string(),
         });

@@ -74,7 +74,7 @@ enum Redirect {
     Found(#[oai(header = "Location")] String),
 }
 
-#[OpenApi]
+#[OpenApi(tag = "super::openapi::Section::Jobs")]
 impl JobsApi {
     /// List jobs, newest first
     #[allow(clippy::too_many_arguments, reason = "one for each filter")]

@@ -4,6 +4,7 @@ use poem::{
     Endpoint, IntoResponse, Request, Response, Result,
     http::{HeaderValue, header},
 };
+use poem_openapi::Tags;
 use serde_json::{Value, json};
 
 use crate::auth::{Access, ROUTES};
@@ -13,6 +14,21 @@ A job queue for large files and slow work.
 
 Send `Authorization: Bearer <token>` with every request; the service prints where its admin token lies when it starts, \
 and `POST /api/admin/tokens` makes more. Errors are `application/problem+json` with a stable `code`.";
+
+/// What an operation is about.
+#[derive(Tags)]
+pub(super) enum Section {
+    /// Work, from its submission to its end.
+    Jobs,
+    /// Where sources and outputs are sent and fetched.
+    Files,
+    /// What workers say, and what is known of them.
+    Workers,
+    /// How the service is, and what happens in it.
+    Service,
+    /// Tokens for programs.
+    Tokens,
+}
 
 const SCHEME: &str = "token";
 

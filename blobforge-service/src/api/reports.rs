@@ -145,7 +145,7 @@ pub(super) struct Done {
 
 pub(super) const DONE: Done = Done { ok: true };
 
-#[OpenApi]
+#[OpenApi(tag = "super::openapi::Section::Workers")]
 impl ReportsApi {
     /// The work is done; saying it twice is harmless
     #[oai(path = "/jobs/:id/complete", method = "post", operation_id = "complete_job")]

@@ -35,7 +35,7 @@ struct PriorityRequest {
 #[serde(deny_unknown_fields)]
 struct Nothing {}
 
-#[OpenApi]
+#[OpenApi(tag = "super::openapi::Section::Jobs")]
 impl SteeringApi {
     /// Run a failed or cancelled job again, with its counters at zero
     #[oai(path = "/jobs/:id/retry", method = "post", operation_id = "retry_job")]

@@ -163,7 +163,7 @@ struct BatchView {
 #[serde(deny_unknown_fields)]
 struct UploadedRequest {}
 
-#[OpenApi]
+#[OpenApi(tag = "super::openapi::Section::Jobs")]
 impl SubmissionApi {
     /// Hand in up to 1,000 jobs
     #[oai(path = "/jobs/batch", method = "post", operation_id = "submit_jobs")]

@@ -85,7 +85,7 @@ enum TokenReply {
     Created(Json<NewTokenView>),
 }
 
-#[OpenApi]
+#[OpenApi(tag = "super::openapi::Section::Tokens")]
 impl TokensApi {
     /// List tokens
     #[oai(path = "/admin/tokens", method = "get", operation_id = "list_tokens")]

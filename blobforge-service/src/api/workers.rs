@@ -140,7 +140,7 @@ struct WorkerView {
     last_seen_at: Time,
 }
 
-#[OpenApi]
+#[OpenApi(tag = "super::openapi::Section::Workers")]
 impl WorkersApi {
     /// A worker starts, or comes back
     #[oai(path = "/workers/register", method = "post", operation_id = "register_worker")]

@@ -18,7 +18,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     CliError,
-    terminal::{Bars, Column, say, size, span, table},
+    terminal::{Bars, Column, cut, say, size, span, table},
 };
 use crate::{
     config::ServeConfig,
@@ -32,6 +32,8 @@ const AT_ONCE: usize = 2;
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// How much of each document is shown.
 const LINES_SHOWN: usize = 6;
+/// How much of each line, in characters.
+const LINE_SHOWN: usize = 90;
 
 /// What `blobforge demo` takes.
 #[derive(Debug, clap::Args)]
@@ -74,9 +76,10 @@ pub(super) async fn run(args: DemoArgs) -> Result<ExitCode, CliError> {
     let seconds = started.elapsed();
     let fine = report(&client, &items, &dir, seconds).await?;
     if args.keep {
+        let signal = blobforge_worker_sdk::shutdown_signal();
         say(format!("\nThe service stays up at {} until you press Ctrl-C.", service.url()))?;
         say(format!("log in    {}", service.login_link()?))?;
-        blobforge_worker_sdk::shutdown_signal().cancelled().await;
+        signal.cancelled().await;
     }
     stop.cancel();
     worker.await.map_err(|error| CliError::new(format!("the worker broke: {error}")))??;
@@ -245,8 +248,7 @@ fn show_beginning(item: &Item, document: &Path) -> Result<(), CliError> {
     let text = std::fs::read_to_string(document)?;
     say(format!("\n── {} ({})", item.name, size(text.len() as u64)))?;
     for line in text.lines().filter(|line| !line.trim().is_empty()).take(LINES_SHOWN) {
-        let shown: String = line.chars().take(100).collect();
-        say(format!("   {shown}"))?;
+        say(format!("   {}", cut(line, LINE_SHOWN)))?;
     }
     Ok(())
 }

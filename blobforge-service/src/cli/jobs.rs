@@ -64,7 +64,9 @@ pub(super) async fn run(command: JobsCommand) -> Result<ExitCode, CliError> {
 }
 
 fn row(job: &JobView) -> Vec<String> {
-    let progress = job.progress.as_ref().map_or(String::new(), |progress| match progress.total {
+    // Only while it runs: what was last heard of an attempt is not how far it came.
+    let progress = job.progress.as_ref().filter(|_| job.status == Status::Running);
+    let progress = progress.map_or(String::new(), |progress| match progress.total {
         Some(total) => format!("{}/{total}", progress.done),
         None => progress.done.to_string(),
     });

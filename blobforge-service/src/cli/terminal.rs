@@ -1,12 +1,13 @@
 //! What people see: lines, tables and progress bars, plain where nobody looks.
 
 use std::{
+    fmt,
     io::{self, IsTerminal, Write},
     time::Duration,
 };
 
 use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 /// Writes a line to standard output. Who reads it may leave early, as `head` does.
 ///
@@ -73,15 +74,18 @@ impl Bars {
     }
 
     /// Adds a bar for something with a name, counted in `unit`.
-    pub(super) fn add(&self, name: &str, unit: &str) -> ProgressBar {
-        let template =
-            format!("{{prefix:<24.24}} {{bar:28.cyan/dim}} {{pos:>5}}/{{len:<5}} {unit:<6} {{msg}}");
-        self.bar(name, &template)
-    }
-
-    fn bar(&self, name: &str, template: &str) -> ProgressBar {
+    pub(super) fn add(&self, name: &str, unit: &'static str) -> ProgressBar {
+        let template = "{prefix:24!} {bar:28.cyan/dim} {count:18} {msg}";
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
-        let bar = self.bars.add(ProgressBar::new(0).with_style(style.progress_chars("━╸─")));
+        // Nothing is claimed of what nothing is known of yet.
+        let count = move |state: &ProgressState, out: &mut dyn fmt::Write| {
+            let _ = match state.len() {
+                Some(len) => write!(out, "{:>5} of {len} {unit}", state.pos()),
+                None => Ok(()),
+            };
+        };
+        let style = style.with_key("count", count).progress_chars("━╸─");
+        let bar = self.bars.add(ProgressBar::no_length().with_style(style));
         bar.set_prefix(name.to_owned());
         bar
     }
@@ -90,6 +94,14 @@ impl Bars {
 impl Default for Bars {
     fn default() -> Self {
         Self::new()
+    }
+}
+
+/// At most so many characters of a text, and a mark where there is more.
+pub(super) fn cut(text: &str, characters: usize) -> String {
+    match text.char_indices().nth(characters) {
+        Some((end, _)) => format!("{}…", text[..end].trim_end()),
+        None => text.to_owned(),
     }
 }
 
