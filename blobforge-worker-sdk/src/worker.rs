@@ -1,11 +1,4 @@
-//! The runtime around handlers: it claims jobs, keeps their leases alive, and reports how they ended.
-//!
-//! # Trust
-//!
-//! A worker may act on a lease only as long as no other worker can have been given the job. It cannot see the queue's
-//! clock, so it counts on its own monotonic one, from just before the request that last renewed the lease was sent: that
-//! is never later than the queue's own count. Once this window has passed without a renewal, the handler is stopped and
-//! nothing is reported under that lease.
+//! The runtime around handlers.
 
 mod attempt;
 mod builder;
@@ -29,7 +22,14 @@ pub(crate) use leases::Held;
 use crate::Handler;
 use identity::Identity;
 
-/// A process that claims jobs and runs their handlers. See [the module](self).
+/// A process that claims jobs, runs their handlers, keeps their leases alive, and reports how they ended.
+///
+/// # Trust
+///
+/// A worker may act on a lease only as long as no other worker can have been given the job. It cannot see the queue's
+/// clock, so it counts on its own monotonic one, from just before the request that last renewed the lease was sent:
+/// that is never later than the queue's own count. Once this window has passed without a renewal, the handler is
+/// stopped and nothing is reported under that lease.
 pub struct Worker {
     broker: Arc<dyn Broker>,
     handlers: BTreeMap<String, Arc<dyn Handler>>,
