@@ -37,7 +37,8 @@ pub trait Broker: Send + Sync + fmt::Debug {
     /// The job's source as a stream.
     async fn source(&self, assignment: &Assignment) -> Result<ByteStream, BrokerError>;
 
-    /// Says what the hash of the whole source is, once it was read.
+    /// Says what the hash of the whole source is, once it was read. If it is another one than was announced, the job
+    /// fails for good as `source_corrupt`, and the lease is over.
     async fn source_verified(&self, assignment: &Assignment, sha256: Sha256) -> Result<(), BrokerError>;
 
     /// Sends an output file; it becomes visible when the completion that names it is accepted.

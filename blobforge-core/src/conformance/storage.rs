@@ -93,6 +93,7 @@ macro_rules! storage_conformance {
                 a_rejected_source_fails_the_job,
                 an_upload_that_never_comes_is_given_up,
                 a_source_that_its_holder_verified_is_not_sent_again,
+                a_source_that_its_holder_finds_to_be_another_one_fails_the_job,
             }
             finishing: {
                 a_failure_is_retried_after_its_delay,

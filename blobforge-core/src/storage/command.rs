@@ -61,7 +61,7 @@ pub enum Command {
         /// Why.
         failure: Failure,
     },
-    /// The holder read the whole source, and its hash is this.
+    /// The holder read the whole source, and its hash is this. Another one than is known fails the job for good.
     SourceVerified {
         /// Whose.
         job: JobId,

@@ -137,3 +137,20 @@ pub async fn a_source_that_its_holder_verified_is_not_sent_again(bench: &Bench) 
     assert_eq!(other.status, Status::Pending);
     assert_eq!(bench.job(other.id).await.source.unwrap().key, "sources/upload");
 }
+
+pub async fn a_source_that_its_holder_finds_to_be_another_one_fails_the_job(bench: &Bench) {
+    let worker = bench.worker("w1").await;
+    let id = bench.submit(new("pdf").source(upload(Some(1), Some(7)))).await.id;
+    bench.run(Command::SourceReady { job: id, size: 7, sha256: None }).await.unwrap();
+    let held = bench.claim(&worker).await;
+    let verified = Command::SourceVerified { job: id, token: held.token, sha256: hash(2) };
+    bench.run(verified.clone()).await.unwrap();
+    let job = bench.job(id).await;
+    assert_eq!((job.status(), job.life.failures), (Status::Failed, 1));
+    assert_eq!(job.last_error.unwrap().kind, "source_corrupt");
+    let source = job.source.unwrap();
+    assert_eq!((source.sha256, source.verified), (Some(hash(1)), false), "what was announced is kept");
+    assert_eq!(bench.finish(&held, failed(false)).await.status, Status::Failed, "its holder may say so too");
+    assert!(is_lost(&bench.run(verified).await));
+    assert_eq!(bench.storage.attempts(id).await.unwrap()[0].end, Some(End::Failed));
+}

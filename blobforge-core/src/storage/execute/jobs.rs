@@ -5,8 +5,8 @@ use sha2::{Digest, Sha256 as Hasher};
 
 use super::{Batch, Ran, accept, lease_lost};
 use crate::{
-    Body, Checkpoint, Failure, FinishKind, Job, JobId, JobType, LeaseToken, Life, NewLease, NewSource, Phase,
-    Priority, Refused, Reply, Sha256, Source, Status, Step, lifecycle,
+    Body, Checkpoint, Failure, Finish, FinishKind, Jitter, Job, JobId, JobType, LeaseToken, Life, NewLease,
+    NewSource, Phase, Priority, Refused, Reply, RetryPolicy, Sha256, Source, Status, Step, lifecycle,
     storage::{
         command::{
             Beat, BeatReply, Claim, Claimed, Done, LeaseState, Outcome, Refusal, Report, Submit, Submitted,
@@ -166,7 +166,17 @@ impl<R: Rows> Batch<'_, R> {
         sha256: Sha256,
     ) -> Result<Outcome, R::Error> {
         let job = accept!(self.held(id, token)?);
-        let mut after = job.clone();
+        let unlike =
+            |source: &Source| unlike_announced(source, source.size.unwrap_or_default(), Some(sha256));
+        if let Some(failure) = job.source.as_ref().and_then(unlike) {
+            let finish =
+                Finish::Fail { retryable: false, policy: RetryPolicy::default(), jitter: Jitter::NONE };
+            let step = Step::Finish(*token, finish);
+            let transition = accept!(lifecycle::apply(&job.life, None, &step, self.now));
+            let job = self.follow(job, transition, |job| job.last_error = Some(failure))?;
+            return Ok(Ok(Done::Job(Box::new(job))));
+        }
+        let mut after = Job { updated_at: self.now, ..job.clone() };
         if let Some(source) = &mut after.source {
             source.sha256 = Some(sha256);
             source.verified = true;
