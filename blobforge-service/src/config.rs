@@ -37,7 +37,7 @@ pub struct ServeArgs {
     #[arg(long, env = "BLOBFORGE_MAX_ATTEMPTS", default_value_t = 3,
           value_parser = clap::value_parser!(u32).range(1..=1000))]
     pub max_attempts: u32,
-    /// Address under which people reach the service, such as https://forge.example.org.
+    /// Address under which people reach the service, such as `https://forge.example.org`.
     #[arg(long, env = "BLOBFORGE_PUBLIC_URL")]
     pub public_url: Option<String>,
     /// File with the admin token, instead of one that the service makes.
