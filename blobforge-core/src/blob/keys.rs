@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use sha2::{Digest, Sha256};
+
 use crate::{JobId, LeaseToken};
 
 /// The key of a source, from a freshly drawn upload id.
@@ -23,7 +25,13 @@ fn attempt(token: &LeaseToken) -> String {
     format!("{}-{}", token.generation.get(), token.epoch.get())
 }
 
-/// A name in plain ASCII, which every blob store takes: other bytes become `~` and two hexadecimal digits.
+/// How long a name may be in a key, in bytes: a filesystem takes 255 between two slashes, S3 1024 in all.
+const MAX_NAME_BYTES: usize = 200;
+/// How much is kept of a name that is longer, for people who look into the store.
+const KEPT_BYTES: usize = 100;
+
+/// A name in plain ASCII, which every blob store takes: other bytes become `~` and two hexadecimal digits, and what is
+/// too long ends in `~~`, the hash of the whole name and its extension.
 fn escaped(name: &str) -> String {
     let mut key = String::with_capacity(name.len());
     for byte in name.bytes() {
@@ -32,6 +40,17 @@ fn escaped(name: &str) -> String {
         } else {
             // Writing to a String cannot fail.
             let _ = write!(key, "~{byte:02x}");
+        }
+    }
+    if key.len() > MAX_NAME_BYTES {
+        key.truncate(KEPT_BYTES);
+        key.push_str("~~");
+        key.push_str(&hex::encode(Sha256::digest(name)));
+        let extension = name.rsplit_once('.').map(|(_, extension)| extension);
+        let plain = |e: &&str| (1..=10).contains(&e.len()) && e.bytes().all(|b| b.is_ascii_alphanumeric());
+        if let Some(extension) = extension.filter(plain) {
+            key.push('.');
+            key.push_str(extension);
         }
     }
     key
@@ -49,5 +68,18 @@ mod tests {
         assert_eq!(key("images/p 1.png"), "outputs/5/2-7/images/p~201.png");
         assert_eq!(key("ü.md"), "outputs/5/2-7/~c3~bc.md");
         assert_ne!(key("a~20b"), key("a b"));
+    }
+
+    #[test]
+    fn long_names_are_shortened_and_stay_apart() {
+        let token = LeaseToken::new(Generation::new(2), Epoch::new(7), LeaseSecret::from_bytes([0; 32]));
+        let key = |name: &str| output(JobId::new(5), &token, name);
+        let just = "x".repeat(200);
+        assert_eq!(key(&just), format!("outputs/5/2-7/{just}"));
+        let (one, other) = (key(&format!("{just}1")), key(&format!("{just}2")));
+        assert!(one.starts_with("outputs/5/2-7/xxx") && one.len() < 200, "{one}");
+        assert_ne!(one, other);
+        let script = key(&format!("{}text.md", "規/".repeat(120)));
+        assert!(script.len() < 200 && script.ends_with(".md"), "{script}");
     }
 }

@@ -1,0 +1,117 @@
+//! Heartbeats, and how workers come and go.
+
+use super::*;
+use crate::Progress;
+
+pub async fn a_heartbeat_renews_what_it_names(bench: &Bench) {
+    let (worker, named) = bench.running("a").await;
+    bench.submit(new("pdf")).await;
+    let unnamed = bench.claim(&worker).await;
+    let expiry = async |held: &Assignment| bench.job(held.job).await.lease().unwrap().expires_at;
+    // The clock may stand still between two calls, but never for ever.
+    while expiry(&named).await == named.expires_at {
+        assert_eq!(bench.beat_state(&worker, &named).await, LeaseState::Held);
+    }
+    assert!(expiry(&named).await > named.expires_at);
+    assert_eq!(expiry(&unnamed).await, unnamed.expires_at);
+    assert_eq!(bench.beat(&worker, &[]).await.unwrap(), BeatReply { leases: vec![], draining: false });
+}
+
+pub async fn a_heartbeat_carries_progress(bench: &Bench) {
+    let (worker, held) = bench.running("a").await;
+    let progress = Progress {
+        done: 3,
+        total: Some(10),
+        stage: Some("reading".to_owned()),
+        message: Some("page 3 of 10".to_owned()),
+    };
+    let lease = HeldLease { job: held.job, token: held.token, progress: Some(progress.clone()) };
+    bench.broker.heartbeat(Beat { worker: worker.clone(), leases: vec![lease] }).await.unwrap();
+    assert_eq!(bench.job(held.job).await.progress, Some(progress.clone()));
+    bench.beat(&worker, &[&held]).await.unwrap();
+    assert_eq!(bench.job(held.job).await.progress, Some(progress), "no news is no news");
+}
+
+pub async fn a_heartbeat_hears_of_a_cancel(bench: &Bench) {
+    let (worker, held) = bench.running("a").await;
+    bench.queue.cancel(held.job).await.unwrap();
+    for _ in 0..2 {
+        assert_eq!(bench.beat_state(&worker, &held).await, LeaseState::Cancel);
+    }
+    assert_eq!(bench.job(held.job).await.status(), Status::Running, "until its holder lets go");
+}
+
+pub async fn a_heartbeat_hears_of_lost_leases(bench: &Bench) {
+    let (worker, ended) = bench.running("a").await;
+    bench.finish(&ended, complete()).await;
+    bench.submit(new("pdf")).await;
+    let held = bench.claim(&worker).await;
+    let nowhere = Assignment { job: JobId::new(999_999), ..held.clone() };
+    let reply = bench.beat(&worker, &[&ended, &held, &forged(&held), &nowhere]).await.unwrap();
+    let expected = [
+        (ended.job, LeaseState::Lost),
+        (held.job, LeaseState::Held),
+        (held.job, LeaseState::Lost),
+        (nowhere.job, LeaseState::Lost),
+    ];
+    assert_eq!(reply.leases, expected);
+}
+
+pub async fn a_heartbeat_hears_of_draining(bench: &Bench) {
+    let (worker, held) = bench.running("a").await;
+    bench.submit(new("pdf")).await;
+    bench.queue.set_draining(worker.clone(), true).await.unwrap();
+    let reply = bench.beat(&worker, &[&held]).await.unwrap();
+    assert_eq!(reply, BeatReply { leases: vec![(held.job, LeaseState::Held)], draining: true });
+    assert!(bench.try_claim(&worker).await.is_none(), "it gets nothing new");
+    bench.finish(&held, complete()).await;
+    bench.queue.set_draining(worker.clone(), false).await.unwrap();
+    assert!(!bench.beat(&worker, &[]).await.unwrap().draining);
+    assert!(bench.try_claim(&worker).await.is_some());
+}
+
+pub async fn a_heartbeat_of_an_unknown_worker_is_refused(bench: &Bench) {
+    let stranger = WorkerId::new("stranger").unwrap();
+    let refused = bench.beat(&stranger, &[]).await;
+    assert!(matches!(refused, Err(BrokerError::NotRegistered(_))), "{refused:?}");
+}
+
+pub async fn unregistering_gives_back_what_is_held(bench: &Bench) {
+    let (worker, held) = bench.running("a").await;
+    bench.broker.unregister(&worker, "first").await.unwrap();
+    let job = bench.job(held.job).await;
+    assert_eq!((job.status(), job.life.failures, job.life.losses), (Status::Pending, 0, 0));
+    assert_eq!(bench.ends(held.job).await, [Some(End::Released)]);
+    let refused = bench.broker.claim(&wish(&worker, 1, Duration::ZERO)).await;
+    assert!(matches!(refused, Err(BrokerError::NotRegistered(_))), "{refused:?}");
+    let other = bench.worker("b").await;
+    assert_eq!(bench.claim(&other).await.job, held.job);
+}
+
+pub async fn another_instance_cannot_unregister(bench: &Bench) {
+    let (worker, held) = bench.running("a").await;
+    let refused = bench.broker.unregister(&worker, "second").await;
+    assert!(matches!(refused, Err(BrokerError::WorkerInUse(_))), "{refused:?}");
+    assert_eq!(bench.beat_state(&worker, &held).await, LeaseState::Held);
+}
+
+pub async fn an_id_in_use_is_refused(bench: &Bench) {
+    let (worker, held) = bench.running("a").await;
+    for previous in [None, Some("a wrong guess")] {
+        let refused = bench.register("a", "second", previous).await;
+        assert!(matches!(refused, Err(BrokerError::WorkerInUse(_))), "{refused:?}");
+    }
+    assert_eq!(bench.beat_state(&worker, &held).await, LeaseState::Held);
+    bench.broker.unregister(&worker, "first").await.unwrap();
+    bench.register("a", "second", None).await.expect("the id is free");
+}
+
+pub async fn an_heir_takes_over(bench: &Bench) {
+    let (worker, held) = bench.running("a").await;
+    bench.register("a", "second", Some("first")).await.unwrap();
+    let job = bench.job(held.job).await;
+    assert_eq!((job.status(), job.life.failures, job.life.losses), (Status::Pending, 0, 1));
+    assert_eq!(bench.ends(held.job).await, [Some(End::Lost)]);
+    assert_eq!(bench.beat_state(&worker, &held).await, LeaseState::Lost);
+    assert_eq!(bench.claim(&worker).await.job, held.job, "at once");
+}
