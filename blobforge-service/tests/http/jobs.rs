@@ -178,3 +178,43 @@ async fn snoozes_and_releases_cost_nothing() {
     assert_eq!((&job["failures"], &job["losses"], &job["attempts"]), (&json!(0), &json!(0), &json!(2)));
     assert!(job["ready_at"].as_str() > job["created_at"].as_str(), "{job}");
 }
+
+#[tokio::test]
+async fn a_lost_lease_is_refused_for_every_report_and_changes_nothing() {
+    let forge = Forge::with_lease(Duration::from_secs(1)).await;
+    let job = forge.submit("work").await;
+    forge.register("zombie", "work").await;
+    let lost = forge.claim("zombie", "work").await["lease"].clone();
+    let transfer = json!({"lease": lost, "name": "a.txt"});
+    let url =
+        forge.post(&format!("/api/files/{job}/outputs/url"), transfer.clone()).await.ok()["url"].clone();
+    // The zombie is silent until its lease has run out and another worker has the job.
+    forge.register("other", "work").await;
+    let wish = json!({"worker_id": "other", "job_type": "work", "wait_seconds": 60});
+    let held = forge.post("/api/jobs/claim", wish).await.ok();
+    assert_eq!(held["job"]["id"], job);
+    let hash = "0".repeat(64);
+    for (verb, body) in [
+        ("complete", json!({"lease": lost, "result": "zombie"})),
+        ("fail", json!({"lease": lost, "error": "zombie"})),
+        ("release", json!({"lease": lost})),
+        ("snooze", json!({"lease": lost, "seconds": 60})),
+        ("progress", json!({"lease": lost, "progress": {"done": 99}})),
+        ("source-verified", json!({"lease": lost, "sha256": hash})),
+    ] {
+        forge.post(&format!("/api/jobs/{job}/{verb}"), body).await.refused(409, "lease_lost");
+    }
+    forge.post(&format!("/api/files/{job}/outputs/url"), transfer).await.refused(409, "lease_lost");
+    let beat = json!({"leases": [{"job_id": job, "lease": lost}]});
+    let beat = forge.post("/api/workers/zombie/heartbeat", beat).await.ok();
+    assert_eq!(beat["leases"][0]["state"], "lost");
+    // A signed URL cannot be called back, but what comes through it lies where nobody looks.
+    let late = forge.bare(Method::PUT, url.as_str().unwrap()).body("zombie").send().await.unwrap();
+    assert!(late.status().is_success());
+    let kept = json!({"lease": held["lease"], "outputs": [{"name": "a.txt"}]});
+    forge.post(&format!("/api/jobs/{job}/complete"), kept).await.refused(409, "upload_missing");
+    let done = json!({"lease": held["lease"], "result": "other"});
+    forge.post(&format!("/api/jobs/{job}/complete"), done).await.ok();
+    let job = forge.get(&format!("/api/jobs/{job}")).await.ok();
+    assert_eq!((&job["result"], &job["failures"], &job["outputs"]), (&json!("other"), &json!(0), &json!([])));
+}
