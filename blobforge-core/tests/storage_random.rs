@@ -1,6 +1,7 @@
 //! Random sequences of commands do the same to the SQLite store as to the one in memory.
 //!
-//! A failure prints the seed of its sequence; `BLOBFORGE_SEED=<seed>` runs that one alone.
+//! A failure prints the seed of its sequence; `BLOBFORGE_SEED=<seed>` runs that one alone. `BLOBFORGE_SEED_FROM=<seed>`
+//! begins elsewhere, for campaigns.
 
 #![cfg(feature = "sqlite")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
@@ -36,7 +37,8 @@ async fn quarter(first: u64) {
         }
         return;
     }
-    for n in 0..SEQUENCES {
+    let from = std::env::var("BLOBFORGE_SEED_FROM").map_or(0, |from| from.parse().expect("a number"));
+    for n in from..from + SEQUENCES {
         sequence(n * 4 + first).await;
     }
 }

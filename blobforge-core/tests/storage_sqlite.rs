@@ -262,7 +262,8 @@ async fn a_page_looks_at_a_bounded_number_of_rows() {
     let mut below = None;
     loop {
         let page = store.jobs(&JobFilter { below, ..filter.clone() }).await.unwrap();
-        found.push((page.items.iter().map(|job| job.id.get()).collect::<Vec<_>>(), page.next.map(JobId::get)));
+        found
+            .push((page.items.iter().map(|job| job.id.get()).collect::<Vec<_>>(), page.next.map(JobId::get)));
         below = page.next;
         if below.is_none() {
             break;

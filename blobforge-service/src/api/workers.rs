@@ -157,9 +157,9 @@ impl WorkersApi {
         }
         let id = WorkerId::new(request.id)?;
         principal.act_as(&id)?;
-        let instance = request.instance.filter(|instance| (8..=256).contains(&instance.len()));
+        let instance = request.instance.filter(|instance| (1..=256).contains(&instance.len()));
         let instance = instance.ok_or_else(|| {
-            Invalid::new("instance", "send a secret of this process, of 8 to 256 characters")
+            Invalid::new("instance", "send a secret of this process, of at most 256 characters")
         })?;
         let registration = Registration {
             id: id.clone(),

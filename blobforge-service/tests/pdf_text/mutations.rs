@@ -8,6 +8,7 @@ use blobforge_worker_sdk::child::{ChildError, ChildLimits};
 
 use super::convert_within;
 
+/// `BLOBFORGE_SEED_FROM` begins elsewhere, for campaigns.
 const MUTATIONS: u64 = 200;
 
 /// SplitMix64: enough for choosing bytes, and the same on every machine.
@@ -59,7 +60,8 @@ async fn mutated_samples_end_with_a_document_or_a_named_error() {
         .collect();
     let limits = ChildLimits { no_progress: Duration::from_secs(30), ..ChildLimits::default() };
     let (mut converted, mut refused) = (0, 0);
-    for seed in 0..MUTATIONS {
+    let from = std::env::var("BLOBFORGE_SEED_FROM").map_or(0, |from| from.parse().unwrap());
+    for seed in from..from + MUTATIONS {
         let sample = samples[seed as usize % samples.len()];
         let pdf = mutate(sample.bytes, seed);
         match convert_within(&pdf, limits.clone()).await {
