@@ -76,6 +76,13 @@ type Running = (Shutdown, JoinHandle<Result<Summary, WorkerError>>);
 
 /// A worker in this process; what it converts runs in child processes.
 fn start_worker(service: &Service, data: &std::path::Path) -> Result<Running, ServeError> {
+    if service.admin_token().is_empty() {
+        let file = service.admin_token_file().display();
+        let what = format!(
+            "--with-worker needs the admin token, but {file} is gone: put it back, or start a worker with a token of its own"
+        );
+        return Err(ServiceError::Config(what).into());
+    }
     let client = Client::new(ClientConfig::new(service.url(), service.admin_token()))?;
     let worker = Worker::builder(Arc::new(client))
         .id(WorkerId::new("beside-the-service").map_err(WorkerError::Invalid)?)

@@ -23,8 +23,8 @@ use crate::backoff::Backoff;
 const CONNECT_WITHIN: Duration = Duration::from_secs(10);
 /// How long a request without a file may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(30);
-/// How long a file may stand still on its way.
-const SILENCE: Duration = Duration::from_secs(60);
+/// How long a file may stand still on its way, and how long the reply to it may take.
+const SILENCE: Duration = Duration::from_secs(120);
 /// How often a request that can be repeated is tried.
 const TRIES: u32 = 6;
 
@@ -159,6 +159,11 @@ impl Client {
                 other => return other,
             }
         }
+    }
+
+    /// Nothing moved for too long.
+    fn silent(&self) -> ClientError {
+        ClientError::Silent { url: self.url().to_owned(), after: SILENCE }
     }
 
     fn unreachable(&self, error: reqwest::Error) -> ClientError {

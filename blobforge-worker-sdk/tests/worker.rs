@@ -19,6 +19,7 @@ use blobforge_worker_sdk::{
     JobContext, JobError, Shutdown, StopReason, Summary, Worker, WorkerBuilder, WorkerError,
 };
 use faulty::Faulty;
+use futures_util::TryStreamExt;
 use serde_json::{Value, json};
 use tokio::{sync::Notify, task::JoinHandle};
 
@@ -68,7 +69,6 @@ impl Forge {
     }
 
     async fn text(&self, id: JobId, name: &str) -> String {
-        use futures_util::TryStreamExt;
         let content = self.queue.output(id, name).await.unwrap();
         let pieces: Vec<_> = content.try_collect().await.unwrap();
         String::from_utf8(pieces.concat()).unwrap()
@@ -376,6 +376,24 @@ async fn a_source_that_is_not_what_was_announced_fails_the_job_for_good() {
     let error = job.last_error.unwrap();
     assert_eq!((error.kind.as_str(), job.life.failures), ("source_corrupt", 1));
     assert!(error.message.contains("submit the file again"), "{}", error.message);
+    worker.stop().await;
+}
+
+#[tokio::test]
+async fn a_source_can_be_read_as_a_stream_that_fails_at_its_end_if_it_is_another() {
+    let forge = Forge::new();
+    let worker = Running::of(forge.worker().handle("work", async |job: JobContext| {
+        let pieces: Vec<_> = job.source_stream().await?.try_collect().await?;
+        Ok(json!(String::from_utf8(pieces.concat())?))
+    }));
+    let id = forge.queue.submit_stream(work(), read_bytes("dear smith"), 100).await.unwrap().id;
+    assert_eq!(forge.ended(id).await.result, Some(json!("dear smith")));
+    let source = NewSource::Upload { sha256: Some(Sha256::from_bytes([7; 32])), size: None };
+    let submitted = forge.queue.submit(work().source(source).max_attempts(1)).await.unwrap();
+    forge.queue.blobs().put(&submitted.upload_key.unwrap(), read_bytes("another"), 100).await.unwrap();
+    forge.queue.source_uploaded(submitted.id).await.unwrap();
+    let error = forge.ended(submitted.id).await.last_error.unwrap();
+    assert!(error.message.contains("but 0707"), "{}", error.message);
     worker.stop().await;
 }
 

@@ -172,8 +172,7 @@ mod tests {
     use super::*;
 
     fn at(text: &str, left: f32, right: f32, top: f32) -> Fragment {
-        let bounds = Bounds { left, top, right, bottom: top + 10.0 };
-        Fragment { text: text.into(), bounds, size: 10.0, bold: false, monospace: false, inset: None }
+        Fragment::plain(text, left, right, top)
     }
 
     fn read(fragments: Vec<Fragment>) -> String {

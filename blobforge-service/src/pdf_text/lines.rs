@@ -111,8 +111,7 @@ mod tests {
     use super::*;
 
     fn at(text: &str, left: f32, top: f32) -> Fragment {
-        let bounds = Bounds { left, top, right: left + 5.0 * text.len() as f32, bottom: top + 10.0 };
-        Fragment { text: text.into(), bounds, size: 10.0, bold: false, monospace: false, inset: None }
+        Fragment::plain(text, left, left + 5.0 * text.len() as f32, top)
     }
 
     #[test]

@@ -56,6 +56,15 @@ pub(super) struct Fragment {
     pub(super) inset: Option<usize>,
 }
 
+#[cfg(test)]
+impl Fragment {
+    /// Plain text of 10 points.
+    pub(super) fn plain(text: &str, left: f32, right: f32, top: f32) -> Self {
+        let bounds = Bounds { left, top, right, bottom: top + 10.0 };
+        Self { text: text.into(), bounds, size: 10.0, bold: false, monospace: false, inset: None }
+    }
+}
+
 /// A horizontal or vertical rule: of a table, mostly.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(super) enum Rule {

@@ -185,8 +185,7 @@ mod tests {
     use super::*;
 
     fn at(text: &str, left: f32, top: f32) -> Fragment {
-        let bounds = Bounds { left, top, right: left + 20.0, bottom: top + 10.0 };
-        Fragment { text: text.into(), bounds, size: 10.0, bold: false, monospace: false, inset: None }
+        Fragment::plain(text, left, left + 20.0, top)
     }
 
     /// Rules of a grid of cells of 100 by 20 points, drawn cell by cell.

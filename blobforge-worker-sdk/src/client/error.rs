@@ -24,6 +24,14 @@ pub enum ClientError {
         /// What happened.
         source: reqwest::Error,
     },
+    /// A transfer stood still.
+    #[error("a transfer with {url} stood still for {after:?} and was broken off")]
+    Silent {
+        /// The service's address.
+        url: String,
+        /// For how long.
+        after: std::time::Duration,
+    },
     /// The service refused.
     #[error("{}", said(.detail, .hint.as_deref()))]
     Refused {
@@ -104,7 +112,7 @@ impl ClientError {
     /// Whether the same request can succeed later.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Unreachable { .. } => true,
+            Self::Unreachable { .. } | Self::Silent { .. } => true,
             Self::Refused { status, .. } => {
                 *status >= 500
                     || *status == StatusCode::TOO_MANY_REQUESTS.as_u16()

@@ -14,7 +14,7 @@ use futures_util::{StreamExt, TryStreamExt};
 use reqwest::{Body, Method, header};
 use serde::Deserialize;
 use sha2::{Digest, Sha256 as Hasher};
-use tokio::io::AsyncReadExt;
+use tokio::{io::AsyncReadExt, sync::watch};
 
 use super::{Client, ClientError, SILENCE};
 
@@ -52,18 +52,22 @@ impl Client {
         let content = read_file(path).await.map_err(failed)?;
         let hasher = Arc::new(Mutex::new((Hasher::new(), 0_u64)));
         let watched = hasher.clone();
-        // A file that grows meanwhile is sent as far as was announced.
+        let (moved, moves) = watch::channel(());
         let content = content.inspect_ok(move |piece| {
             let mut state = watched.lock().unwrap_or_else(PoisonError::into_inner);
             state.0.update(piece);
             state.1 += piece.len() as u64;
             on_progress(state.1);
+            moved.send_replace(());
         });
         let mut request = self.by_signed_url(Method::PUT, &to.url)?.header(header::CONTENT_LENGTH, size);
         for (name, value) in &to.headers {
             request = request.header(name, value);
         }
-        self.send(request.body(Body::wrap_stream(content))).await?;
+        tokio::select! {
+            reply = self.send(request.body(Body::wrap_stream(content))) => { reply?; }
+            () = still(moves) => return Err(self.silent()),
+        }
         let (hasher, sent) = {
             let state = hasher.lock().unwrap_or_else(PoisonError::into_inner);
             (state.0.clone(), state.1)
@@ -77,10 +81,16 @@ impl Client {
     /// The file at a signed URL as a stream, which fails when nothing comes for too long.
     pub(super) async fn fetch(&self, url: &str) -> Result<ByteStream, ClientError> {
         let request = self.by_signed_url(Method::GET, url)?;
-        let reply = tokio::time::timeout(SILENCE, self.send(request));
-        let reply =
-            reply.await.map_err(|_| ClientError::Reply("the file does not begin to come".to_owned()))??;
+        let reply = tokio::time::timeout(SILENCE, self.send(request)).await.map_err(|_| self.silent())??;
         Ok(unless_silent(reply.bytes_stream().map_err(|error| io::Error::other(error.without_url())).boxed()))
+    }
+}
+
+/// Ends when nothing has moved for too long. What is sent is followed by one more silence, until the reply.
+async fn still(mut moves: watch::Receiver<()>) {
+    while let Ok(Ok(())) = tokio::time::timeout(SILENCE, moves.changed()).await {}
+    if moves.has_changed().is_err() {
+        tokio::time::sleep(SILENCE).await;
     }
 }
 
