@@ -1,7 +1,7 @@
 //! How fast the queue is, beside the fastest thing that could do the same: a bare loop over the same tables.
 //!
-//!     cargo run --release -p blobforge-benches
-//!     cargo run --release -p blobforge-benches -- --quick
+//!     cargo run --profile dist -p blobforge-benches
+//!     cargo run --profile dist -p blobforge-benches -- --quick
 //!
 //! Everything is durable (`synchronous=FULL`) and measured in one run, on one disk, in turns, so that a noisy machine
 //! is noisy for both. The final states of both databases are compared.
