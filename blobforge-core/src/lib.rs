@@ -7,9 +7,12 @@ pub mod conformance;
 mod job;
 mod lease;
 pub mod lifecycle;
+mod limits;
 mod new_job;
 pub mod queue;
+mod requirement;
 mod retry;
+mod settings;
 pub mod storage;
 mod time;
 mod worker;
@@ -23,13 +26,18 @@ pub use lifecycle::{
     End, EndedLease, Finish, FinishKind, Finished, Life, MAX_LOSSES, NewLease, Phase, Refused, Reply, Step,
     Transition,
 };
+pub use limits::{KeyLimits, LimitBy, Limits, MAX_LIMIT_KEY_BYTES, Rate, StartedUpTo};
 pub use new_job::{
     MAX_ATTEMPTS_LIMIT, MAX_JSON_BYTES, MAX_SOURCE_PATH_BYTES, MAX_TAG_BYTES, MAX_TAGS, NewJob, NewSource,
     file_name,
 };
 pub use queue::{Queue, QueueBuilder, QueueError};
+pub use requirement::{
+    MAX_LABEL_BYTES, MAX_LABEL_VALUE_BYTES, MAX_LABELS, MAX_REQUIREMENTS, Requirement, Requirements,
+};
 pub use retry::{Jitter, RetryPolicy};
 #[cfg(feature = "sqlite")]
 pub use rusqlite;
+pub use settings::{OLDEST_SHARE, Retention, TypeRecord, TypeSettings};
 pub use time::{BadTimestamp, Clock, ManualClock, SystemClock, Timestamp};
 pub use worker::{Registration, WorkerId, WorkerRecord};

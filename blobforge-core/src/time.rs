@@ -209,3 +209,21 @@ pub(crate) mod millis {
         u64::deserialize(d).map(Duration::from_millis)
     }
 }
+
+/// The same for spans that may be missing.
+pub(crate) mod optional_millis {
+    use super::{Deserialize, Deserializer, Duration, Serializer, millis};
+
+    // The signature is serde's.
+    #[allow(clippy::ref_option)]
+    pub(crate) fn serialize<S: Serializer>(span: &Option<Duration>, s: S) -> Result<S::Ok, S::Error> {
+        match span {
+            Some(span) => millis::serialize(span, s),
+            None => s.serialize_none(),
+        }
+    }
+
+    pub(crate) fn deserialize<'de, D: Deserializer<'de>>(d: D) -> Result<Option<Duration>, D::Error> {
+        Ok(Option::<u64>::deserialize(d)?.map(Duration::from_millis))
+    }
+}

@@ -1,0 +1,169 @@
+//! What holds for all jobs of a type. Set in code or by an operator, kept in the store, in force from the next commit.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    Invalid, JobType, KeyLimits, Limits, MAX_ATTEMPTS_LIMIT, RetryPolicy, Status, time::optional_millis,
+};
+
+/// Out of how many claims one takes the oldest job, whatever its priority.
+pub const OLDEST_SHARE: u32 = 20;
+
+/// What holds for all jobs of a type; what is `None` is as the queue has it.
+///
+/// ```
+/// use blobforge_core::{Limits, TypeSettings};
+/// use std::time::Duration;
+/// let settings = TypeSettings {
+///     max_attempts: Some(5),
+///     lease: Some(Duration::from_secs(600)),
+///     limits: Limits { running: Some(2), starts: None },
+///     ..TypeSettings::default()
+/// };
+/// assert!(settings.validate().is_ok());
+/// ```
+#[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct TypeSettings {
+    /// How many failing runs a job gets that does not say itself.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub max_attempts: Option<u32>,
+    /// How long a failed job waits before it runs again.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub retry: Option<RetryPolicy>,
+    /// For how long a lease is good without a heartbeat; at least a second.
+    #[serde(with = "optional_millis", rename = "lease_millis", skip_serializing_if = "Option::is_none")]
+    pub lease: Option<Duration>,
+    /// After how long without progress, checkpoint or output a worker stops an attempt and reports it as failed;
+    /// at least a second. Nothing is ever stopped for being long.
+    #[serde(
+        with = "optional_millis",
+        rename = "no_progress_millis",
+        skip_serializing_if = "Option::is_none"
+    )]
+    pub no_progress: Option<Duration>,
+    /// For how long ended jobs are kept.
+    #[serde(skip_serializing_if = "Retention::is_for_ever")]
+    pub retention: Retention,
+    /// How many may run, and how often one may start.
+    #[serde(skip_serializing_if = "Limits::is_none")]
+    pub limits: Limits,
+    /// The same for each key, whose jobs then take turns.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub per_key: Option<KeyLimits>,
+    /// Out of how many claims one takes the oldest job, whatever its priority: 20 unless set, 0 for none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub oldest_share: Option<u32>,
+}
+
+impl TypeSettings {
+    /// Checks everything that the types alone do not.
+    ///
+    /// # Errors
+    /// The first field that is out of bounds, and what would be right.
+    pub fn validate(&self) -> Result<(), Invalid> {
+        let second = |field, span: Option<Duration>| match span {
+            Some(span) if span < Duration::from_secs(1) => {
+                Err(Invalid::new(field, "it is at least one second"))
+            }
+            _ => Ok(()),
+        };
+        second("lease", self.lease)?;
+        second("no_progress", self.no_progress)?;
+        if let Some(runs) = self.max_attempts.filter(|runs| !(1..=MAX_ATTEMPTS_LIMIT).contains(runs)) {
+            let reason = format!("{runs} is out of bounds: use 1 to {MAX_ATTEMPTS_LIMIT}");
+            return Err(Invalid::new("max_attempts", reason));
+        }
+        self.limits.check()?;
+        self.per_key.as_ref().map_or(Ok(()), |per_key| per_key.limits.check())
+    }
+
+    /// Out of how many claims one takes the oldest job; 0 for none.
+    pub fn oldest_share(&self) -> u32 {
+        self.oldest_share.unwrap_or(OLDEST_SHARE)
+    }
+}
+
+/// For how long ended jobs are kept, by how they ended; `None` is for ever.
+///
+/// ```
+/// use blobforge_core::{Retention, Status};
+/// use std::time::Duration;
+/// let week = Duration::from_secs(7 * 24 * 60 * 60);
+/// let retention = Retention { completed: Some(week), ..Retention::default() };
+/// assert_eq!(retention.of(Status::Completed), Some(week));
+/// assert_eq!(retention.of(Status::Failed), None);
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Retention {
+    /// Completed jobs, their sources and outputs.
+    #[serde(with = "optional_millis", rename = "completed_millis", skip_serializing_if = "Option::is_none")]
+    pub completed: Option<Duration>,
+    /// Failed jobs.
+    #[serde(with = "optional_millis", rename = "failed_millis", skip_serializing_if = "Option::is_none")]
+    pub failed: Option<Duration>,
+    /// Cancelled jobs.
+    #[serde(with = "optional_millis", rename = "cancelled_millis", skip_serializing_if = "Option::is_none")]
+    pub cancelled: Option<Duration>,
+}
+
+impl Retention {
+    /// Whether nothing is ever deleted.
+    pub fn is_for_ever(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// For how long a job that ended like this is kept; `None` for ever, and for one that has not ended.
+    pub fn of(&self, status: Status) -> Option<Duration> {
+        match status {
+            Status::Completed => self.completed,
+            Status::Failed => self.failed,
+            Status::Cancelled => self.cancelled,
+            Status::Uploading | Status::Pending | Status::Running => None,
+        }
+    }
+}
+
+/// A type as the store knows it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TypeRecord {
+    /// Which.
+    pub job_type: JobType,
+    /// What holds for its jobs.
+    pub settings: TypeSettings,
+    /// None of its jobs is given to anybody.
+    pub paused: bool,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn settings_out_of_bounds_are_refused_by_name() {
+        let wrong = |settings: TypeSettings| settings.validate().unwrap_err().field;
+        let short = Some(Duration::from_millis(1));
+        assert_eq!(wrong(TypeSettings { lease: short, ..TypeSettings::default() }), "lease");
+        assert_eq!(wrong(TypeSettings { no_progress: short, ..TypeSettings::default() }), "no_progress");
+        assert_eq!(wrong(TypeSettings { max_attempts: Some(0), ..TypeSettings::default() }), "max_attempts");
+        let limits = Limits { running: Some(0), starts: None };
+        assert_eq!(wrong(TypeSettings { limits, ..TypeSettings::default() }), "limits.running");
+        assert!(TypeSettings::default().validate().is_ok());
+    }
+
+    #[test]
+    fn settings_read_back_from_json_and_default_ones_are_empty() {
+        assert_eq!(serde_json::to_string(&TypeSettings::default()).unwrap(), "{}");
+        let settings = TypeSettings {
+            lease: Some(Duration::from_secs(5)),
+            retention: Retention { failed: Some(Duration::from_secs(7)), ..Retention::default() },
+            oldest_share: Some(0),
+            ..TypeSettings::default()
+        };
+        let text = serde_json::to_string(&settings).unwrap();
+        assert_eq!(serde_json::from_str::<TypeSettings>(&text).unwrap(), settings, "{text}");
+    }
+}
