@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{Lease, Life, Phase, Timestamp};
+use crate::{Lease, Life, Phase, Requirements, Timestamp};
 
 /// A job's number, unique within its store and never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -383,6 +383,9 @@ pub struct Body {
     /// Words to find it by.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
+    /// What it asks of its worker's labels.
+    #[serde(default, skip_serializing_if = "Requirements::is_empty")]
+    pub requires: Requirements,
     /// Whatever the submitter wants to find again; never interpreted.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub metadata: Map<String, Value>,
@@ -407,6 +410,8 @@ pub struct Job {
     pub life: Life,
     /// What the submitter said.
     pub body: Body,
+    /// The key under which its type's limits count it: what it was when the job was submitted.
+    pub limit_key: Option<String>,
     /// Its input file; a job may have none.
     pub source: Option<Source>,
     /// The last thing said about how far the current or last attempt has come.

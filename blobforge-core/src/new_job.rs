@@ -2,7 +2,7 @@
 
 use serde_json::{Map, Value};
 
-use crate::{Body, Invalid, JobType, Priority, Sha256, Timestamp};
+use crate::{Body, Invalid, JobType, MAX_REQUIREMENTS, Priority, Requirement, Sha256, Timestamp};
 
 /// The most bytes that `params` and `metadata` may each have as JSON.
 pub const MAX_JSON_BYTES: usize = 64 * 1024;
@@ -105,6 +105,19 @@ impl NewJob {
         self
     }
 
+    /// Asks for one more thing of the worker that runs it, such as `vram_gb >= 24`.
+    ///
+    /// ```
+    /// use blobforge_core::NewJob;
+    /// let job = NewJob::new("pdf").unwrap().requires("gpu".parse().unwrap());
+    /// assert_eq!(job.body.requires.to_string(), "gpu");
+    /// ```
+    #[must_use]
+    pub fn requires(mut self, requirement: Requirement) -> Self {
+        self.body.requires.push(requirement);
+        self
+    }
+
     /// Sets how urgent it is.
     #[must_use]
     pub fn priority(mut self, priority: Priority) -> Self {
@@ -155,6 +168,11 @@ impl NewJob {
         bounded_json("params", &self.body.params)?;
         bounded_json("metadata", &self.body.metadata)?;
         bounded_tags(&self.body.tags)?;
+        if self.body.requires.len() > MAX_REQUIREMENTS {
+            let reason =
+                format!("{} requirements are too many: at most {MAX_REQUIREMENTS}", self.body.requires.len());
+            return Err(Invalid::new("requires", reason));
+        }
         if let Some(path) = &self.body.source_path
             && path.len() > MAX_SOURCE_PATH_BYTES
         {

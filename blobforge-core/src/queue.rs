@@ -7,6 +7,7 @@ mod driver;
 mod error;
 mod feed;
 mod files;
+mod obstacle;
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -17,11 +18,13 @@ pub use driver::Halted;
 pub use error::QueueError;
 pub use feed::{Feed, Notice};
 pub use files::{SIGNED_URL_LIFETIME, UPLOAD_LIMIT};
+pub use obstacle::Obstacle;
 
 use crate::{
     Clock, Failure, Finished, Job, JobId, JobType, LeaseSecret, LeaseToken, NewJob, Priority, Registration,
-    RetryPolicy, Timestamp, WorkerId, WorkerRecord,
+    RetryPolicy, Status, Timestamp, TypeRecord, TypeSettings, WorkerId, WorkerRecord,
     blob::{BlobStore, keys},
+    requirement::check_labels,
     storage::{
         Attempt, Beat, BeatReply, Claim, Claimed, Command, Counts, Done, Event, JobFilter, JobPage, Refusal,
         Report, Storage, Submit, Submitted,
@@ -240,6 +243,43 @@ impl Queue {
         self.change(Command::Reprioritise(job, priority)).await
     }
 
+    /// Changes what holds for all jobs of a type, from now on; it is kept in the store.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// use blobforge_core::{JobType, Limits, Queue, TypeSettings};
+    /// let queue = Queue::builder().open_in_memory().unwrap();
+    /// let pdf = JobType::new("pdf").unwrap();
+    /// let limits = Limits { running: Some(2), starts: None };
+    /// queue.set_type(pdf, TypeSettings { limits, ..TypeSettings::default() }).await.unwrap();
+    /// assert_eq!(queue.types().await.unwrap()[0].settings.limits, limits);
+    /// # });
+    /// ```
+    ///
+    /// # Errors
+    /// When a setting is out of bounds, or the store fails.
+    pub async fn set_type(&self, job_type: JobType, settings: TypeSettings) -> Result<(), QueueError> {
+        settings.validate()?;
+        let settings = Box::new(settings);
+        self.run(Command::SetType { job_type, settings }).await.map(drop)
+    }
+
+    /// Gives nobody any job of a type until it is resumed; what runs goes on.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn pause(&self, job_type: JobType) -> Result<(), QueueError> {
+        self.run(Command::SetPaused(job_type, true)).await.map(drop)
+    }
+
+    /// Gives jobs of a paused type to workers again.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn resume(&self, job_type: JobType) -> Result<(), QueueError> {
+        self.run(Command::SetPaused(job_type, false)).await.map(drop)
+    }
+
     async fn change(&self, command: Command) -> Result<Job, QueueError> {
         match self.run(command).await? {
             Done::Job(job) => Ok(*job),
@@ -250,8 +290,9 @@ impl Queue {
     /// Introduces a worker; only a registered one can claim.
     ///
     /// # Errors
-    /// When a live process has that id already.
+    /// When its labels are not valid, or a live process has that id already.
     pub async fn register(&self, registration: Registration) -> Result<(), QueueError> {
+        check_labels(&registration.labels)?;
         let registration = Box::new(registration);
         self.run(Command::Register { registration, alive_for: self.shared.settings.lease }).await.map(drop)
     }
@@ -338,6 +379,27 @@ impl Queue {
     /// When the store fails.
     pub async fn workers(&self) -> Result<Vec<WorkerRecord>, QueueError> {
         Ok(self.shared.storage.workers().await?)
+    }
+
+    /// The types that the store knows, by name, with what holds for them.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn types(&self) -> Result<Vec<TypeRecord>, QueueError> {
+        Ok(self.shared.storage.types().await?)
+    }
+
+    /// What a job waits for, besides its turn; `None` if a live worker can run it, and for a job that does not wait.
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn obstacle(&self, job: &Job) -> Result<Option<Obstacle>, QueueError> {
+        if !matches!(job.status(), Status::Uploading | Status::Pending) {
+            return Ok(None);
+        }
+        let types = self.types().await?;
+        let paused = types.iter().any(|known| known.job_type == job.job_type && known.paused);
+        Ok(Obstacle::of(job, paused, &self.workers().await?, self.now(), self.shared.settings.lease))
     }
 
     /// Whether a worker that serves this type is alive.

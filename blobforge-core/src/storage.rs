@@ -17,8 +17,9 @@ pub mod sqlite;
 
 pub use command::{
     Beat, BeatReply, Claim, Claimed, Command, Committed, Done, Event, HeldLease, LeaseState, Maintain,
-    Maintained, Outcome, Refusal, Report, Submit, Submitted,
+    Maintained, Outcome, Ready, Refusal, Report, Submit, Submitted, Wake,
 };
+pub(crate) use execute::MAX_CLASSES;
 pub use query::{Attempt, Counts, JobFilter, JobPage, MAX_EXAMINED, MAX_PAGE};
 
 use std::fmt;
@@ -26,7 +27,7 @@ use std::fmt;
 use async_trait::async_trait;
 use serde_json::Value;
 
-use crate::{Checkpoint, Generation, Job, JobId, WorkerId, WorkerRecord};
+use crate::{Checkpoint, Generation, Job, JobId, TypeRecord, WorkerId, WorkerRecord};
 
 /// A durable home for jobs. See the [contract](self).
 #[async_trait]
@@ -43,6 +44,9 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// Jobs that match, newest first, below the cursor. A page may be short or empty while there are more:
     /// it examines at most [`MAX_EXAMINED`] rows.
     async fn jobs(&self, filter: &JobFilter) -> Result<JobPage, StorageError>;
+
+    /// The types that the store knows, by name: those that jobs were submitted of, or that were set up.
+    async fn types(&self) -> Result<Vec<TypeRecord>, StorageError>;
 
     /// How many jobs there are by type and status.
     async fn counts(&self) -> Result<Counts, StorageError>;

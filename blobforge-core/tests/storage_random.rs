@@ -136,6 +136,7 @@ async fn compare(memory: &MemoryStorage, sqlite: &SqliteStorage, world: &World) 
         assert_eq!(found, expected, "checkpoints of {id}");
     }
     assert_eq!(sqlite.counts().await.unwrap(), memory.counts().await.unwrap());
+    assert_eq!(sqlite.types().await.unwrap(), memory.types().await.unwrap());
     assert_eq!(sqlite.workers().await.unwrap(), memory.workers().await.unwrap());
     for worker in sqlite.workers().await.unwrap() {
         let id = &worker.registration.id;

@@ -9,9 +9,12 @@ pub mod cancelling;
 pub mod claiming;
 pub mod files;
 pub mod finishing;
+pub mod labels;
 pub mod leases;
+pub mod limits;
 pub mod reading;
 pub mod submitting;
+pub mod types;
 pub mod workers;
 
 use std::{
@@ -25,7 +28,7 @@ use std::{
 
 use crate::{
     Checkpoint, Clock, Failure, Jitter, Job, JobId, JobType, LeaseSecret, ManualClock, NewJob, Output,
-    Refused, Registration, RetryPolicy, Sha256, Status, Timestamp, WorkerId,
+    Refused, Registration, RetryPolicy, Sha256, Status, Timestamp, TypeSettings, WorkerId,
     storage::{
         Beat, BeatReply, Claim, Claimed, Command, Committed, Done, HeldLease, JobFilter, LeaseState,
         Maintain, Maintained, Outcome, Refusal, Report, Storage, Submit, Submitted,
@@ -94,6 +97,42 @@ macro_rules! storage_conformance {
                 an_upload_that_never_comes_is_given_up,
                 a_source_that_its_holder_verified_is_not_sent_again,
                 a_source_that_its_holder_finds_to_be_another_one_fails_the_job,
+            }
+            labels: {
+                a_job_goes_only_to_a_worker_that_meets_what_it_requires,
+                a_worker_with_labels_takes_jobs_that_ask_for_nothing_too,
+                what_is_asked_in_another_order_is_the_same_class,
+                labels_that_change_count_from_the_next_claim,
+                one_class_too_many_is_refused_until_one_is_free,
+                a_job_that_not_every_worker_can_take_wakes_all_who_wait,
+                a_retry_keeps_what_its_job_requires,
+            }
+            limits: {
+                a_type_runs_no_more_than_its_limit,
+                a_silent_holder_makes_room,
+                a_key_runs_no_more_than_its_limit,
+                room_for_a_key_is_for_all_its_classes,
+                starts_are_spread_over_time,
+                starts_of_a_key_are_spread_over_time,
+                keys_take_turns,
+                a_key_that_comes_late_waits_one_round,
+                urgency_goes_before_turns,
+                who_makes_room_wakes_those_who_wait,
+                a_limit_that_was_lifted_lets_everything_start,
+                a_job_keeps_the_key_it_was_submitted_under,
+                a_cancelled_job_leaves_its_lane,
+                keys_without_jobs_leave_nothing_behind,
+            }
+            types: {
+                a_paused_type_gives_nothing_until_it_is_resumed,
+                settings_are_kept_and_read_back,
+                a_type_sets_the_attempts_and_the_backoff_of_its_jobs,
+                a_type_sets_the_lease_and_the_progress_its_workers_owe,
+                one_claim_in_twenty_takes_the_oldest,
+                the_oldest_is_found_among_all_keys,
+                the_share_of_the_oldest_can_be_switched_off,
+                the_oldest_share_reaches_every_type_a_worker_serves,
+                what_is_urgent_goes_first_however_many_types_there_are,
             }
             finishing: {
                 a_failure_is_retried_after_its_delay,
@@ -266,6 +305,42 @@ impl Bench {
 
     // Working.
 
+    /// Registers a worker that offers these labels.
+    async fn worker_with(&self, id: &str, labels: serde_json::Value) -> WorkerId {
+        let mut registration = registration(id, "first", None);
+        registration.labels = labels.as_object().unwrap().clone();
+        let registration = Box::new(registration);
+        assert_eq!(self.run(Command::Register { registration, alive_for: LEASE }).await, Ok(Done::Ok));
+        WorkerId::new(id).unwrap()
+    }
+
+    /// Sets what holds for type `pdf`.
+    async fn set(&self, settings: TypeSettings) {
+        let command = Command::SetType { job_type: pdf(), settings: Box::new(settings) };
+        assert_eq!(self.run(command).await, Ok(Done::Ok));
+    }
+
+    /// Claims up to `wanted` jobs of type `pdf` one after another, and tells which they were.
+    async fn claim_each(&self, worker: &WorkerId, wanted: usize) -> Vec<JobId> {
+        let mut ids = Vec::new();
+        for _ in 0..wanted {
+            ids.extend(self.try_claim(worker).await.map(|claimed| claimed.job.id));
+        }
+        ids
+    }
+
+    /// Claims and completes up to `wanted` jobs of type `pdf` one after another, and tells which they were.
+    async fn work_off(&self, worker: &WorkerId, wanted: usize) -> Vec<JobId> {
+        let mut ids = Vec::new();
+        for _ in 0..wanted {
+            if let Some(claimed) = self.try_claim(worker).await {
+                self.finish(&claimed, complete()).await;
+                ids.push(claimed.job.id);
+            }
+        }
+        ids
+    }
+
     async fn worker(&self, id: &str) -> WorkerId {
         let done = self.run(register(id, "first", None)).await;
         assert_eq!(done, Ok(Done::Ok));
@@ -375,6 +450,22 @@ impl Bench {
 
 fn new(job_type: &str) -> NewJob {
     NewJob::new(job_type).unwrap()
+}
+
+fn pdf() -> JobType {
+    JobType::new("pdf").unwrap()
+}
+
+/// A job of type `pdf` of this submitter.
+fn of(submitter: &str) -> NewJob {
+    let mut job = new("pdf");
+    job.body.submitter = Some(submitter.to_owned());
+    job
+}
+
+/// A job of type `pdf` that requires this.
+fn requiring(requirement: &str) -> NewJob {
+    new("pdf").requires(requirement.parse().unwrap())
 }
 
 fn submit(job: NewJob) -> Command {

@@ -99,6 +99,8 @@ async fn put(queue: &Queue, key: &str, file: &Path) -> Result<Stored, BrokerErro
 }
 
 fn assignment(claimed: Claimed, lease: std::time::Duration) -> Assignment {
+    // Its type may have a lease time of its own.
+    let lease = claimed.job.lease().map_or(lease, |lease| lease.duration);
     let job = claimed.job;
     Assignment {
         job: job.id,

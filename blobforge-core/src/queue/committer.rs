@@ -4,11 +4,14 @@
 //! one batches by itself. A claim that finds nothing stays here until its deadline, and goes into the very batch whose
 //! submission it could take.
 
-use std::{collections::VecDeque, mem};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    mem,
+};
 
 use crate::{
     JobType, NewSource, Timestamp,
-    storage::{Claim, Command, Committed, Done, Outcome},
+    storage::{Claim, Command, Committed, Done, Outcome, Wake},
 };
 
 /// The most commands in one batch.
@@ -23,8 +26,18 @@ pub(super) trait Ticket {
 #[derive(Debug)]
 struct Waiting<T> {
     ticket: T,
-    /// For a claim: until when it may wait, and what it was.
-    patience: Option<(Timestamp, Claim)>,
+    /// For a claim that may wait if there is nothing for it.
+    patience: Option<Patience>,
+}
+
+#[derive(Debug)]
+struct Patience {
+    /// Its place among the claims that wait, which it keeps however often it looks.
+    number: u64,
+    until: Timestamp,
+    claim: Claim,
+    /// It was woken, alone, for a job of this type.
+    woken_for: Option<JobType>,
 }
 
 /// What waits to be committed, what is being committed, and which claims wait for work.
@@ -32,18 +45,24 @@ struct Waiting<T> {
 pub(super) struct Committer<T> {
     inbox: VecDeque<(Command, Waiting<T>)>,
     in_flight: Option<Vec<Waiting<T>>>,
-    parked: VecDeque<(Claim, Timestamp, T)>,
+    /// By number, so that who has waited longest is woken first.
+    parked: BTreeMap<u64, (Patience, T)>,
+    last_number: u64,
 }
 
 impl<T: Ticket> Committer<T> {
     pub(super) fn new() -> Self {
-        Self { inbox: VecDeque::new(), in_flight: None, parked: VecDeque::new() }
+        Self { inbox: VecDeque::new(), in_flight: None, parked: BTreeMap::new(), last_number: 0 }
     }
 
     /// Takes a command in. A claim with a deadline waits until then if there is nothing for it.
     pub(super) fn push(&mut self, command: Command, ticket: T, wait_until: Option<Timestamp>) {
         let patience = match (&command, wait_until) {
-            (Command::Claim(claim), Some(until)) => Some((until, claim.clone())),
+            (Command::Claim(claim), Some(until)) => {
+                self.last_number += 1;
+                let claim = claim.clone();
+                Some(Patience { number: self.last_number, until, claim, woken_for: None })
+            }
             _ => None,
         };
         self.inbox.push_back((command, Waiting { ticket, patience }));
@@ -71,19 +90,19 @@ impl<T: Ticket> Committer<T> {
         }
         let mut commands = Vec::with_capacity(self.inbox.len().min(MAX_BATCH));
         let mut waiting = Vec::with_capacity(commands.capacity());
-        let mut claimants = Vec::new();
+        let mut woken = Vec::new();
         while commands.len() < MAX_BATCH
             && let Some((command, waits)) = self.inbox.pop_front()
         {
             if let Some(job_type) = ready_at_once(&command) {
-                claimants.extend(self.unpark(job_type));
+                woken.extend(self.unpark(job_type));
             }
             commands.push(command);
             waiting.push(waits);
         }
-        for (claim, until, ticket) in claimants {
-            commands.push(Command::Claim(claim.clone()));
-            waiting.push(Waiting { ticket, patience: Some((until, claim)) });
+        for (command, waits) in woken {
+            commands.push(command);
+            waiting.push(waits);
         }
         self.in_flight = Some(waiting);
         Some(commands)
@@ -94,21 +113,37 @@ impl<T: Ticket> Committer<T> {
     pub(super) fn committed(&mut self, committed: &mut Committed) -> Vec<(T, Outcome)> {
         let waiting = self.in_flight.take().unwrap_or_default();
         let mut replies = Vec::with_capacity(waiting.len());
+        let mut in_vain = Vec::new();
         for (waits, outcome) in waiting.into_iter().zip(mem::take(&mut committed.outcomes)) {
             match (waits.patience, &outcome) {
-                (Some((until, claim)), Ok(Done::Claimed(found))) if found.is_empty() => {
-                    self.parked.push_back((claim, until, waits.ticket));
+                (Some(patience), Ok(Done::Claimed(found))) if found.is_empty() => {
+                    let woken_for = self.park(patience, waits.ticket);
+                    in_vain.extend(woken_for);
                 }
                 _ => replies.push((waits.ticket, outcome)),
             }
         }
-        for job_type in &committed.ready {
-            if let Some((claim, until, ticket)) = self.unpark(job_type) {
-                let waits = Waiting { ticket, patience: Some((until, claim.clone())) };
-                self.inbox.push_front((Command::Claim(claim), waits));
+        for ready in &committed.ready {
+            match ready.wake {
+                Wake::One => {
+                    let woken = self.unpark(&ready.job_type);
+                    self.inbox.extend(woken);
+                }
+                Wake::All => self.unpark_all(&ready.job_type),
             }
         }
+        // The claim that was to take a job could not, or somebody was faster: the others should look for themselves.
+        for job_type in in_vain {
+            self.unpark_all(&job_type);
+        }
         replies
+    }
+
+    /// Lets every claim that waits look again: somebody else has written to the store.
+    pub(super) fn wake_everybody(&mut self) {
+        for (patience, ticket) in mem::take(&mut self.parked).into_values() {
+            self.inbox.push_back(woken(patience, ticket, None));
+        }
     }
 
     /// Who waited for a batch that failed.
@@ -119,49 +154,71 @@ impl<T: Ticket> Committer<T> {
     /// Everybody who still waits for anything.
     pub(super) fn drain(&mut self) -> Vec<T> {
         let inbox = self.inbox.drain(..).map(|(_, waits)| waits.ticket);
-        let parked = self.parked.drain(..).map(|(_, _, ticket)| ticket);
+        let parked = mem::take(&mut self.parked).into_values().map(|(_, ticket)| ticket);
         inbox.chain(parked).collect()
     }
 
     /// The claims that have waited long enough at `now`.
     pub(super) fn expire(&mut self, now: Timestamp) -> Vec<T> {
-        let mut expired = Vec::new();
-        for (claim, until, ticket) in mem::take(&mut self.parked) {
-            if until <= now || ticket.is_abandoned() {
-                expired.push(ticket);
-            } else {
-                self.parked.push_back((claim, until, ticket));
-            }
-        }
+        let over = |(patience, ticket): &(Patience, T)| patience.until <= now || ticket.is_abandoned();
+        let expired: Vec<u64> =
+            self.parked.iter().filter(|(_, waits)| over(waits)).map(|(number, _)| *number).collect();
         expired
+            .into_iter()
+            .filter_map(|number| self.parked.remove(&number))
+            .map(|(_, ticket)| ticket)
+            .collect()
     }
 
     /// When the next waiting claim has waited long enough.
     pub(super) fn next_deadline(&self) -> Option<Timestamp> {
-        self.parked.iter().map(|(_, until, _)| *until).min()
+        self.parked.values().map(|(patience, _)| patience.until).min()
+    }
+
+    /// Keeps a claim that found nothing. Returns the type for a job of which it had been woken, alone.
+    fn park(&mut self, patience: Patience, ticket: T) -> Option<JobType> {
+        let mut patience = patience;
+        let woken_for = patience.woken_for.take();
+        self.parked.insert(patience.number, (patience, ticket));
+        woken_for
     }
 
     /// Takes out the claim that has waited longest for a job of this type, and forgets those that nobody waits for.
-    fn unpark(&mut self, job_type: &JobType) -> Option<(Claim, Timestamp, T)> {
-        let mut at = 0;
-        while let Some((claim, _, ticket)) = self.parked.get(at) {
-            if ticket.is_abandoned() {
-                self.parked.remove(at);
-            } else if claim.types.contains(job_type) {
-                return self.parked.remove(at);
-            } else {
-                at += 1;
-            }
+    fn unpark(&mut self, job_type: &JobType) -> Option<(Command, Waiting<T>)> {
+        self.parked.retain(|_, (_, ticket)| !ticket.is_abandoned());
+        let mut waits = self.parked.iter();
+        let (number, _) = waits.find(|(_, (patience, _))| patience.claim.types.contains(job_type))?;
+        let number = *number;
+        let (patience, ticket) = self.parked.remove(&number)?;
+        Some(woken(patience, ticket, Some(job_type.clone())))
+    }
+
+    /// Lets every claim of this type look.
+    fn unpark_all(&mut self, job_type: &JobType) {
+        let (looking, waiting) = mem::take(&mut self.parked)
+            .into_iter()
+            .partition(|(_, (patience, _))| patience.claim.types.contains(job_type));
+        self.parked = waiting;
+        let looking: BTreeMap<u64, (Patience, T)> = looking;
+        for (patience, ticket) in looking.into_values().filter(|(_, ticket)| !ticket.is_abandoned()) {
+            self.inbox.push_back(woken(patience, ticket, None));
         }
-        None
     }
 }
 
-/// The type of the job that a command makes ready, where that is known beforehand.
+/// A claim that looks again.
+fn woken<T>(patience: Patience, ticket: T, woken_for: Option<JobType>) -> (Command, Waiting<T>) {
+    let command = Command::Claim(patience.claim.clone());
+    (command, Waiting { ticket, patience: Some(Patience { woken_for, ..patience }) })
+}
+
+/// The type of the job that a command makes ready for anybody, where that is known beforehand.
 fn ready_at_once(command: &Command) -> Option<&JobType> {
     match command {
         Command::Submit(submit)
-            if submit.job.run_at.is_none() && !matches!(submit.job.source, NewSource::Upload { .. }) =>
+            if submit.job.run_at.is_none()
+                && submit.job.body.requires.is_empty()
+                && !matches!(submit.job.source, NewSource::Upload { .. }) =>
         {
             Some(&submit.job.job_type)
         }
@@ -176,7 +233,7 @@ mod tests {
     use super::*;
     use crate::{
         Job, JobId, NewJob, WorkerId,
-        storage::{Claimed, Maintain, Submit},
+        storage::{Claimed, Maintain, Ready, Submit},
     };
 
     #[derive(Clone, Debug)]
@@ -286,6 +343,7 @@ mod tests {
                 priority: Priority::Normal,
                 life: Life::new(true, 1, None, now),
                 body: Body::default(),
+                limit_key: None,
                 source: None,
                 progress: None,
                 last_error: None,
@@ -299,6 +357,7 @@ mod tests {
             token: LeaseToken::new(Generation::new(1), Epoch::new(1), LeaseSecret::from_bytes([0; 32])),
             expires_at: now,
             checkpoints: Vec::new(),
+            no_progress: None,
         }
     }
 
@@ -311,9 +370,60 @@ mod tests {
         let maintain = Maintain { available_since: at(0), upload_limit: Duration::ZERO, limit: 1 };
         committer.push(Command::Maintain(maintain), caller("clock"), None);
         committer.next_batch();
-        let ready = vec![JobType::new("a").unwrap()];
+        let ready = vec![ready("a", Wake::One)];
         committer.committed(&mut Committed { outcomes: vec![Ok(Done::Ok)], ready, ..Committed::default() });
         assert!(matches!(&committer.next_batch().unwrap()[..], [Command::Claim(_)]));
+    }
+
+    fn ready(job_type: &str, wake: Wake) -> Ready {
+        Ready { job_type: JobType::new(job_type).unwrap(), wake }
+    }
+
+    fn waiting(names: &[&'static str]) -> Committer<Caller> {
+        let mut committer = Committer::new();
+        for name in names {
+            committer.push(claim("a"), caller(name), Some(at(100)));
+        }
+        committer.next_batch();
+        committer.committed(&mut nothing_found(names.len()));
+        committer
+    }
+
+    #[test]
+    fn what_not_every_worker_can_take_wakes_every_claim() {
+        let mut committer = waiting(&["one", "two"]);
+        committer.push(claim("b"), caller("maintains"), None);
+        committer.next_batch();
+        let ready = vec![ready("a", Wake::All)];
+        committer.committed(&mut Committed { ready, ..nothing_found(1) });
+        assert_eq!(committer.next_batch().unwrap().len(), 2);
+        committer.committed(&mut nothing_found(2));
+        assert!(committer.next_batch().is_none(), "they wait again, and nobody is woken in circles");
+        assert_eq!(committer.waiting_claims(), 2);
+    }
+
+    #[test]
+    fn a_claim_woken_in_vain_lets_the_others_look_and_keeps_its_place() {
+        let mut committer = waiting(&["draining", "able"]);
+        committer.push(submit("a"), caller("submitter"), None);
+        assert_eq!(committer.next_batch().unwrap().len(), 2, "the submission and one claim");
+        assert_eq!(names(&committer.committed(&mut nothing_found(2))), ["submitter"]);
+        assert_eq!(
+            committer.next_batch().unwrap().len(),
+            2,
+            "both look: the one that could not take it first"
+        );
+        let mut found = nothing_found(1);
+        found.outcomes.push(Ok(Done::Claimed(vec![unreachable_job()])));
+        assert_eq!(names(&committer.committed(&mut found)), ["able"]);
+        assert!(committer.next_batch().is_none());
+    }
+
+    #[test]
+    fn when_somebody_else_wrote_every_claim_looks() {
+        let mut committer = waiting(&["one", "two"]);
+        committer.wake_everybody();
+        assert_eq!((committer.next_batch().unwrap().len(), committer.waiting_claims()), (2, 0));
     }
 
     #[test]

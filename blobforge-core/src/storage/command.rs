@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::{
     Checkpoint, Failure, Finish, FinishKind, Finished, Jitter, Job, JobId, JobType, LeaseSecret, LeaseToken,
     NewJob, Output, Priority, Progress, Refused, Registration, RetryPolicy, Sha256, Status, Timestamp,
-    WorkerId,
+    TypeSettings, WorkerId, storage::MAX_CLASSES,
 };
 
 /// One change to be made. Whatever is random was drawn before.
@@ -76,6 +76,15 @@ pub enum Command {
     Retry(JobId),
     /// Change how urgent a job is.
     Reprioritise(JobId, Priority),
+    /// Change what holds for all jobs of a type.
+    SetType {
+        /// Which.
+        job_type: JobType,
+        /// What; validated.
+        settings: Box<TypeSettings>,
+    },
+    /// Give nobody any job of a type, or give them again.
+    SetPaused(JobType, bool),
     /// A worker starts, or says again what it is.
     Register {
         /// What it says.
@@ -121,7 +130,7 @@ pub struct Submit {
     pub job: NewJob,
     /// The key that its source goes to if it has to be sent.
     pub upload_key: String,
-    /// How many failing runs it gets if it does not say.
+    /// How many failing runs it gets if neither it nor its type says.
     pub default_max_attempts: u32,
 }
 
@@ -134,7 +143,7 @@ pub struct Claim {
     pub types: Vec<JobType>,
     /// One secret for each job wanted.
     pub secrets: Vec<LeaseSecret>,
-    /// For how long each lease is good without a heartbeat.
+    /// For how long each lease is good without a heartbeat, unless the job's type says otherwise.
     pub lease: Duration,
 }
 
@@ -174,7 +183,7 @@ pub enum Report {
         failure: Failure,
         /// Whether another run could do better.
         retryable: bool,
-        /// How long to wait before it.
+        /// How long to wait before it, unless its type has a policy of its own.
         policy: RetryPolicy,
         /// Drawn before.
         jitter: Jitter,
@@ -222,10 +231,28 @@ pub struct Committed {
     pub outcomes: Vec<Outcome>,
     /// What happened, for who listens.
     pub events: Vec<Event>,
-    /// The types of which jobs became claimable, each once for each job.
-    pub ready: Vec<JobType>,
+    /// What became claimable.
+    pub ready: Vec<Ready>,
     /// The earliest time at which something that this batch made falls due.
     pub next_due: Option<Timestamp>,
+}
+
+/// A job became claimable, or several did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ready {
+    /// Of which type.
+    pub job_type: JobType,
+    /// For which of the claims that wait.
+    pub wake: Wake,
+}
+
+/// Whom a job that became claimable is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wake {
+    /// It is one job, and any claim of its type can take it.
+    One,
+    /// There may be several, or not every worker can take it: every claim of its type should look.
+    All,
 }
 
 /// What became of one command.
@@ -274,6 +301,8 @@ pub struct Claimed {
     pub expires_at: Timestamp,
     /// What earlier attempts left to go on from.
     pub checkpoints: Vec<Checkpoint>,
+    /// After how long without progress its worker is to stop the attempt; `None` for never.
+    pub no_progress: Option<Duration>,
 }
 
 /// What a sign of life is answered with.
@@ -306,6 +335,8 @@ pub struct Maintained {
     pub lapsed: usize,
     /// Uploads given up.
     pub uploads_expired: usize,
+    /// Types and keys for whose limits the clock made room.
+    pub reopened: usize,
     /// When the next thing falls due.
     pub next_due: Option<Timestamp>,
 }
@@ -356,4 +387,9 @@ pub enum Refusal {
     /// A file is named that this store never recorded creating.
     #[error("no upload to {0:?} was ever asked for: ask for an upload URL first")]
     UnknownFile(String),
+    /// Jobs of this type ask for too many different things.
+    #[error(
+        "jobs of type {0} already ask for {MAX_CLASSES} different sets of requirements: use one of those, or wait until jobs that ask for another one have ended"
+    )]
+    TooManyClasses(JobType),
 }

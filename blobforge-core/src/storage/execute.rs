@@ -3,19 +3,30 @@
 //! One function for each command; each reads rows, asks [`lifecycle::apply`] where a job's life is touched, and writes
 //! what follows. A command that is refused has written nothing.
 
+mod claiming;
 mod jobs;
+mod lanes;
+mod types;
 mod workers;
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, HashMap},
+    mem,
+};
+
+use serde_json::{Map, Value};
 
 use super::{
-    command::{Command, Committed, Done, Event, Maintain, Maintained, Outcome, Refusal},
+    command::{Command, Committed, Done, Event, Maintain, Maintained, Outcome, Ready, Refusal, Wake},
     rows::{AttemptRow, Place, Rows},
 };
 use crate::{
     End, Epoch, Failure, Job, JobId, JobType, Lease, Phase, Refused, Status, Step, Timestamp, Transition,
-    lifecycle,
+    WorkerId, lifecycle,
 };
+use lanes::Lanes;
+
+pub(crate) use lanes::MAX_CLASSES;
 
 /// Carries out `commands` in order at `now`. An error leaves the rows half written: roll them back.
 pub(super) fn execute<R: Rows>(
@@ -23,14 +34,22 @@ pub(super) fn execute<R: Rows>(
     now: Timestamp,
     commands: Vec<Command>,
 ) -> Result<Committed, R::Error> {
-    let mut batch = Batch { rows, now, committed: Committed::default(), counts: BTreeMap::new() };
+    let mut batch = Batch {
+        rows,
+        now,
+        committed: Committed::default(),
+        lanes: Lanes::default(),
+        labels: HashMap::new(),
+        waiting: BTreeMap::new(),
+    };
     for command in commands {
         let outcome = batch.command(command)?;
         batch.committed.outcomes.push(outcome);
     }
-    for ((job_type, status), change) in batch.counts.into_iter().filter(|(_, change)| *change != 0) {
-        batch.rows.add_count(&job_type, status, change)?;
-    }
+    batch.lanes.settle(batch.rows, now)?;
+    let left =
+        mem::take(&mut batch.waiting).into_values().map(|job_type| Ready { job_type, wake: Wake::One });
+    batch.committed.ready.extend(left);
     Ok(batch.committed)
 }
 
@@ -39,8 +58,12 @@ struct Batch<'a, R: Rows> {
     rows: &'a mut R,
     now: Timestamp,
     committed: Committed,
-    /// Summed over the batch, so that each kept count is written once.
-    counts: BTreeMap<(JobType, Status), i64>,
+    /// Types, lanes and counts, each written once for the whole batch.
+    lanes: Lanes,
+    /// What the workers that claimed offer.
+    labels: HashMap<WorkerId, Map<String, Value>>,
+    /// The jobs that came into a line and that nobody has taken yet.
+    waiting: BTreeMap<JobId, JobType>,
 }
 
 /// The outer error fails the batch, the inner one only its command.
@@ -72,6 +95,8 @@ impl<R: Rows> Batch<'_, R> {
             Command::Cancel(job) => self.step(job, &Step::Cancel),
             Command::Retry(job) => self.retry(job),
             Command::Reprioritise(job, priority) => self.reprioritise(job, priority),
+            Command::SetType { job_type, settings } => self.set_type(&job_type, *settings),
+            Command::SetPaused(job_type, paused) => self.set_paused(&job_type, paused),
             Command::Register { registration, alive_for } => self.register(*registration, alive_for),
             Command::Unregister { worker, instance } => self.unregister(worker, instance.as_deref()),
             Command::SetDraining(worker, draining) => self.set_draining(worker, draining),
@@ -150,6 +175,7 @@ impl<R: Rows> Batch<'_, R> {
     /// Makes `before` into `after` everywhere: its row, its place in line, the counts, and what listeners hear.
     fn rewrite(&mut self, before: &Job, after: &Job) -> Result<(), R::Error> {
         self.rows.update_job(before, after)?;
+        let of = self.lanes.of(self.rows, &after.job_type)?;
         if (waits(before), Place::of(before)) != (waits(after), Place::of(after)) {
             if waits(before) {
                 self.leave_line(before)?;
@@ -158,11 +184,17 @@ impl<R: Rows> Batch<'_, R> {
                 self.enter_line(after)?;
             }
         }
+        let change = i32::from(occupies(after)) - i32::from(occupies(before));
+        if change != 0 && self.lanes.occupy(self.rows, self.now, of, after.limit_key.as_deref(), change)? {
+            self.becomes_ready(&after.job_type, Wake::All);
+        }
         if let Some(lease) = after.lease().filter(|lease| !lease.lapsed) {
             self.falls_due(lease.expires_at);
         }
-        self.count(before, -1);
-        self.count(after, 1);
+        let ended = |job: &Job| i32::from(job.status().is_final());
+        self.lanes.live(of, &after.body.requires, ended(before) - ended(after));
+        self.lanes.count(of, before.status(), -1);
+        self.lanes.count(of, after.status(), 1);
         self.announce(after, Some(before.status()));
         Ok(())
     }
@@ -173,26 +205,45 @@ impl<R: Rows> Batch<'_, R> {
             self.falls_due(due);
             return self.rows.push_scheduled(due, job.id);
         }
-        self.committed.ready.push(job.job_type.clone());
-        self.rows.push_ready(&job.job_type, &Place::of(job))
+        let of = self.lanes.of(self.rows, &job.job_type)?;
+        // Its class was made when it was submitted or retried, and lasts while it has not ended.
+        if let Ok(class) = self.lanes.class(of, &job.body.requires) {
+            let key = job.limit_key.as_deref().unwrap_or_default();
+            self.lanes.push(self.rows, of, class, key, Place::of(job))?;
+        }
+        if self.lanes.is_held_back(of, job.limit_key.as_deref()) {
+            // Whoever makes room wakes those who wait.
+        } else if job.body.requires.is_empty() {
+            self.waiting.insert(job.id, job.job_type.clone());
+        } else {
+            self.becomes_ready(&job.job_type, Wake::All);
+        }
+        Ok(())
     }
 
     fn leave_line(&mut self, job: &Job) -> Result<(), R::Error> {
-        let place = Place::of(job);
-        if !self.rows.remove_ready(&job.job_type, &place)? {
-            self.rows.remove_scheduled(place.ready_at, job.id)?;
+        if !self.leave_lane(job)? {
+            self.rows.remove_scheduled(job.life.ready_at, job.id)?;
         }
         Ok(())
+    }
+
+    /// Takes a job out of its lane; `false` if it is in none.
+    fn leave_lane(&mut self, job: &Job) -> Result<bool, R::Error> {
+        self.waiting.remove(&job.id);
+        let of = self.lanes.of(self.rows, &job.job_type)?;
+        let Ok(class) = self.lanes.class(of, &job.body.requires) else { return Ok(false) };
+        let key = job.limit_key.as_deref().unwrap_or_default();
+        self.lanes.remove(self.rows, of, class, key, Place::of(job))
+    }
+
+    fn becomes_ready(&mut self, job_type: &JobType, wake: Wake) {
+        self.committed.ready.push(Ready { job_type: job_type.clone(), wake });
     }
 
     fn falls_due(&mut self, at: Timestamp) {
         let earliest = self.committed.next_due.map_or(at, |due| due.min(at));
         self.committed.next_due = Some(earliest);
-    }
-
-    fn count(&mut self, job: &Job, change: i64) {
-        let key = (job.job_type.clone(), job.status());
-        *self.counts.entry(key).or_default() += change;
     }
 
     fn announce(&mut self, job: &Job, was: Option<Status>) {
@@ -229,10 +280,12 @@ impl<R: Rows> Batch<'_, R> {
                 done.uploads_expired += 1;
             }
         }
+        done.reopened = self.reopen(maintain.limit)?;
         // A lease that is due still is either held back, or one too many for this time.
         let leases = self.rows.next_lease_expiry()?;
         let leases = leases.map(|at| if at > self.now { at } else { held_back.unwrap_or(self.now) });
-        done.next_due = [leases, held_back, self.rows.next_scheduled()?].into_iter().flatten().min();
+        let next = [leases, held_back, self.rows.next_scheduled()?, self.rows.next_reopening()?];
+        done.next_due = next.into_iter().flatten().min();
         Ok(Ok(Done::Maintained(done)))
     }
 
@@ -250,6 +303,11 @@ fn waits(job: &Job) -> bool {
         Phase::Running(lease) => lease.lapsed,
         _ => false,
     }
+}
+
+/// Whether a job counts as running for the limits: one whose holder is silent waits for another one.
+fn occupies(job: &Job) -> bool {
+    job.lease().is_some_and(|lease| !lease.lapsed)
 }
 
 fn worker_lost(lease: &Lease) -> Failure {

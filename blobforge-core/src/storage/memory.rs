@@ -2,6 +2,8 @@
 //!
 //! It keeps the [contract](super) except that nothing survives the process.
 
+mod lanes;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     convert::Infallible,
@@ -14,12 +16,13 @@ use serde_json::Value;
 use super::{
     Attempt, Command, Committed, Counts, JobFilter, JobPage, MAX_EXAMINED, MAX_PAGE, Storage, StorageError,
     execute::execute,
-    rows::{AttemptRow, Place, Rows},
+    rows::{AttemptRow, Rows, TypeRow},
 };
 use crate::{
     Checkpoint, Clock, EndedLease, Epoch, Generation, Job, JobId, JobType, Lease, Sha256, Status,
-    SystemClock, Timestamp, WorkerId, WorkerRecord,
+    SystemClock, Timestamp, TypeRecord, WorkerId, WorkerRecord,
 };
+use lanes::MemoryLanes;
 
 /// Jobs in memory.
 #[derive(Debug)]
@@ -49,7 +52,7 @@ impl MemoryStorage {
 struct MemoryRows {
     jobs: BTreeMap<JobId, Job>,
     last_id: i64,
-    ready: BTreeMap<JobType, BTreeSet<Place>>,
+    lanes: MemoryLanes,
     scheduled: BTreeSet<(Timestamp, JobId)>,
     attempts: BTreeMap<(JobId, Epoch), AttemptRow>,
     checkpoints: BTreeMap<(JobId, String), Checkpoint>,
@@ -95,6 +98,16 @@ impl Storage for MemoryStorage {
             }
         }
         Ok(page)
+    }
+
+    async fn types(&self) -> Result<Vec<TypeRecord>, StorageError> {
+        let rows = self.rows();
+        let record = |(name, row): (&JobType, &TypeRow)| TypeRecord {
+            job_type: name.clone(),
+            settings: row.settings.clone(),
+            paused: row.paused,
+        };
+        Ok(rows.lanes.types.iter().map(record).collect())
     }
 
     async fn counts(&self) -> Result<Counts, StorageError> {
@@ -145,8 +158,6 @@ impl Storage for MemoryStorage {
 }
 
 impl Rows for MemoryRows {
-    type Error = Infallible;
-
     fn generation(&self) -> Generation {
         Generation::new(1)
     }
@@ -165,19 +176,6 @@ impl Rows for MemoryRows {
     fn update_job(&mut self, _before: &Job, after: &Job) -> Result<(), Infallible> {
         self.jobs.insert(after.id, after.clone());
         Ok(())
-    }
-
-    fn push_ready(&mut self, job_type: &JobType, place: &Place) -> Result<(), Infallible> {
-        self.ready.entry(job_type.clone()).or_default().insert(place.clone());
-        Ok(())
-    }
-
-    fn remove_ready(&mut self, job_type: &JobType, place: &Place) -> Result<bool, Infallible> {
-        Ok(self.ready.get_mut(job_type).is_some_and(|line| line.remove(place)))
-    }
-
-    fn first_ready(&mut self, job_type: &JobType) -> Result<Option<Place>, Infallible> {
-        Ok(self.ready.get(job_type).and_then(|line| line.first().cloned()))
     }
 
     fn push_scheduled(&mut self, at: Timestamp, id: JobId) -> Result<(), Infallible> {

@@ -3,12 +3,12 @@
 use serde_json::Value;
 
 use crate::{
-    Checkpoint, EndedLease, Epoch, Failure, Generation, Job, JobId, JobType, Priority, Progress, Sha256,
-    Status, Timestamp, WorkerId, WorkerRecord,
+    Checkpoint, EndedLease, Epoch, Failure, Generation, Job, JobId, JobType, Priority, Progress,
+    Requirements, Sha256, StartedUpTo, Status, Timestamp, TypeSettings, WorkerId, WorkerRecord,
 };
 
-/// A job's place among those of its type that may run.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+/// A job's place in its lane.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Place {
     pub(super) priority: Priority,
     pub(super) ready_at: Timestamp,
@@ -19,6 +19,55 @@ impl Place {
     pub(super) fn of(job: &Job) -> Self {
         Self { priority: job.priority, ready_at: job.life.ready_at, id: job.id }
     }
+}
+
+/// The number of a lane: one line of jobs, all of one type, one requirement class and one limit key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct LaneId(pub(super) i64);
+
+/// What a lane shows to claims while it has jobs that may start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Head {
+    /// That of its first job.
+    pub(super) priority: Priority,
+    /// Its turn among the lanes of its class with that priority.
+    pub(super) turn: i64,
+    /// No job in it is ready since before this; the oldest may be younger.
+    pub(super) oldest: Timestamp,
+}
+
+/// A type, as it is kept.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct TypeRow {
+    pub(super) settings: TypeSettings,
+    pub(super) paused: bool,
+    pub(super) load: Load,
+    /// The last turn that a lane was given.
+    pub(super) turn: i64,
+}
+
+/// What goes on under a limit, be it a type's or a key's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Load {
+    /// How many jobs run whose holder is not silent.
+    pub(super) running: u32,
+    pub(super) started: StartedUpTo,
+    /// A claim was turned away: whoever makes room has to say so.
+    pub(super) blocked: bool,
+    /// When there is room again by the clock alone.
+    pub(super) reopens_at: Option<Timestamp>,
+}
+
+/// The jobs of a type that ask the same of their worker.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct ClassRow {
+    /// Its number within the type; 0 asks for nothing.
+    pub(super) class: u8,
+    pub(super) requires: Requirements,
+    /// How many claims could have taken its oldest job since one did so for its age.
+    pub(super) passed: u32,
+    /// How many of its jobs have not ended; not kept for class 0.
+    pub(super) live: u32,
 }
 
 /// An attempt that has ended, as it is kept.
@@ -33,9 +82,7 @@ pub(super) struct AttemptRow {
 }
 
 /// The rows of a store within one transaction.
-pub(super) trait Rows {
-    type Error;
-
+pub(super) trait Rows: LaneRows {
     fn generation(&self) -> Generation;
 
     fn job(&mut self, id: JobId) -> Result<Option<Job>, Self::Error>;
@@ -43,13 +90,6 @@ pub(super) trait Rows {
     fn insert_job(&mut self, job: &Job) -> Result<JobId, Self::Error>;
     /// Makes the row of `before` that of `after`, lease included.
     fn update_job(&mut self, before: &Job, after: &Job) -> Result<(), Self::Error>;
-
-    /// Puts a job into the line of its type.
-    fn push_ready(&mut self, job_type: &JobType, place: &Place) -> Result<(), Self::Error>;
-    /// Takes it out, if it is there.
-    fn remove_ready(&mut self, job_type: &JobType, place: &Place) -> Result<bool, Self::Error>;
-    /// The first in the line of a type.
-    fn first_ready(&mut self, job_type: &JobType) -> Result<Option<Place>, Self::Error>;
 
     fn push_scheduled(&mut self, at: Timestamp, id: JobId) -> Result<(), Self::Error>;
     fn remove_scheduled(&mut self, at: Timestamp, id: JobId) -> Result<(), Self::Error>;
@@ -94,6 +134,57 @@ pub(super) trait Rows {
     fn delete_record(&mut self, collection: &str, key: &str) -> Result<(), Self::Error>;
 
     fn add_count(&mut self, job_type: &JobType, status: Status, change: i64) -> Result<(), Self::Error>;
+}
+
+/// The rows that say who is next: types, classes, limit keys and lanes, and the jobs in each lane.
+pub(super) trait LaneRows {
+    type Error;
+
+    fn job_type(&mut self, job_type: &JobType) -> Result<Option<TypeRow>, Self::Error>;
+    fn put_type(&mut self, job_type: &JobType, row: &TypeRow) -> Result<(), Self::Error>;
+    /// Types whose limit makes room by the clock up to `now`.
+    fn reopening_types(&mut self, now: Timestamp) -> Result<Vec<JobType>, Self::Error>;
+
+    /// The classes of a type, by number.
+    fn classes(&mut self, job_type: &JobType) -> Result<Vec<ClassRow>, Self::Error>;
+    fn put_class(&mut self, job_type: &JobType, row: &ClassRow) -> Result<(), Self::Error>;
+
+    fn key(&mut self, job_type: &JobType, key: &str) -> Result<Option<Load>, Self::Error>;
+    fn put_key(&mut self, job_type: &JobType, key: &str, load: &Load) -> Result<(), Self::Error>;
+    fn delete_key(&mut self, job_type: &JobType, key: &str) -> Result<(), Self::Error>;
+    /// Makes every blocked key of a type one that reopens at `at`.
+    fn reopen_keys(&mut self, job_type: &JobType, at: Timestamp) -> Result<(), Self::Error>;
+    /// Keys whose limit makes room by the clock up to `now`, the earliest first.
+    fn reopening_keys(&mut self, now: Timestamp, limit: usize)
+    -> Result<Vec<(JobType, String)>, Self::Error>;
+    /// When the next type or key reopens.
+    fn next_reopening(&mut self) -> Result<Option<Timestamp>, Self::Error>;
+
+    fn lane(
+        &mut self,
+        job_type: &JobType,
+        class: u8,
+        key: &str,
+    ) -> Result<Option<(LaneId, Option<Head>)>, Self::Error>;
+    /// The classes in which a key has lanes.
+    fn lanes_of_key(&mut self, job_type: &JobType, key: &str) -> Result<Vec<u8>, Self::Error>;
+    fn insert_lane(&mut self, job_type: &JobType, class: u8, key: &str) -> Result<LaneId, Self::Error>;
+    fn delete_lane(&mut self, lane: LaneId) -> Result<(), Self::Error>;
+    fn set_head(&mut self, lane: LaneId, head: Option<&Head>) -> Result<(), Self::Error>;
+    /// The keys of up to `limit` lanes of a class that have a head, the one with the best priority and turn first.
+    fn best_heads(&mut self, job_type: &JobType, class: u8, limit: usize)
+    -> Result<Vec<String>, Self::Error>;
+    /// The key of the lane of a class whose head has the lowest `oldest`.
+    fn oldest_head(&mut self, job_type: &JobType, class: u8) -> Result<Option<String>, Self::Error>;
+
+    /// Puts a job into a lane.
+    fn push_ready(&mut self, lane: LaneId, place: &Place) -> Result<(), Self::Error>;
+    /// Takes it out, if it is there.
+    fn remove_ready(&mut self, lane: LaneId, place: &Place) -> Result<bool, Self::Error>;
+    /// The first in a lane.
+    fn first_ready(&mut self, lane: LaneId) -> Result<Option<Place>, Self::Error>;
+    /// The one that has waited longest in a lane, whatever its priority.
+    fn oldest_ready(&mut self, lane: LaneId) -> Result<Option<Place>, Self::Error>;
 }
 
 impl AttemptRow {

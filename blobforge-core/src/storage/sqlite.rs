@@ -40,7 +40,7 @@ use tokio::runtime::Handle;
 
 use self::{failure::storage_error, writer::Writer};
 use super::{Attempt, Command, Committed, Counts, JobFilter, JobPage, Storage, StorageError};
-use crate::{Checkpoint, Clock, Generation, Job, JobId, SystemClock, WorkerId, WorkerRecord};
+use crate::{Checkpoint, Clock, Generation, Job, JobId, SystemClock, TypeRecord, WorkerId, WorkerRecord};
 
 /// How many steps of SQLite's machine pass between two looks at the time: some tens of microseconds.
 const STEPS_BETWEEN_LOOKS: i32 = 1000;
@@ -187,6 +187,10 @@ impl Storage for SqliteStorage {
     async fn jobs(&self, filter: &JobFilter) -> Result<JobPage, StorageError> {
         let filter = filter.clone();
         self.read(move |c| reads::jobs(c, &filter)).await
+    }
+
+    async fn types(&self) -> Result<Vec<TypeRecord>, StorageError> {
+        self.read(reads::types).await
     }
 
     async fn counts(&self) -> Result<Counts, StorageError> {

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use blobforge_core::{
-    Checkpoint, Epoch, Failure, Generation, Jitter, JobId, JobType, LeaseSecret, LeaseToken, NewJob,
-    NewSource, Output, Priority, Progress, Registration, RetryPolicy, Sha256, Timestamp, WorkerId,
+    Checkpoint, Epoch, Failure, Generation, Jitter, JobId, JobType, KeyLimits, LeaseSecret, LeaseToken,
+    LimitBy, Limits, NewJob, NewSource, Output, Priority, Progress, Rate, Registration, RetryPolicy, Sha256,
+    Timestamp, TypeSettings, WorkerId,
     storage::{Beat, Claim, Command, Committed, Done, HeldLease, Maintain, Report, Submit, Submitted},
 };
 use rand::{RngExt, rngs::StdRng, seq::IndexedRandom};
@@ -51,7 +52,7 @@ impl World {
     }
 
     fn command(&mut self, rng: &mut StdRng, now: Timestamp) -> Command {
-        match rng.random_range(0..128) {
+        match rng.random_range(0..134) {
             0..30 => self.submit(rng, now),
             30..58 => self.claim(rng),
             58..68 => self.beat(rng),
@@ -78,6 +79,8 @@ impl World {
             119 => Command::SetDraining(worker(rng), rng.random_bool(0.3)),
             120 if rng.random_bool(0.5) => Command::RemoveWorker(worker(rng)),
             121 => self.record(rng),
+            122..125 => set_type(rng),
+            125..127 => Command::SetPaused(job_type(rng), rng.random_bool(0.4)),
             _ => Command::Maintain(Maintain {
                 available_since: self.began + Duration::from_secs(rng.random_range(0..200)),
                 upload_limit: Duration::from_secs(rng.random_range(30..300)),
@@ -106,6 +109,11 @@ impl World {
         for tag in ["tag", "ta\"g", "täg"] {
             if rng.random_bool(0.2) {
                 job = job.tag(tag);
+            }
+        }
+        for asked in ["gpu", "vram_gb >= 20", "engine != marker"] {
+            if rng.random_bool(0.1) {
+                job = job.requires(asked.parse().unwrap());
             }
         }
         if rng.random_bool(0.2) {
@@ -254,10 +262,47 @@ fn register(id: &str, instance: &str, previous_instance: Option<String>) -> Comm
         name: Some(format!("the machine {id}")),
         instance: instance.to_owned(),
         previous_instance,
-        labels: json!({"gpu": "T4"}).as_object().cloned().unwrap(),
+        labels: labels(id).as_object().cloned().unwrap(),
         metadata: serde_json::Map::new(),
     };
     Command::Register { registration: Box::new(registration), alive_for: Duration::from_secs(60) }
+}
+
+fn labels(worker: &str) -> Value {
+    match worker {
+        "w1" => json!({"gpu": "T4", "vram_gb": 16, "engine": "docling"}),
+        "w2" => json!({"gpu": "A5000", "vram_gb": 24, "engine": ["marker", "docling"]}),
+        _ => json!({}),
+    }
+}
+
+fn job_type(rng: &mut StdRng) -> JobType {
+    JobType::new(*TYPES.choose(rng).unwrap()).unwrap()
+}
+
+fn limits(rng: &mut StdRng) -> Limits {
+    let rate =
+        Rate { starts: rng.random_range(1..4), per: Duration::from_secs(20), burst: rng.random_range(1..3) };
+    Limits {
+        running: rng.random_bool(0.5).then(|| rng.random_range(1..4)),
+        starts: rng.random_bool(0.3).then_some(rate),
+    }
+}
+
+fn set_type(rng: &mut StdRng) -> Command {
+    let by = [LimitBy::Submitter, LimitBy::Param("a".to_owned()), LimitBy::Tag("ta".to_owned())];
+    let by = by.choose(rng).unwrap().clone();
+    let settings = TypeSettings {
+        max_attempts: rng.random_bool(0.3).then_some(2),
+        retry: rng.random_bool(0.3).then_some(RetryPolicy { first: Duration::ZERO, longest: Duration::ZERO }),
+        lease: rng.random_bool(0.3).then_some(Duration::from_secs(9)),
+        no_progress: rng.random_bool(0.3).then_some(Duration::from_secs(99)),
+        limits: limits(rng),
+        per_key: rng.random_bool(0.6).then(|| KeyLimits { by, limits: limits(rng) }),
+        oldest_share: rng.random_bool(0.5).then(|| rng.random_range(0..4)),
+        ..TypeSettings::default()
+    };
+    Command::SetType { job_type: job_type(rng), settings: Box::new(settings) }
 }
 
 fn instance(rng: &mut StdRng) -> String {

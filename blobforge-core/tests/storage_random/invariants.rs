@@ -6,11 +6,11 @@ use blobforge_core::rusqlite::{Connection, types::Value};
 
 /// The jobs as they are, with what their leases say.
 const JOBS: &str = "SELECT j.id, j.type, j.priority, j.ready_at, l.job_id IS NOT NULL AS runs, l.lapsed, \
-    CASE WHEN l.job_id IS NULL THEN j.status ELSE 2 END AS status, coalesce(l.epoch, j.epoch) AS epoch \
-    FROM jobs j LEFT JOIN leases l ON l.job_id = j.id";
+    CASE WHEN l.job_id IS NULL THEN j.status ELSE 2 END AS status, coalesce(l.epoch, j.epoch) AS epoch, \
+    j.limit_key, CASE WHEN j.body <> '' THEN json_extract(j.body, '$.requires') END AS requires FROM jobs j LEFT JOIN leases l ON l.job_id = j.id";
 
 /// Queries whose two sides must have the same rows.
-fn equal() -> [(&'static str, String, String); 4] {
+fn equal() -> [(&'static str, String, String); 7] {
     [
         (
             "the counts are what counting gives",
@@ -18,18 +18,45 @@ fn equal() -> [(&'static str, String, String); 4] {
             format!("SELECT type, status, count(*) FROM ({JOBS}) GROUP BY 1, 2"),
         ),
         (
-            "a lane has a head exactly while it is not empty, at its best priority",
-            "SELECT type, class, priority, turn, lane FROM heads".to_owned(),
-            "SELECT l.type, l.class, min(r.priority), 0, l.id FROM ready r JOIN lanes l ON l.id = r.lane \
-             GROUP BY l.id"
+            "a lane shows a head exactly while it has jobs that nothing holds back, at its best priority",
+            "SELECT id, priority FROM lanes WHERE priority IS NOT NULL".to_owned(),
+            "SELECT l.id, min(r.priority) FROM ready r JOIN lanes l ON l.id = r.lane WHERE NOT EXISTS \
+             (SELECT 1 FROM keys k WHERE k.type = l.type AND k.key = l.key AND k.blocked) GROUP BY l.id"
                 .to_owned(),
         ),
         (
+            "a type counts those that run",
+            "SELECT type, running FROM types WHERE running <> 0".to_owned(),
+            format!("SELECT type, count(*) FROM ({JOBS}) WHERE runs AND NOT lapsed GROUP BY type"),
+        ),
+        (
+            "a key counts those of its jobs that run",
+            "SELECT type, key, running FROM keys WHERE running <> 0".to_owned(),
+            format!(
+                "SELECT type, limit_key, count(*) FROM ({JOBS}) \
+                 WHERE runs AND NOT lapsed AND limit_key IS NOT NULL GROUP BY type, limit_key"
+            ),
+        ),
+        (
+            "a class counts those of its jobs that have not ended",
+            "SELECT type, requires, live FROM classes WHERE class <> 0 AND live <> 0".to_owned(),
+            format!(
+                "SELECT type, requires, count(*) FROM ({JOBS}) \
+                 WHERE status < 3 AND requires IS NOT NULL GROUP BY type, requires"
+            ),
+        ),
+        (
             "who waits stands in the line or in the schedule, once, at its place",
-            "SELECT l.type, r.priority, r.ready_at, r.id FROM ready r JOIN lanes l ON l.id = r.lane UNION ALL \
-             SELECT j.type, j.priority, s.run_at, s.id FROM scheduled s JOIN jobs j ON j.id = s.id"
-                .to_owned(),
-            format!("SELECT type, priority, ready_at, id FROM ({JOBS}) WHERE status = 1 OR (runs AND lapsed)"),
+            format!(
+                "SELECT l.type, l.key, nullif(c.requires, '[]'), r.priority, r.ready_at, r.id FROM ready r \
+                 JOIN lanes l ON l.id = r.lane LEFT JOIN classes c ON c.type = l.type AND c.class = l.class \
+                 UNION ALL SELECT j.type, coalesce(j.limit_key, ''), j.requires, j.priority, s.run_at, s.id \
+                 FROM scheduled s JOIN ({JOBS}) j ON j.id = s.id"
+            ),
+            format!(
+                "SELECT type, coalesce(limit_key, ''), requires, priority, ready_at, id FROM ({JOBS}) \
+                 WHERE status = 1 OR (runs AND lapsed)"
+            ),
         ),
         (
             "every epoch has its attempt, except the one that runs",
@@ -40,7 +67,7 @@ fn equal() -> [(&'static str, String, String); 4] {
 }
 
 /// Queries that must find nothing.
-const NOTHING: [(&str, &str); 4] = [
+const NOTHING: [(&str, &str); 5] = [
     (
         "a lease belongs to a job that waits but for it",
         "SELECT l.job_id FROM leases l LEFT JOIN jobs j ON j.id = l.job_id WHERE j.status IS NOT 1",
@@ -53,7 +80,16 @@ const NOTHING: [(&str, &str); 4] = [
         "a source has all of its columns or none",
         "SELECT id FROM jobs WHERE (source_key IS NULL) <> (source_arrived IS NULL)",
     ),
-    ("a lane is one type's", "SELECT type FROM lanes GROUP BY type HAVING count(*) > 1"),
+    (
+        "no job of a lane is older than its head promises",
+        "SELECT r.id FROM ready r JOIN lanes l ON l.id = r.lane \
+         WHERE l.priority IS NOT NULL AND l.oldest > r.ready_at",
+    ),
+    (
+        "a key's lane is gone when it is empty",
+        "SELECT l.id FROM lanes l WHERE l.key <> '' AND NOT EXISTS (SELECT 1 FROM ready r WHERE r.lane = l.id) \
+         AND NOT EXISTS (SELECT 1 FROM keys k WHERE k.type = l.type AND k.key = l.key AND k.blocked)",
+    ),
 ];
 
 pub(crate) fn check(path: &Path) {

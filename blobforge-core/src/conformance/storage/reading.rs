@@ -1,7 +1,10 @@
 //! What is read, what is told, and what a batch is.
 
 use super::*;
-use crate::{NewSource, Priority, Progress, storage::Event};
+use crate::{
+    NewSource, Priority, Progress,
+    storage::{Event, Ready, Wake},
+};
 use serde_json::json;
 
 pub async fn pages_lead_through_all_jobs_newest_first(bench: &Bench) {
@@ -199,7 +202,7 @@ pub async fn events_tell_what_happened(bench: &Bench) {
 pub async fn hints_tell_what_became_ready_and_when_something_falls_due(bench: &Bench) {
     let worker = bench.worker("w1").await;
     let now = bench.clock.now();
-    let pdf = JobType::new("pdf").unwrap();
+    let pdf = Ready { job_type: JobType::new("pdf").unwrap(), wake: Wake::One };
     let ready = bench.commit(vec![submit(new("pdf")), submit(new("pdf"))]).await;
     assert_eq!((ready.ready, ready.next_due), (vec![pdf.clone(); 2], None));
     let later = bench
@@ -218,6 +221,8 @@ pub async fn hints_tell_what_became_ready_and_when_something_falls_due(bench: &B
     let maintain = Maintain { available_since: now, upload_limit: LEASE, limit: 9 };
     let promoted = bench.commit(vec![Command::Maintain(maintain)]).await;
     assert_eq!(promoted.ready, [pdf]);
+    let taken = bench.commit(vec![submit(new("pdf")), bench.claim_command(&worker, &["pdf"], 9)]).await;
+    assert_eq!(taken.ready, [], "what the batch itself took is nothing for those who wait");
 }
 
 pub async fn what_was_submitted_is_read_back_whole(bench: &Bench) {

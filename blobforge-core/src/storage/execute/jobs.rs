@@ -5,13 +5,11 @@ use sha2::{Digest, Sha256 as Hasher};
 
 use super::{Batch, Ran, accept, lease_lost};
 use crate::{
-    Body, Checkpoint, Failure, Finish, FinishKind, Jitter, Job, JobId, JobType, LeaseToken, Life, NewLease,
-    NewSource, Phase, Priority, Refused, Reply, RetryPolicy, Sha256, Source, Status, Step, lifecycle,
+    Body, Checkpoint, Failure, Finish, FinishKind, Jitter, Job, JobId, JobType, LeaseToken, Life, NewSource,
+    Phase, Priority, Reply, RetryPolicy, Sha256, Source, Status, Step, lifecycle,
     storage::{
-        command::{
-            Beat, BeatReply, Claim, Claimed, Done, LeaseState, Outcome, Refusal, Report, Submit, Submitted,
-        },
-        rows::{Place, Rows},
+        command::{Beat, BeatReply, Done, LeaseState, Outcome, Refusal, Report, Submit, Submitted},
+        rows::Rows,
     },
 };
 
@@ -36,15 +34,20 @@ impl<R: Rows> Batch<'_, R> {
         {
             return Ok(Err(Refusal::UnknownFile(key.clone())));
         }
+        let of = self.lanes.of(self.rows, &new.job_type)?;
+        accept!(self.lanes.class(of, &new.body.requires));
         let source = self.source(new.source, submit.upload_key)?;
         let present = source.as_ref().is_none_or(|source| source.arrived);
-        let runs = new.max_attempts.unwrap_or(submit.default_max_attempts);
+        let settings = &self.lanes.row(of).settings;
+        let runs = new.max_attempts.or(settings.max_attempts).unwrap_or(submit.default_max_attempts);
+        let limit_key = settings.per_key.as_ref().and_then(|per_key| per_key.by.key_of(&new.body));
         let mut job = Job {
             id: JobId::new(0),
             job_type: new.job_type,
             priority: new.priority,
             life: Life::new(present, runs, new.run_at, self.now),
             body: new.body,
+            limit_key,
             source,
             progress: None,
             last_error: None,
@@ -70,7 +73,8 @@ impl<R: Rows> Batch<'_, R> {
                 }
             }
         }
-        self.count(&job, 1);
+        self.lanes.live(of, &job.body.requires, 1);
+        self.lanes.count(of, job.status(), 1);
         self.announce(&job, None);
         Ok(Ok(Done::Submitted(submitted(&job, false))))
     }
@@ -186,70 +190,6 @@ impl<R: Rows> Batch<'_, R> {
         Ok(Ok(Done::Job(Box::new(after))))
     }
 
-    pub(super) fn claim(&mut self, claim: Claim) -> Result<Outcome, R::Error> {
-        match self.rows.is_draining(&claim.worker)? {
-            None => return Ok(Err(Refusal::WorkerNotRegistered(claim.worker))),
-            Some(true) => return Ok(Ok(Done::Claimed(Vec::new()))),
-            Some(false) => {}
-        }
-        let mut claimed = Vec::with_capacity(claim.secrets.len().min(16));
-        let mut secrets = claim.secrets.into_iter();
-        let mut secret = secrets.next();
-        while let Some(drawn) = secret
-            && let Some((job_type, place)) = self.first_of(&claim.types)?
-        {
-            let Some(job) = self.rows.job(place.id)? else {
-                // A place without a job is nobody's: clear it rather than meet it for ever.
-                self.rows.remove_ready(&job_type, &place)?;
-                continue;
-            };
-            let lease = NewLease {
-                generation: self.rows.generation(),
-                secret: drawn,
-                worker: claim.worker.clone(),
-                duration: claim.lease,
-            };
-            match lifecycle::apply(&job.life, None, &Step::Claim(lease), self.now) {
-                Ok(transition) => {
-                    let taken = transition.reply == Reply::Done;
-                    let job = self.follow(job, transition, |_| {})?;
-                    if taken {
-                        claimed.push(self.claimed(job)?);
-                        secret = secrets.next();
-                    }
-                }
-                // The clock was set back: the job waits for its time again.
-                Err(Refused::NotDue { .. }) => {
-                    self.rows.remove_ready(&job_type, &place)?;
-                    self.enter_line(&job)?;
-                }
-                Err(_) => {
-                    self.rows.remove_ready(&job_type, &place)?;
-                }
-            }
-        }
-        Ok(Ok(Done::Claimed(claimed)))
-    }
-
-    fn first_of(&mut self, types: &[JobType]) -> Result<Option<(JobType, Place)>, R::Error> {
-        let mut first: Option<(&JobType, Place)> = None;
-        for job_type in types {
-            if let Some(place) = self.rows.first_ready(job_type)?
-                && first.as_ref().is_none_or(|(_, best)| place < *best)
-            {
-                first = Some((job_type, place));
-            }
-        }
-        Ok(first.map(|(job_type, place)| (job_type.clone(), place)))
-    }
-
-    fn claimed(&mut self, job: Job) -> Result<Claimed, R::Error> {
-        // Only an earlier attempt can have left something.
-        let checkpoints = if job.life.epoch.get() > 1 { self.rows.checkpoints(job.id)? } else { Vec::new() };
-        let Phase::Running(lease) = &job.life.phase else { unreachable!("a claimed job is running") };
-        Ok(Claimed { token: lease.token, expires_at: lease.expires_at, checkpoints, job })
-    }
-
     pub(super) fn heartbeat(&mut self, beat: Beat) -> Result<Outcome, R::Error> {
         let Some(draining) = self.rows.is_draining(&beat.worker)? else {
             return Ok(Err(Refusal::WorkerNotRegistered(beat.worker)));
@@ -289,7 +229,7 @@ impl<R: Rows> Batch<'_, R> {
     ) -> Result<Outcome, R::Error> {
         let job = accept!(self.find(id)?);
         let ended = self.ended(&job, token.epoch)?;
-        let step = Step::Finish(token, report.finish());
+        let step = Step::Finish(token, self.finish(&job, &report)?);
         let transition = accept!(lifecycle::apply(&job.life, ended.as_ref(), &step, self.now));
         let Reply::Finished(finished) = transition.reply else { unreachable!("a finish is answered as one") };
         if transition.ended.is_some() {
@@ -312,6 +252,16 @@ impl<R: Rows> Batch<'_, R> {
             })?;
         }
         Ok(Ok(Done::Finished(finished)))
+    }
+
+    /// What a report is to the lifecycle, under the retry policy of the job's type if that has one.
+    fn finish(&mut self, job: &Job, report: &Report) -> Result<Finish, R::Error> {
+        let mut finish = report.finish();
+        if let Finish::Fail { policy, .. } = &mut finish {
+            let of = self.lanes.of(self.rows, &job.job_type)?;
+            *policy = self.lanes.row(of).settings.retry.unwrap_or(*policy);
+        }
+        Ok(finish)
     }
 
     pub(super) fn checkpoint(
@@ -359,6 +309,8 @@ impl<R: Rows> Batch<'_, R> {
 
     pub(super) fn retry(&mut self, id: JobId) -> Result<Outcome, R::Error> {
         let job = accept!(self.find(id)?);
+        let of = self.lanes.of(self.rows, &job.job_type)?;
+        accept!(self.lanes.class(of, &job.body.requires));
         let source_present = job.source.as_ref().is_none_or(|source| source.arrived);
         let step = Step::Retry { source_present };
         let transition = accept!(lifecycle::apply(&job.life, None, &step, self.now));

@@ -10,9 +10,9 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     Body, Checkpoint, End, EndedLease, Epoch, FinishKind, Finished, Generation, Job, JobId, JobType, Lease,
-    LeaseSecret, LeaseToken, Life, Phase, Priority, Sha256, Source, Status, Timestamp, WorkerId,
-    WorkerRecord,
-    storage::rows::{AttemptRow, Place},
+    LeaseSecret, LeaseToken, Life, Phase, Priority, Sha256, Source, StartedUpTo, Status, Timestamp,
+    TypeRecord, WorkerId, WorkerRecord,
+    storage::rows::{AttemptRow, ClassRow, Head, LaneId, Load, Place, TypeRow},
 };
 
 /// What [`job`] reads, of `jobs j LEFT JOIN leases l`.
@@ -21,7 +21,7 @@ macro_rules! job_columns {
         "j.id, j.type, j.priority, j.status, j.epoch, j.failures, j.losses, j.max_attempts, j.run_at, \
          j.ready_at, j.created_at, j.started_at, j.ended_at, j.updated_at, j.source_key, j.source_size, \
          j.source_sha256, j.source_verified, j.source_arrived, j.last_error, j.progress, j.result, \
-         j.outputs, j.body, l.generation, l.epoch, l.secret, l.worker, l.started_at, l.expires_at, \
+         j.outputs, j.limit_key, j.body, l.generation, l.epoch, l.secret, l.worker, l.started_at, l.expires_at, \
          l.duration, l.lapsed, l.cancel_requested, l.progress, l.updated_at"
     };
 }
@@ -102,6 +102,7 @@ pub(super) fn job(row: &Row<'_>) -> rusqlite::Result<Job> {
     let progress = c.json()?;
     let result = c.json()?;
     let outputs = c.json()?.unwrap_or_default();
+    let limit_key = c.take()?;
     let body = c.checked(|text: String| body(&text))?;
     let phase = match status {
         Status::Uploading => Phase::Uploading,
@@ -117,6 +118,7 @@ pub(super) fn job(row: &Row<'_>) -> rusqlite::Result<Job> {
         priority,
         life,
         body,
+        limit_key,
         source,
         progress,
         last_error,
@@ -185,6 +187,61 @@ pub(super) fn place(row: &Row<'_>) -> rusqlite::Result<Place> {
         ready_at: c.time()?,
         id: JobId::new(c.take()?),
     })
+}
+
+/// Reads `settings, paused, running, started, blocked, reopens_at, turn`.
+pub(super) fn type_row(row: &Row<'_>) -> rusqlite::Result<TypeRow> {
+    let mut c = Columns::of(row);
+    let settings = c.checked(|text: String| serde_json::from_str(&text))?;
+    let paused = c.take()?;
+    Ok(TypeRow { settings, paused, load: load_of(&mut c)?, turn: c.take()? })
+}
+
+/// Reads `running, started, blocked, reopens_at`.
+pub(super) fn load(row: &Row<'_>) -> rusqlite::Result<Load> {
+    load_of(&mut Columns::of(row))
+}
+
+fn load_of(c: &mut Columns<'_, '_>) -> rusqlite::Result<Load> {
+    let running = c.take()?;
+    let started = StartedUpTo(c.time()?);
+    Ok(Load { running, started, blocked: c.take()?, reopens_at: c.time_or_null()? })
+}
+
+/// Reads `type, settings, paused`.
+pub(super) fn type_record(row: &Row<'_>) -> rusqlite::Result<TypeRecord> {
+    let mut c = Columns::of(row);
+    Ok(TypeRecord {
+        job_type: c.checked(|name: String| JobType::new(name))?,
+        settings: c.checked(|text: String| serde_json::from_str(&text))?,
+        paused: c.take()?,
+    })
+}
+
+/// Reads `class, requires, passed, live`.
+pub(super) fn class(row: &Row<'_>) -> rusqlite::Result<ClassRow> {
+    let mut c = Columns::of(row);
+    Ok(ClassRow {
+        class: c.take()?,
+        requires: c.checked(|text: String| serde_json::from_str(&text))?,
+        passed: c.take()?,
+        live: c.take()?,
+    })
+}
+
+/// Reads `id, priority, turn, oldest`.
+pub(super) fn lane(row: &Row<'_>) -> rusqlite::Result<(LaneId, Option<Head>)> {
+    let mut c = Columns::of(row);
+    let id = LaneId(c.take()?);
+    let Some(priority) = c.checked(|number: Option<u8>| number.map(Priority::try_from).transpose())? else {
+        return Ok((id, None));
+    };
+    Ok((id, Some(Head { priority, turn: c.take()?, oldest: c.time()? })))
+}
+
+/// Reads a type's name from the first column.
+pub(super) fn job_type(row: &Row<'_>) -> rusqlite::Result<JobType> {
+    Columns::of(row).checked(|name: String| JobType::new(name))
 }
 
 /// Reads `name, size, sha256, key`.

@@ -1,146 +1,163 @@
-//! The lines of jobs that may run, and which of them are not empty.
-//!
-//! While a batch runs, nobody else writes: what it has learnt about a lane's first job holds until it changes it
-//! itself. So a run of claims costs one look at the line each, and the lane's entry in `heads` is written at most once.
-
-use std::collections::HashMap;
+//! Types, classes, limit keys and lanes, in SQLite.
 
 use rusqlite::{OptionalExtension, params};
 
 use super::{
-    columns,
-    statements::{Sql, Statements},
+    columns::{self, to_json},
+    rows::{SqliteRows, rows},
+    statements::Sql,
 };
-use crate::{JobType, storage::rows::Place};
+use crate::{
+    JobType, Priority, Timestamp,
+    storage::rows::{ClassRow, Head, LaneId, LaneRows, Load, Place, TypeRow},
+};
 
-/// The lanes that the current batch has touched.
-#[derive(Debug, Default)]
-pub(super) struct Lanes(HashMap<JobType, Lane>);
+impl LaneRows for SqliteRows<'_, '_> {
+    type Error = rusqlite::Error;
 
-#[derive(Debug)]
-struct Lane {
-    /// `None` until the type's first job enters its line.
-    id: Option<i64>,
-    /// The priority under which `heads` holds it.
-    head: Option<u8>,
-    first: First,
-}
+    fn job_type(&mut self, job_type: &JobType) -> rusqlite::Result<Option<TypeRow>> {
+        self.sql.get(Sql::JobType)?.query_row([job_type.as_str()], columns::type_row).optional()
+    }
 
-/// Who stands first in a line, as far as is known.
-#[derive(Debug)]
-enum First {
-    Unknown,
-    Nobody,
-    Job(Place),
-}
-
-impl Lanes {
-    /// Puts a job into the line of its type.
-    pub(super) fn push(
-        &mut self,
-        sql: &mut Statements<'_>,
-        job_type: &JobType,
-        place: &Place,
-    ) -> rusqlite::Result<()> {
-        let lane = self.lane(sql, job_type)?;
-        let id = match lane.id {
-            Some(id) => id,
-            None => {
-                let id = sql.get(Sql::InsertLane)?.insert([job_type.as_str()])?;
-                *lane.id.insert(id)
-            }
-        };
-        sql.get(Sql::InsertReady)?.execute(params![
-            id,
-            u8::from(place.priority),
-            place.ready_at.as_millis(),
-            place.id.get()
+    fn put_type(&mut self, job_type: &JobType, row: &TypeRow) -> rusqlite::Result<()> {
+        self.sql.get(Sql::PutType)?.execute(params![
+            job_type.as_str(),
+            to_json(&row.settings)?,
+            row.paused,
+            row.load.running,
+            row.load.started.0.as_millis(),
+            row.load.blocked,
+            row.load.reopens_at.map(Timestamp::as_millis),
+            row.turn,
         ])?;
-        match &lane.first {
-            First::Unknown => {}
-            First::Job(first) if first < place => {}
-            First::Job(_) | First::Nobody => lane.first = First::Job(place.clone()),
-        }
         Ok(())
     }
 
-    /// Takes a job out of the line of its type, if it is there.
-    pub(super) fn remove(
-        &mut self,
-        sql: &mut Statements<'_>,
-        job_type: &JobType,
-        place: &Place,
-    ) -> rusqlite::Result<bool> {
-        let lane = self.lane(sql, job_type)?;
-        let Some(id) = lane.id else { return Ok(false) };
-        let removed = sql.get(Sql::DeleteReady)?.execute(params![
-            id,
-            u8::from(place.priority),
-            place.ready_at.as_millis(),
-            place.id.get()
-        ])?;
-        if matches!(&lane.first, First::Job(first) if first == place) {
-            lane.first = First::Unknown;
-        }
-        Ok(removed > 0)
+    fn reopening_types(&mut self, now: Timestamp) -> rusqlite::Result<Vec<JobType>> {
+        self.sql.get(Sql::ReopeningTypes)?.query_map([now.as_millis()], columns::job_type)?.collect()
     }
 
-    /// The first in the line of a type.
-    pub(super) fn first(
-        &mut self,
-        sql: &mut Statements<'_>,
-        job_type: &JobType,
-    ) -> rusqlite::Result<Option<Place>> {
-        self.lane(sql, job_type)?.first(sql)
+    fn classes(&mut self, job_type: &JobType) -> rusqlite::Result<Vec<ClassRow>> {
+        self.sql.get(Sql::Classes)?.query_map([job_type.as_str()], columns::class)?.collect()
     }
 
-    /// Brings `heads` in line with what the batch did, before it commits.
-    pub(super) fn settle(&mut self, sql: &mut Statements<'_>) -> rusqlite::Result<()> {
-        for (job_type, mut lane) in self.0.drain() {
-            let Some(id) = lane.id else { continue };
-            let head = lane.first(sql)?.map(|place| u8::from(place.priority));
-            if head == lane.head {
-                continue;
-            }
-            if let Some(old) = lane.head {
-                sql.get(Sql::DeleteHead)?.execute(params![job_type.as_str(), old, id])?;
-            }
-            if let Some(new) = head {
-                sql.get(Sql::InsertHead)?.execute(params![job_type.as_str(), new, id])?;
-            }
-        }
+    fn put_class(&mut self, job_type: &JobType, row: &ClassRow) -> rusqlite::Result<()> {
+        let requires = to_json(&row.requires)?;
+        let row = params![job_type.as_str(), row.class, requires, row.passed, row.live];
+        self.sql.get(Sql::PutClass)?.execute(row)?;
         Ok(())
     }
 
-    /// Forgets everything: another batch begins, and others may have written since.
-    pub(super) fn forget(&mut self) {
-        self.0.clear();
+    fn key(&mut self, job_type: &JobType, key: &str) -> rusqlite::Result<Option<Load>> {
+        self.sql.get(Sql::Key)?.query_row(params![job_type.as_str(), key], columns::load).optional()
     }
 
-    fn lane(&mut self, sql: &mut Statements<'_>, job_type: &JobType) -> rusqlite::Result<&mut Lane> {
-        // Not `entry`, which would clone the type for every lookup.
-        if !self.0.contains_key(job_type) {
-            let row = sql
-                .get(Sql::Lane)?
-                .query_row([job_type.as_str()], |row| Ok((row.get(0)?, row.get(1)?)))
-                .optional()?;
-            let (id, head) = row.map_or((None, None), |(id, head)| (Some(id), head));
-            let first = if head.is_some() { First::Unknown } else { First::Nobody };
-            self.0.insert(job_type.clone(), Lane { id, head, first });
+    fn put_key(&mut self, job_type: &JobType, key: &str, load: &Load) -> rusqlite::Result<()> {
+        self.sql.get(Sql::PutKey)?.execute(params![
+            job_type.as_str(),
+            key,
+            load.running,
+            load.started.0.as_millis(),
+            load.blocked,
+            load.reopens_at.map(Timestamp::as_millis),
+        ])?;
+        Ok(())
+    }
+
+    fn delete_key(&mut self, job_type: &JobType, key: &str) -> rusqlite::Result<()> {
+        self.sql.get(Sql::DeleteKey)?.execute(params![job_type.as_str(), key])?;
+        Ok(())
+    }
+
+    fn reopen_keys(&mut self, job_type: &JobType, at: Timestamp) -> rusqlite::Result<()> {
+        self.sql.get(Sql::ReopenKeys)?.execute(params![job_type.as_str(), at.as_millis()])?;
+        Ok(())
+    }
+
+    fn reopening_keys(&mut self, now: Timestamp, limit: usize) -> rusqlite::Result<Vec<(JobType, String)>> {
+        self.sql
+            .get(Sql::ReopeningKeys)?
+            .query_map(params![now.as_millis(), rows(limit)], |row| {
+                Ok((columns::job_type(row)?, row.get(1)?))
+            })?
+            .collect()
+    }
+
+    fn next_reopening(&mut self) -> rusqlite::Result<Option<Timestamp>> {
+        self.earliest(Sql::NextReopening)
+    }
+
+    fn lane(
+        &mut self,
+        job_type: &JobType,
+        class: u8,
+        key: &str,
+    ) -> rusqlite::Result<Option<(LaneId, Option<Head>)>> {
+        let lane = params![job_type.as_str(), class, key];
+        self.sql.get(Sql::Lane)?.query_row(lane, columns::lane).optional()
+    }
+
+    fn lanes_of_key(&mut self, job_type: &JobType, key: &str) -> rusqlite::Result<Vec<u8>> {
+        let of_key = params![job_type.as_str(), key];
+        self.sql.get(Sql::LanesOfKey)?.query_map(of_key, |row| row.get(0))?.collect()
+    }
+
+    fn insert_lane(&mut self, job_type: &JobType, class: u8, key: &str) -> rusqlite::Result<LaneId> {
+        self.sql.get(Sql::InsertLane)?.insert(params![job_type.as_str(), class, key]).map(LaneId)
+    }
+
+    fn delete_lane(&mut self, lane: LaneId) -> rusqlite::Result<()> {
+        self.sql.get(Sql::DeleteLane)?.execute([lane.0])?;
+        Ok(())
+    }
+
+    fn set_head(&mut self, lane: LaneId, head: Option<&Head>) -> rusqlite::Result<()> {
+        self.sql.get(Sql::SetHead)?.execute(params![
+            lane.0,
+            head.map(|head| u8::from(head.priority)),
+            head.map(|head| head.turn),
+            head.map(|head| head.oldest.as_millis()),
+        ])?;
+        Ok(())
+    }
+
+    fn best_heads(&mut self, job_type: &JobType, class: u8, limit: usize) -> rusqlite::Result<Vec<String>> {
+        let of_class = params![job_type.as_str(), class, rows(limit)];
+        self.sql.get(Sql::BestHeads)?.query_map(of_class, |row| row.get(0))?.collect()
+    }
+
+    fn oldest_head(&mut self, job_type: &JobType, class: u8) -> rusqlite::Result<Option<String>> {
+        let of_class = params![job_type.as_str(), class];
+        self.sql.get(Sql::OldestHead)?.query_row(of_class, |row| row.get(0)).optional()
+    }
+
+    fn push_ready(&mut self, lane: LaneId, place: &Place) -> rusqlite::Result<()> {
+        self.place(Sql::InsertReady, lane, place).map(drop)
+    }
+
+    fn remove_ready(&mut self, lane: LaneId, place: &Place) -> rusqlite::Result<bool> {
+        Ok(self.place(Sql::DeleteReady, lane, place)? > 0)
+    }
+
+    fn first_ready(&mut self, lane: LaneId) -> rusqlite::Result<Option<Place>> {
+        self.sql.get(Sql::FirstReady)?.query_row([lane.0], columns::place).optional()
+    }
+
+    fn oldest_ready(&mut self, lane: LaneId) -> rusqlite::Result<Option<Place>> {
+        let mut oldest: Option<Place> = None;
+        // The index is by priority first: the oldest of all is the oldest of one of the five.
+        for priority in Priority::ALL {
+            let first = params![lane.0, u8::from(priority)];
+            let first = self.sql.get(Sql::FirstOfPriority)?.query_row(first, columns::place).optional()?;
+            oldest = oldest.into_iter().chain(first).min_by_key(|place| (place.ready_at, place.id));
         }
-        self.0.get_mut(job_type).ok_or(rusqlite::Error::QueryReturnedNoRows)
+        Ok(oldest)
     }
 }
 
-impl Lane {
-    fn first(&mut self, sql: &mut Statements<'_>) -> rusqlite::Result<Option<Place>> {
-        if let (First::Unknown, Some(id)) = (&self.first, self.id) {
-            let first = sql.get(Sql::FirstReady)?.query_row([id], columns::place).optional()?;
-            self.first = first.map_or(First::Nobody, First::Job);
-        }
-        Ok(match &self.first {
-            First::Job(place) => Some(place.clone()),
-            First::Unknown | First::Nobody => None,
-        })
+impl SqliteRows<'_, '_> {
+    fn place(&mut self, sql: Sql, lane: LaneId, place: &Place) -> rusqlite::Result<usize> {
+        let row = params![lane.0, u8::from(place.priority), place.ready_at.as_millis(), place.id.get()];
+        self.sql.get(sql)?.execute(row)
     }
 }

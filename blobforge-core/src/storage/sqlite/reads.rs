@@ -9,12 +9,16 @@ use super::{
     statements::Sql,
 };
 use crate::{
-    Checkpoint, Job, JobId, Status, WorkerId, WorkerRecord,
+    Checkpoint, Job, JobId, Status, TypeRecord, WorkerId, WorkerRecord,
     storage::{Attempt, Counts, JobFilter, JobPage, MAX_EXAMINED, MAX_PAGE},
 };
 
 pub(super) fn job(connection: &Connection, id: JobId) -> rusqlite::Result<Option<Job>> {
     connection.prepare_cached(Sql::Job.text())?.query_row([id.get()], columns::job).optional()
+}
+
+pub(super) fn types(connection: &Connection) -> rusqlite::Result<Vec<TypeRecord>> {
+    connection.prepare_cached(Sql::Types.text())?.query_map([], columns::type_record)?.collect()
 }
 
 pub(super) fn counts(connection: &Connection) -> rusqlite::Result<Counts> {

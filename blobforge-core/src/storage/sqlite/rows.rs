@@ -5,19 +5,17 @@ use serde_json::Value;
 
 use super::{
     columns::{self, ENDS, FINISHES, body_text, name_of, span, status_code, to_json, to_json_or_null},
-    lanes::Lanes,
     statements::{Sql, Statements},
 };
 use crate::{
     Checkpoint, EndedLease, Epoch, Generation, Job, JobId, JobType, Lease, Output, Sha256, Source, Status,
     Timestamp, WorkerId, WorkerRecord,
-    storage::rows::{AttemptRow, Place, Rows},
+    storage::rows::{AttemptRow, Rows},
 };
 
 /// The rows as the writer's open transaction sees them.
 pub(super) struct SqliteRows<'a, 'c> {
     pub(super) sql: &'a mut Statements<'c>,
-    pub(super) lanes: &'a mut Lanes,
     pub(super) generation: Generation,
 }
 
@@ -82,8 +80,6 @@ impl SqliteRows<'_, '_> {
 }
 
 impl Rows for SqliteRows<'_, '_> {
-    type Error = rusqlite::Error;
-
     fn generation(&self) -> Generation {
         self.generation
     }
@@ -117,6 +113,7 @@ impl Rows for SqliteRows<'_, '_> {
             to_json_or_null(job.progress.as_ref())?,
             to_json_or_null(job.result.as_ref())?,
             outputs_text(&job.outputs)?,
+            job.limit_key,
             body_text(&job.body)?,
         ])?;
         Ok(JobId::new(self.sql.connection().last_insert_rowid()))
@@ -139,18 +136,6 @@ impl Rows for SqliteRows<'_, '_> {
             self.sql.get(Sql::UpdateBody)?.execute(params![after.id.get(), body])?;
         }
         Ok(())
-    }
-
-    fn push_ready(&mut self, job_type: &JobType, place: &Place) -> rusqlite::Result<()> {
-        self.lanes.push(self.sql, job_type, place)
-    }
-
-    fn remove_ready(&mut self, job_type: &JobType, place: &Place) -> rusqlite::Result<bool> {
-        self.lanes.remove(self.sql, job_type, place)
-    }
-
-    fn first_ready(&mut self, job_type: &JobType) -> rusqlite::Result<Option<Place>> {
-        self.lanes.first(self.sql, job_type)
     }
 
     fn push_scheduled(&mut self, at: Timestamp, id: JobId) -> rusqlite::Result<()> {
@@ -326,7 +311,7 @@ impl SqliteRows<'_, '_> {
         self.sql.get(sql)?.query_map(params, |row| row.get(0).map(JobId::new))?.collect()
     }
 
-    fn earliest(&mut self, sql: Sql) -> rusqlite::Result<Option<Timestamp>> {
+    pub(super) fn earliest(&mut self, sql: Sql) -> rusqlite::Result<Option<Timestamp>> {
         let millis: Option<i64> = self.sql.get(sql)?.query_row([], |row| row.get(0))?;
         Ok(millis.map(Timestamp::from_millis))
     }
@@ -382,6 +367,6 @@ fn outputs_text(outputs: &[Output]) -> rusqlite::Result<Option<String>> {
 }
 
 /// A limit as SQLite counts.
-fn rows(limit: usize) -> i64 {
+pub(super) fn rows(limit: usize) -> i64 {
     i64::try_from(limit).unwrap_or(i64::MAX)
 }

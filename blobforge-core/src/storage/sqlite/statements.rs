@@ -22,9 +22,9 @@ statements! {
     Job: concat!("SELECT ", job_columns!(), " FROM jobs j LEFT JOIN leases l ON l.job_id = j.id WHERE j.id = ?1"),
     InsertJob: "INSERT INTO jobs (type, priority, status, epoch, failures, losses, max_attempts, run_at, ready_at, \
          created_at, started_at, ended_at, updated_at, source_key, source_size, source_sha256, source_verified, \
-         source_arrived, last_error, progress, result, outputs, body) \
+         source_arrived, last_error, progress, result, outputs, limit_key, body) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, \
-         ?21, ?22, ?23)",
+         ?21, ?22, ?23, ?24)",
     UpdateJob: "UPDATE jobs SET priority = ?2, status = ?3, epoch = ?4, failures = ?5, losses = ?6, \
          max_attempts = ?7, run_at = ?8, ready_at = ?9, started_at = ?10, ended_at = ?11, updated_at = ?12, \
          source_key = ?13, source_size = ?14, source_sha256 = ?15, source_verified = ?16, \
@@ -42,15 +42,36 @@ statements! {
     LeasesOf: "SELECT job_id FROM leases WHERE worker = ?1 ORDER BY job_id",
     StaleUploads: "SELECT id FROM jobs WHERE status = 0 AND updated_at <= ?1 ORDER BY updated_at, id LIMIT ?2",
 
-    Lane: "SELECT l.id, h.priority FROM lanes l LEFT JOIN heads h \
-         ON h.type = l.type AND h.class = l.class AND h.lane = l.id \
-         WHERE l.type = ?1 AND l.class = 0 AND l.limit_key = ''",
-    InsertLane: "INSERT INTO lanes (type, class, limit_key) VALUES (?1, 0, '')",
-    InsertHead: "INSERT INTO heads (type, class, priority, turn, lane) VALUES (?1, 0, ?2, 0, ?3)",
-    DeleteHead: "DELETE FROM heads WHERE type = ?1 AND class = 0 AND priority = ?2 AND turn = 0 AND lane = ?3",
+    JobType: "SELECT settings, paused, running, started, blocked, reopens_at, turn FROM types WHERE type = ?1",
+    PutType: "INSERT OR REPLACE INTO types (type, settings, paused, running, started, blocked, reopens_at, turn) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+    Types: "SELECT type, settings, paused FROM types ORDER BY type",
+    ReopeningTypes: "SELECT type FROM types WHERE reopens_at <= ?1 ORDER BY type",
+    Classes: "SELECT class, requires, passed, live FROM classes WHERE type = ?1 ORDER BY class",
+    PutClass: "INSERT OR REPLACE INTO classes (type, class, requires, passed, live) VALUES (?1, ?2, ?3, ?4, ?5)",
+    Key: "SELECT running, started, blocked, reopens_at FROM keys WHERE type = ?1 AND key = ?2",
+    PutKey: "INSERT OR REPLACE INTO keys (type, key, running, started, blocked, reopens_at) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    DeleteKey: "DELETE FROM keys WHERE type = ?1 AND key = ?2",
+    ReopenKeys: "UPDATE keys SET reopens_at = ?2 WHERE type = ?1 AND blocked",
+    ReopeningKeys: "SELECT type, key FROM keys WHERE reopens_at <= ?1 ORDER BY reopens_at, type, key LIMIT ?2",
+    NextReopening: "SELECT min(at) FROM (SELECT min(reopens_at) AS at FROM types \
+         UNION ALL SELECT min(reopens_at) FROM keys WHERE reopens_at IS NOT NULL)",
+
+    Lane: "SELECT id, priority, turn, oldest FROM lanes WHERE type = ?1 AND class = ?2 AND key = ?3",
+    LanesOfKey: "SELECT class FROM lanes WHERE type = ?1 AND key = ?2 ORDER BY class",
+    InsertLane: "INSERT INTO lanes (type, class, key) VALUES (?1, ?2, ?3)",
+    DeleteLane: "DELETE FROM lanes WHERE id = ?1",
+    SetHead: "UPDATE lanes SET priority = ?2, turn = ?3, oldest = ?4 WHERE id = ?1",
+    BestHeads: "SELECT key FROM lanes INDEXED BY heads WHERE type = ?1 AND class = ?2 AND priority IS NOT NULL \
+         ORDER BY priority, turn, id LIMIT ?3",
+    OldestHead: "SELECT key FROM lanes INDEXED BY heads_oldest \
+         WHERE type = ?1 AND class = ?2 AND priority IS NOT NULL ORDER BY oldest, id LIMIT 1",
     InsertReady: "INSERT INTO ready (lane, priority, ready_at, id) VALUES (?1, ?2, ?3, ?4)",
     DeleteReady: "DELETE FROM ready WHERE lane = ?1 AND priority = ?2 AND ready_at = ?3 AND id = ?4",
     FirstReady: "SELECT priority, ready_at, id FROM ready WHERE lane = ?1 ORDER BY priority, ready_at, id LIMIT 1",
+    FirstOfPriority: "SELECT priority, ready_at, id FROM ready WHERE lane = ?1 AND priority = ?2 \
+         ORDER BY ready_at, id LIMIT 1",
 
     InsertScheduled: "INSERT INTO scheduled (run_at, id) VALUES (?1, ?2)",
     DeleteScheduled: "DELETE FROM scheduled WHERE run_at = ?1 AND id = ?2",
@@ -146,7 +167,14 @@ mod tests {
             let plan = explain.query_map(rusqlite::params_from_iter(nulls), |row| row.get::<_, String>(3));
             for step in plan.unwrap().map(Result::unwrap) {
                 // As many as there are workers and types.
-                let small = ["SCAN leases", "SCAN workers", "SCAN counts", "USE TEMP B-TREE FOR ORDER BY"];
+                let small = [
+                    "SCAN leases",
+                    "SCAN workers",
+                    "SCAN counts",
+                    "SCAN types",
+                    "SCAN (subquery-1)",
+                    "USE TEMP B-TREE FOR ORDER BY",
+                ];
                 let looks_once = text.starts_with("SELECT min(run_at)") && step.starts_with("SEARCH");
                 let sorts_jobs = step.contains("TEMP B-TREE") && !text.contains("FROM leases");
                 let walks = step.starts_with("SCAN") && !small.contains(&step.as_str());

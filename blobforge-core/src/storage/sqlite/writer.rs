@@ -7,7 +7,6 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     failure::storage_error,
-    lanes::Lanes,
     rows::SqliteRows,
     statements::{Sql, Statements},
 };
@@ -80,7 +79,7 @@ fn write(
     mut inbox: mpsc::Receiver<Batch>,
 ) {
     let sql = Statements::new(connection);
-    let mut transactions = Transactions { sql, lanes: Lanes::default(), generation, broken: None };
+    let mut transactions = Transactions { sql, generation, broken: None };
     while let Some(Batch { commands, answer }) = inbox.blocking_recv() {
         // Who stopped waiting does not need the answer.
         let _ = answer.send(transactions.commit(clock, commands));
@@ -89,7 +88,6 @@ fn write(
 
 struct Transactions<'c> {
     sql: Statements<'c>,
-    lanes: Lanes,
     generation: Generation,
     /// The error after which nothing is written any more.
     broken: Option<StorageError>,
@@ -113,10 +111,8 @@ impl Transactions<'_> {
         self.sql.get(Sql::Begin)?.execute([])?;
         // Read under the lock: a batch that had to wait for it must not be dated before the one it waited for.
         let now = clock.now();
-        self.lanes.forget();
-        let mut rows = SqliteRows { sql: &mut self.sql, lanes: &mut self.lanes, generation: self.generation };
+        let mut rows = SqliteRows { sql: &mut self.sql, generation: self.generation };
         let committed = execute(&mut rows, now, commands)?;
-        self.lanes.settle(&mut self.sql)?;
         self.sql.get(Sql::Commit)?.execute([])?;
         Ok(committed)
     }

@@ -29,6 +29,7 @@ CREATE TABLE jobs (
     progress        TEXT,
     result          TEXT,
     outputs         TEXT,
+    limit_key       TEXT,
     body            TEXT    NOT NULL
 ) STRICT;
 
@@ -51,24 +52,56 @@ CREATE TABLE leases (
     updated_at       INTEGER NOT NULL
 ) STRICT;
 
--- A lane is one line of jobs that may run. For now there is one for each type: class 0, no limit key.
-CREATE TABLE lanes (
-    id        INTEGER PRIMARY KEY,
-    type      TEXT    NOT NULL,
-    class     INTEGER NOT NULL,
-    limit_key TEXT    NOT NULL,
-    UNIQUE (type, class, limit_key)
-) STRICT;
+-- What holds for all jobs of a type (JSON), and what goes on under its limits. `started` is the time up to which its
+-- starts are paid for; `turn` the last turn that one of its lanes was given.
+CREATE TABLE types (
+    type       TEXT PRIMARY KEY,
+    settings   TEXT    NOT NULL,
+    paused     INTEGER NOT NULL,
+    running    INTEGER NOT NULL,
+    started    INTEGER NOT NULL,
+    blocked    INTEGER NOT NULL,
+    reopens_at INTEGER,
+    turn       INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
 
--- The lanes that are not empty, with the priority of their first job, in the order in which a claim wants them.
-CREATE TABLE heads (
+-- The jobs of a type that ask the same of their worker (JSON); class 0 asks for nothing.
+CREATE TABLE classes (
     type     TEXT    NOT NULL,
     class    INTEGER NOT NULL,
-    priority INTEGER NOT NULL,
-    turn     INTEGER NOT NULL,
-    lane     INTEGER NOT NULL,
-    PRIMARY KEY (type, class, priority, turn, lane)
+    requires TEXT    NOT NULL,
+    passed   INTEGER NOT NULL,
+    live     INTEGER NOT NULL,
+    PRIMARY KEY (type, class)
 ) STRICT, WITHOUT ROWID;
+
+-- What goes on under the limits of each key of a type.
+CREATE TABLE keys (
+    type       TEXT    NOT NULL,
+    key        TEXT    NOT NULL,
+    running    INTEGER NOT NULL,
+    started    INTEGER NOT NULL,
+    blocked    INTEGER NOT NULL,
+    reopens_at INTEGER,
+    PRIMARY KEY (type, key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX keys_reopening ON keys (reopens_at) WHERE reopens_at IS NOT NULL;
+
+-- A lane is one line of jobs: one type, one class, one limit key (empty without one). It has a priority while it shows
+-- a head, that is while it has jobs that may start. `oldest` is no later than its oldest job.
+CREATE TABLE lanes (
+    id       INTEGER PRIMARY KEY AUTOINCREMENT,
+    type     TEXT    NOT NULL,
+    key      TEXT    NOT NULL,
+    class    INTEGER NOT NULL,
+    priority INTEGER,
+    turn     INTEGER,
+    oldest   INTEGER,
+    UNIQUE (type, key, class)
+) STRICT;
+-- In the order in which a claim wants them, and in the order of age.
+CREATE INDEX heads ON lanes (type, class, priority, turn, id) WHERE priority IS NOT NULL;
+CREATE INDEX heads_oldest ON lanes (type, class, oldest, id) WHERE priority IS NOT NULL;
 
 CREATE TABLE ready (
     lane     INTEGER NOT NULL,

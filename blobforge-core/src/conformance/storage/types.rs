@@ -1,0 +1,158 @@
+//! What holds for all jobs of a type, and which of them is next.
+
+use super::*;
+use crate::{
+    KeyLimits, LimitBy, Limits, Priority, Retention,
+    storage::{Ready, Wake},
+};
+
+pub async fn a_paused_type_gives_nothing_until_it_is_resumed(bench: &Bench) {
+    let worker = bench.worker("w1").await;
+    let before = bench.pending().await;
+    bench.run(Command::SetPaused(pdf(), true)).await.unwrap();
+    let during = bench.commit(vec![submit(new("pdf"))]).await;
+    assert_eq!(during.ready, [], "nobody is woken for what nobody may have");
+    bench.submit(new("text")).await;
+    assert_eq!(bench.try_claim(&worker).await, None);
+    let other = bench.claims(&worker, &["pdf", "text"], 9).await;
+    assert_eq!(other.len(), 1, "other types go on");
+    assert!(bench.storage.types().await.unwrap()[0].paused);
+    let resumed = bench.commit(vec![Command::SetPaused(pdf(), false)]).await;
+    assert_eq!(resumed.ready, [Ready { job_type: pdf(), wake: Wake::All }]);
+    assert_eq!(bench.claim(&worker).await.job.id, before);
+}
+
+pub async fn settings_are_kept_and_read_back(bench: &Bench) {
+    let settings = TypeSettings {
+        max_attempts: Some(7),
+        retry: Some(RetryPolicy { first: SECOND, longest: LEASE }),
+        lease: Some(SECOND * 30),
+        no_progress: Some(SECOND * 600),
+        retention: Retention { completed: Some(SECOND * 3600), ..Retention::default() },
+        limits: Limits { running: Some(3), starts: None },
+        per_key: Some(KeyLimits { by: LimitBy::Param("book".to_owned()), limits: Limits::default() }),
+        oldest_share: Some(5),
+    };
+    bench.set(settings.clone()).await;
+    bench.pending().await;
+    let types = bench.storage.types().await.unwrap();
+    assert_eq!(types.len(), 1);
+    assert_eq!((&types[0].job_type, &types[0].settings, types[0].paused), (&pdf(), &settings, false));
+}
+
+pub async fn a_type_sets_the_attempts_and_the_backoff_of_its_jobs(bench: &Bench) {
+    let retry = RetryPolicy { first: SECOND * 7, longest: LEASE };
+    bench.set(TypeSettings { max_attempts: Some(2), retry: Some(retry), ..TypeSettings::default() }).await;
+    let worker = bench.worker("w1").await;
+    let own = bench.submit(new("pdf").max_attempts(9)).await.id;
+    assert_eq!(bench.job(own).await.life.max_attempts, 9, "what the job says goes first");
+    bench.run(Command::Cancel(own)).await.unwrap();
+    bench.pending().await;
+    let held = bench.claim(&worker).await;
+    let failed = bench.finish(&held, fail()).await;
+    assert_eq!(failed.ready_at, Some(bench.clock.now() + SECOND * 7));
+    bench.advance(SECOND * 7);
+    bench.maintain().await;
+    let held = bench.claim(&worker).await;
+    assert_eq!(bench.finish(&held, fail()).await.status, Status::Failed);
+}
+
+pub async fn a_type_sets_the_lease_and_the_progress_its_workers_owe(bench: &Bench) {
+    let settings =
+        TypeSettings { lease: Some(SECOND * 7), no_progress: Some(SECOND * 9), ..TypeSettings::default() };
+    bench.set(settings).await;
+    let worker = bench.worker("w1").await;
+    bench.pending().await;
+    bench.submit(new("text")).await;
+    let held = bench.claims(&worker, &["pdf", "text"], 2).await;
+    let now = bench.clock.now();
+    assert_eq!((held[0].expires_at, held[0].no_progress), (now + SECOND * 7, Some(SECOND * 9)));
+    assert_eq!((held[1].expires_at, held[1].no_progress), (now + LEASE, None));
+}
+
+/// Submits a job in the background, then urgent ones for ever, and says which claim got the first one.
+async fn claims_until_the_oldest(bench: &Bench, worker: &WorkerId, patience: usize) -> Option<usize> {
+    let oldest = bench.submit(new("pdf").priority(Priority::Background)).await.id;
+    for count in 1..=patience {
+        bench.advance(SECOND);
+        bench.submit(new("pdf").priority(Priority::Critical)).await;
+        bench.submit(new("pdf").priority(Priority::Critical)).await;
+        let claimed = bench.claim(worker).await;
+        bench.finish(&claimed, complete()).await;
+        if claimed.job.id == oldest {
+            return Some(count);
+        }
+    }
+    None
+}
+
+pub async fn one_claim_in_twenty_takes_the_oldest(bench: &Bench) {
+    let worker = bench.worker("w1").await;
+    assert_eq!(claims_until_the_oldest(bench, &worker, 60).await, Some(20));
+    assert_eq!(claims_until_the_oldest(bench, &worker, 600).await.map(|claims| claims % 20), Some(0));
+}
+
+pub async fn the_oldest_is_found_among_all_keys(bench: &Bench) {
+    let per_key = Some(KeyLimits { by: LimitBy::Submitter, limits: Limits::default() });
+    bench.set(TypeSettings { per_key, ..TypeSettings::default() }).await;
+    let worker = bench.worker("w1").await;
+    let mut background = Vec::new();
+    for key in ["c", "a", "b"] {
+        background.push(bench.submit(of(key).priority(Priority::Background)).await.id);
+        bench.advance(SECOND);
+    }
+    let mut taken = Vec::new();
+    for _ in 0..60 {
+        bench.advance(SECOND);
+        for key in ["a", "b", "c"] {
+            bench.submit(of(key).priority(Priority::Critical)).await;
+        }
+        let claimed = bench.claim(&worker).await;
+        bench.finish(&claimed, complete()).await;
+        taken.extend(background.contains(&claimed.job.id).then_some(claimed.job.id));
+    }
+    assert_eq!(taken, background, "in the order of their age, whatever their keys");
+}
+
+pub async fn the_share_of_the_oldest_can_be_switched_off(bench: &Bench) {
+    bench.set(TypeSettings { oldest_share: Some(0), ..TypeSettings::default() }).await;
+    let worker = bench.worker("w1").await;
+    assert_eq!(claims_until_the_oldest(bench, &worker, 100).await, None);
+    bench.set(TypeSettings { oldest_share: Some(3), ..TypeSettings::default() }).await;
+    let claimed = bench.claim_each(&worker, 3).await;
+    assert_eq!(claimed.iter().min().copied(), Some(JobId::new(1)), "now one claim in three");
+}
+
+pub async fn the_oldest_share_reaches_every_type_a_worker_serves(bench: &Bench) {
+    let worker = bench.worker("w1").await;
+    let other = bench.submit(new("text").priority(Priority::Background)).await.id;
+    let mut waited = 0;
+    loop {
+        bench.submit(new("pdf").priority(Priority::Critical)).await;
+        let claimed = bench.claims(&worker, &["pdf", "text"], 1).await.remove(0);
+        waited += 1;
+        if claimed.job.id == other {
+            break;
+        }
+        assert!(waited < 100, "never");
+    }
+    assert!(waited <= 20, "{waited}");
+}
+
+pub async fn what_is_urgent_goes_first_however_many_types_there_are(bench: &Bench) {
+    let worker = bench.worker("w1").await;
+    let names: Vec<String> = (0..30).map(|n| format!("t{n}")).collect();
+    let types: Vec<&str> = names.iter().map(String::as_str).collect();
+    for name in &types[1..] {
+        for _ in 0..9 {
+            bench.submit(new(name).priority(Priority::Background)).await;
+        }
+    }
+    let mut urgent = 0;
+    for _ in 0..120 {
+        bench.submit(new("t0").priority(Priority::Critical)).await;
+        let claimed = bench.claims(&worker, &types, 1).await.remove(0);
+        urgent += usize::from(claimed.job.priority == Priority::Critical);
+    }
+    assert!((60..120).contains(&urgent), "{urgent} of 120: urgent ones mostly, the others now and then");
+}

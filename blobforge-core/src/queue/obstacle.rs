@@ -1,0 +1,55 @@
+//! Why a job that waits may wait for long.
+
+use std::time::Duration;
+
+use crate::{Job, JobType, Requirements, Timestamp, WorkerRecord};
+
+/// Something that keeps a waiting job from being run, and that somebody has to do something about.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Obstacle {
+    /// Its type is paused.
+    #[error("type {0} is paused: resume it to have this job run")]
+    Paused(JobType),
+    /// No live worker serves its type.
+    #[error("no live worker serves type {0}: start one")]
+    NoWorker(JobType),
+    /// Live workers serve its type, but none has the labels it asks for.
+    #[error(
+        "no live worker of type {job_type} offers what this job requires ({requires}): start one that does"
+    )]
+    NoAbleWorker {
+        /// Its type.
+        job_type: JobType,
+        /// What it asks for.
+        requires: Requirements,
+    },
+}
+
+impl Obstacle {
+    /// What stands in the way of a waiting job, given all workers; a worker is alive if it was heard of within
+    /// `timeout`.
+    pub fn of(
+        job: &Job,
+        paused: bool,
+        workers: &[WorkerRecord],
+        now: Timestamp,
+        timeout: Duration,
+    ) -> Option<Self> {
+        let job_type = job.job_type.clone();
+        if paused {
+            return Some(Self::Paused(job_type));
+        }
+        let serves = |worker: &&WorkerRecord| {
+            worker.is_online(now, timeout) && worker.registration.types.contains(&job.job_type)
+        };
+        let mut serving = workers.iter().filter(serves).peekable();
+        if serving.peek().is_none() {
+            return Some(Self::NoWorker(job_type));
+        }
+        let requires = &job.body.requires;
+        if serving.any(|worker| requires.are_met_by(&worker.registration.labels)) {
+            return None;
+        }
+        Some(Self::NoAbleWorker { job_type, requires: requires.clone() })
+    }
+}

@@ -1,0 +1,90 @@
+//! Giving work to workers.
+
+use super::{Batch, lanes::Choice};
+use crate::{
+    Job, NewLease, Phase, Refused, Reply, Requirements, Step, lifecycle,
+    storage::{
+        command::{Claim, Claimed, Done, Outcome, Refusal},
+        rows::Rows,
+    },
+};
+
+impl<R: Rows> Batch<'_, R> {
+    pub(super) fn claim(&mut self, claim: Claim) -> Result<Outcome, R::Error> {
+        match self.rows.is_draining(&claim.worker)? {
+            None => return Ok(Err(Refusal::WorkerNotRegistered(claim.worker))),
+            Some(true) => return Ok(Ok(Done::Claimed(Vec::new()))),
+            Some(false) => {}
+        }
+        let mut types = Vec::with_capacity(claim.types.len());
+        for job_type in &claim.types {
+            let of = self.lanes.of(self.rows, job_type)?;
+            if !types.contains(&of) {
+                types.push(of);
+            }
+        }
+        let mut claimed = Vec::with_capacity(claim.secrets.len().min(16));
+        let mut secrets = claim.secrets.iter();
+        let mut secret = secrets.next();
+        while let Some(drawn) = secret
+            && let Some(choice) = self.choose(&claim, &types)?
+        {
+            let Some(job) = self.rows.job(choice.place.id)? else {
+                // A place without a job is nobody's: clear it rather than meet it for ever.
+                self.lanes.clear(self.rows, &choice)?;
+                continue;
+            };
+            let settings = &self.lanes.row(choice.of).settings;
+            let no_progress = settings.no_progress;
+            let lease = NewLease {
+                generation: self.rows.generation(),
+                secret: *drawn,
+                worker: claim.worker.clone(),
+                duration: settings.lease.unwrap_or(claim.lease),
+            };
+            match lifecycle::apply(&job.life, None, &Step::Claim(lease), self.now) {
+                Ok(transition) => {
+                    let taken = transition.reply == Reply::Done;
+                    let job = self.follow(job, transition, |_| {})?;
+                    if taken {
+                        self.lanes.started(self.rows, self.now, &choice)?;
+                        claimed.push(Claimed { no_progress, ..self.claimed(job)? });
+                        secret = secrets.next();
+                    }
+                }
+                // The clock was set back: the job waits for its time again.
+                Err(Refused::NotDue { .. }) => {
+                    self.lanes.clear(self.rows, &choice)?;
+                    self.enter_line(&job)?;
+                }
+                Err(_) => self.lanes.clear(self.rows, &choice)?,
+            }
+        }
+        Ok(Ok(Done::Claimed(claimed)))
+    }
+
+    fn choose(&mut self, claim: &Claim, types: &[usize]) -> Result<Option<Choice>, R::Error> {
+        let asked = types.iter().any(|of| self.lanes.asks_anything(*of));
+        if asked && !self.labels.contains_key(&claim.worker) {
+            let worker = self.rows.worker(&claim.worker)?;
+            let labels = worker.map(|worker| worker.registration.labels).unwrap_or_default();
+            self.labels.insert(claim.worker.clone(), labels);
+        }
+        let labels = self.labels.get(&claim.worker);
+        let able = |asks: &Requirements| labels.is_some_and(|labels| asks.are_met_by(labels));
+        let mut due = None;
+        let mut earlier = |at| due = Some(due.map_or(at, |due: crate::Timestamp| due.min(at)));
+        let choice = self.lanes.choose(self.rows, self.now, types, &able, &mut earlier)?;
+        if let Some(due) = due {
+            self.falls_due(due);
+        }
+        Ok(choice)
+    }
+
+    fn claimed(&mut self, job: Job) -> Result<Claimed, R::Error> {
+        // Only an earlier attempt can have left something.
+        let checkpoints = if job.life.epoch.get() > 1 { self.rows.checkpoints(job.id)? } else { Vec::new() };
+        let Phase::Running(lease) = &job.life.phase else { unreachable!("a claimed job is running") };
+        Ok(Claimed { token: lease.token, expires_at: lease.expires_at, checkpoints, job, no_progress: None })
+    }
+}

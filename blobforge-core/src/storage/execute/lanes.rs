@@ -1,0 +1,754 @@
+//! Who is next: lanes, the classes of requirements, the turns of keys, and what limits leave room for.
+//!
+//! A lane is a line of jobs of one type, one requirement class and one limit key. A lane that has jobs which may start
+//! shows a head, and a claim looks at heads alone: limits and turns change heads, never the jobs that wait.
+//!
+//! While a batch runs nobody else writes, so what it has learnt holds until it changes it itself. Changes are kept
+//! here and written at the end, or when a class with several heads has to be asked which one is best.
+
+use std::{collections::HashMap, mem};
+
+use crate::{
+    JobType, Limits, Requirements, Status, Timestamp,
+    storage::{
+        command::Refusal,
+        rows::{ClassRow, Head, LaneId, LaneRows, Load, Place, Rows, TypeRow},
+    },
+};
+
+/// The most requirement classes of a type, the one that asks for nothing included.
+pub(crate) const MAX_CLASSES: usize = 64;
+
+/// A type within this batch.
+pub(super) type TypeIndex = usize;
+/// A class within its type, within this batch.
+pub(super) type ClassIndex = usize;
+
+/// What a batch knows of types and lanes.
+#[derive(Default)]
+pub(super) struct Lanes {
+    types: Vec<TypeState>,
+    by_name: HashMap<JobType, TypeIndex>,
+}
+
+struct TypeState {
+    job_type: JobType,
+    row: TypeRow,
+    kept: Option<TypeRow>,
+    classes: Vec<ClassState>,
+    keys: HashMap<String, KeyState>,
+    counts: [i64; Status::ALL.len()],
+}
+
+struct ClassState {
+    row: ClassRow,
+    kept: Option<ClassRow>,
+    lanes: HashMap<String, Lane>,
+    heads: Heads,
+}
+
+/// Which lanes of a class show a head.
+enum Heads {
+    Unknown,
+    /// At most this one: no need to ask which is best.
+    Sole(Option<String>),
+    Many,
+}
+
+struct KeyState {
+    load: Load,
+    kept: Option<Load>,
+}
+
+/// One lane. A lane without jobs has no id until it gets one.
+struct Lane {
+    id: Option<LaneId>,
+    kept: Option<Head>,
+    turn: i64,
+    oldest: Timestamp,
+    first: First,
+}
+
+/// Who stands first in a lane, as far as is known.
+#[derive(Clone, Copy)]
+enum First {
+    Unknown,
+    Nobody,
+    Job(Place),
+}
+
+/// A job that a claim may take.
+pub(super) struct Choice {
+    pub(super) of: TypeIndex,
+    class: ClassIndex,
+    key: String,
+    pub(super) place: Place,
+    /// It was chosen for its age.
+    for_age: bool,
+}
+
+/// Whether one more may start.
+enum Room {
+    Yes,
+    /// Not before another one ends.
+    Full,
+    /// Not before this time.
+    Until(Timestamp),
+}
+
+impl Load {
+    fn room(&self, limits: &Limits, now: Timestamp) -> Room {
+        if limits.running.is_some_and(|most| self.running >= most) {
+            return Room::Full;
+        }
+        match limits.starts.map(|rate| self.started.start(rate, now)) {
+            Some(Err(later)) => Room::Until(later),
+            Some(Ok(_)) | None => Room::Yes,
+        }
+    }
+
+    fn start(&mut self, limits: &Limits, now: Timestamp) {
+        if let Some(Ok(started)) = limits.starts.map(|rate| self.started.start(rate, now)) {
+            self.started = started;
+        }
+    }
+
+    /// Notes that a claim was turned away. Returns when the clock makes room, if it does.
+    fn block(&mut self, until: Option<Timestamp>) -> Option<Timestamp> {
+        self.blocked = true;
+        self.reopens_at = until;
+        until
+    }
+
+    fn open(&mut self) {
+        self.blocked = false;
+        self.reopens_at = None;
+    }
+}
+
+impl Lanes {
+    /// Finds a type, known to the store or not.
+    pub(super) fn of<R: LaneRows>(
+        &mut self,
+        rows: &mut R,
+        job_type: &JobType,
+    ) -> Result<TypeIndex, R::Error> {
+        if let Some(known) = self.by_name.get(job_type) {
+            return Ok(*known);
+        }
+        let kept = rows.job_type(job_type)?;
+        let classes = rows.classes(job_type)?.into_iter();
+        let mut classes: Vec<_> = classes.map(|row| ClassState::new(row.clone(), Some(row))).collect();
+        if classes.first().is_none_or(|first| first.row.class != 0) {
+            let row = ClassRow { class: 0, requires: Requirements::default(), passed: 0, live: 0 };
+            classes.insert(0, ClassState::new(row, None));
+        }
+        let index = self.types.len();
+        self.by_name.insert(job_type.clone(), index);
+        self.types.push(TypeState {
+            job_type: job_type.clone(),
+            row: kept.clone().unwrap_or_default(),
+            kept,
+            classes,
+            keys: HashMap::new(),
+            counts: [0; Status::ALL.len()],
+        });
+        Ok(index)
+    }
+
+    /// What is kept of a type, to be read and changed.
+    pub(super) fn row(&mut self, of: TypeIndex) -> &mut TypeRow {
+        &mut self.types[of].row
+    }
+
+    /// Changes how many jobs of a type are in a state.
+    pub(super) fn count(&mut self, of: TypeIndex, status: Status, change: i64) {
+        self.types[of].counts[status as usize] += change;
+    }
+
+    /// The class of what a job asks for; a new one if there is none.
+    ///
+    /// # Errors
+    /// When that would be one class too many.
+    pub(super) fn class(&mut self, of: TypeIndex, requires: &Requirements) -> Result<ClassIndex, Refusal> {
+        let state = &mut self.types[of];
+        if let Some(known) = state.classes.iter().position(|class| class.row.requires == *requires) {
+            return Ok(known);
+        }
+        let fresh = |class| ClassRow { class, requires: requires.clone(), passed: 0, live: 0 };
+        if state.classes.len() < MAX_CLASSES {
+            let taken = |number: u8| state.classes.iter().any(|class| class.row.class == number);
+            // There is a free one: fewer are taken than there are numbers.
+            let number = (1..=u8::MAX).find(|number| !taken(*number)).unwrap_or(u8::MAX);
+            let class = ClassState::new(fresh(number), None);
+            state.classes.push(ClassState { heads: Heads::Sole(None), ..class });
+            return Ok(state.classes.len() - 1);
+        }
+        // A class that no job is in any more makes room for another one; its lanes are empty.
+        let unused = |class: &ClassState| class.row.class != 0 && class.row.live == 0;
+        match state.classes.iter().position(unused) {
+            Some(unused) => {
+                let class = &mut state.classes[unused];
+                class.row = fresh(class.row.class);
+                Ok(unused)
+            }
+            None => Err(Refusal::TooManyClasses(state.job_type.clone())),
+        }
+    }
+
+    /// Changes how many jobs of a class have not ended.
+    pub(super) fn live(&mut self, of: TypeIndex, requires: &Requirements, change: i32) {
+        if requires.is_empty() {
+            return;
+        }
+        if let Ok(class) = self.class(of, requires) {
+            let live = &mut self.types[of].classes[class].row.live;
+            *live = live.saturating_add_signed(change);
+        }
+    }
+
+    /// Puts a job into its lane.
+    pub(super) fn push<R: LaneRows>(
+        &mut self,
+        rows: &mut R,
+        of: TypeIndex,
+        class: ClassIndex,
+        key: &str,
+        place: Place,
+    ) -> Result<(), R::Error> {
+        self.lane(rows, of, class, key)?;
+        let TypeState { job_type, classes, row, .. } = &mut self.types[of];
+        let ClassState { row: class, lanes, heads, .. } = &mut classes[class];
+        let Some(lane) = lanes.get_mut(key) else { return Ok(()) };
+        let id = match lane.id {
+            Some(id) => id,
+            None => *lane.id.insert(rows.insert_lane(job_type, class.class, key)?),
+        };
+        rows.push_ready(id, &place)?;
+        match lane.first {
+            First::Nobody => {
+                lane.first = First::Job(place);
+                lane.oldest = place.ready_at;
+                // Behind every lane that waits already: keys take turns.
+                row.turn += 1;
+                lane.turn = row.turn;
+                heads.add(key);
+            }
+            First::Job(first) if first < place => {}
+            First::Job(_) => lane.first = First::Job(place),
+            First::Unknown => {}
+        }
+        lane.oldest = lane.oldest.min(place.ready_at);
+        Ok(())
+    }
+
+    /// Takes a job out of its lane, if it is there.
+    pub(super) fn remove<R: LaneRows>(
+        &mut self,
+        rows: &mut R,
+        of: TypeIndex,
+        class: ClassIndex,
+        key: &str,
+        place: Place,
+    ) -> Result<bool, R::Error> {
+        let lane = self.lane(rows, of, class, key)?;
+        let Some(id) = lane.id else { return Ok(false) };
+        if matches!(lane.first, First::Job(first) if first == place) {
+            lane.first = First::Unknown;
+        }
+        rows.remove_ready(id, &place)
+    }
+
+    /// Whether jobs of a type, or of one of its keys, are known to have to wait for room.
+    pub(super) fn is_held_back(&self, of: TypeIndex, key: Option<&str>) -> bool {
+        let state = &self.types[of];
+        let blocked = |key| state.keys.get(key).is_some_and(|key| key.load.blocked);
+        state.row.paused || state.row.load.blocked || key.is_some_and(blocked)
+    }
+
+    /// Takes a chosen job out of its lane.
+    pub(super) fn clear<R: LaneRows>(&mut self, rows: &mut R, choice: &Choice) -> Result<(), R::Error> {
+        self.remove(rows, choice.of, choice.class, &choice.key, choice.place).map(drop)
+    }
+
+    /// Whether any job of a type asks anything of its worker.
+    pub(super) fn asks_anything(&self, of: TypeIndex) -> bool {
+        self.types[of].classes.len() > 1
+    }
+
+    /// Changes how many jobs run under the limits of a type and of a key. Returns whether that made room for a claim
+    /// that was turned away.
+    pub(super) fn occupy<R: LaneRows>(
+        &mut self,
+        rows: &mut R,
+        now: Timestamp,
+        of: TypeIndex,
+        key: Option<&str>,
+        change: i32,
+    ) -> Result<bool, R::Error> {
+        let row = &mut self.types[of].row;
+        row.load.running = row.load.running.saturating_add_signed(change);
+        let mut reopened = false;
+        if row.load.blocked && matches!(row.load.room(&row.settings.limits, now), Room::Yes) {
+            row.load.open();
+            reopened = true;
+        }
+        if let Some(key) = key {
+            let limits = self.key_limits(of);
+            let load = &mut self.key(rows, of, key)?.load;
+            load.running = load.running.saturating_add_signed(change);
+            if load.blocked && matches!(load.room(&limits, now), Room::Yes) {
+                self.reopen_key(rows, of, key)?;
+                reopened = true;
+            }
+        }
+        Ok(reopened)
+    }
+
+    /// Lets everything that limits hold back be looked at again at `now`, after they were changed.
+    pub(super) fn limits_changed<R: LaneRows>(
+        &mut self,
+        rows: &mut R,
+        of: TypeIndex,
+        now: Timestamp,
+    ) -> Result<(), R::Error> {
+        let state = &mut self.types[of];
+        if state.row.load.blocked {
+            state.row.load.reopens_at = Some(now);
+        }
+        for key in state.keys.values_mut().filter(|key| key.load.blocked) {
+            key.load.reopens_at = Some(now);
+        }
+        rows.reopen_keys(&state.job_type, now)
+    }
+
+    /// Lets a type start jobs again.
+    pub(super) fn reopen_type(&mut self, of: TypeIndex) {
+        self.types[of].row.load.open();
+    }
+
+    /// Lets the jobs of a key start again: its lanes show their heads, behind those that wait already.
+    pub(super) fn reopen_key<R: LaneRows>(
+        &mut self,
+        rows: &mut R,
+        of: TypeIndex,
+        key: &str,
+    ) -> Result<(), R::Error> {
+        let classes = self.classes_of_key(rows, of, key)?;
+        for class in &classes {
+            // Looked at while it is known that its jobs were held back.
+            self.lane(rows, of, *class, key)?;
+        }
+        self.key(rows, of, key)?.load.open();
+        for class in classes {
+            if self.first(rows, of, class, key)?.is_none() {
+                continue;
+            }
+            let state = &mut self.types[of];
+            state.row.turn += 1;
+            let ClassState { lanes, heads, .. } = &mut state.classes[class];
+            if let Some(lane) = lanes.get_mut(key) {
+                lane.turn = state.row.turn;
+            }
+            heads.add(key);
+        }
+        Ok(())
+    }
+
+    /// The job that a claim of these types takes: the most urgent, or now and then the oldest. `able` says which
+    /// requirements its worker meets, and `due` hears when limits that hold jobs back will have room again.
+    pub(super) fn choose<R: LaneRows>(
+        &mut self,
+        rows: &mut R,
+        now: Timestamp,
+        types: &[TypeIndex],
+        able: &dyn Fn(&Requirements) -> bool,
+        due: &mut dyn FnMut(Timestamp),
+    ) -> Result<Option<Choice>, R::Error> {
+        let mut firsts = Vec::new();
+        for &of in types {
+            if !self.has_room(of, now, due) {
+                continue;
+            }
+            for class in 0..self.types[of].classes.len() {
+                let requires = &self.types[of].classes[class].row.requires;
+                if (requires.is_empty() || able(requires))
+                    && let Some((key, place)) = self.best(rows, now, of, class, due)?
+                {
+                    firsts.push(Choice { of, class, key, place, for_age: false });
+                }
+            }
+        }
+        if let Some((of, class)) = self.due_for_age(&firsts)
+            && let Some((key, place)) = self.oldest(rows, now, of, class, due)?
+        {
+            return Ok(Some(Choice { of, class, key, place, for_age: true }));
+        }
+        Ok(firsts.into_iter().min_by_key(|choice| choice.place))
+    }
+
+    /// The class, if there is one, whose turn it is to have its oldest job taken. Classes that come due together get
+    /// their turns one after another, so the first of them gets it early enough for the last. Where there are more
+    /// classes than claims in a share that cannot be: then every other claim is left to the most urgent.
+    fn due_for_age(&mut self, firsts: &[Choice]) -> Option<(TypeIndex, ClassIndex)> {
+        let classes = u32::try_from(firsts.len()).unwrap_or(u32::MAX);
+        let mut due: Option<((u32, Place), TypeIndex, ClassIndex)> = None;
+        for first in firsts {
+            let state = &mut self.types[first.of];
+            let share = state.row.settings.oldest_share();
+            let passed = &mut state.classes[first.class].row.passed;
+            *passed = passed.saturating_add(1);
+            // Of two that have waited as long, the one that a claim takes otherwise can wait.
+            let rank = (*passed, first.place);
+            let from = if classes <= share { share + 1 - classes } else { classes.saturating_mul(2) };
+            if share > 0 && *passed >= from && due.is_none_or(|(longest, ..)| rank > longest) {
+                due = Some((rank, first.of, first.class));
+            }
+        }
+        due.map(|(_, of, class)| (of, class))
+    }
+
+    /// Notes that a chosen job was started.
+    pub(super) fn started<R: LaneRows>(
+        &mut self,
+        rows: &mut R,
+        now: Timestamp,
+        choice: &Choice,
+    ) -> Result<(), R::Error> {
+        if !choice.key.is_empty() {
+            let limits = self.key_limits(choice.of);
+            self.key(rows, choice.of, &choice.key)?.load.start(&limits, now);
+        }
+        let state = &mut self.types[choice.of];
+        state.row.load.start(&state.row.settings.limits, now);
+        let class = &mut state.classes[choice.class];
+        if choice.for_age {
+            class.row.passed = 0;
+        }
+        // A lane that is alone needs no turns.
+        if matches!(class.heads, Heads::Many)
+            && let Some(lane) = class.lanes.get_mut(&choice.key)
+        {
+            state.row.turn += 1;
+            lane.turn = state.row.turn;
+        }
+        Ok(())
+    }
+
+    /// Writes what the batch changed, before it commits.
+    pub(super) fn settle<R: Rows>(&mut self, rows: &mut R, now: Timestamp) -> Result<(), R::Error> {
+        for of in 0..self.types.len() {
+            for class in 0..self.types[of].classes.len() {
+                self.settle_class(rows, of, class)?;
+            }
+            self.settle_keys(rows, of, now)?;
+            let TypeState { job_type, row, kept, counts, classes, .. } = &mut self.types[of];
+            for class in classes.iter_mut().filter(|class| class.kept.as_ref() != Some(&class.row)) {
+                // The class that asks for nothing needs no row before it has something to say.
+                if class.kept.is_some() || class.row.class != 0 || class.row.passed != 0 {
+                    rows.put_class(job_type, &class.row)?;
+                    class.kept = Some(class.row.clone());
+                }
+            }
+            if kept.as_ref() != Some(row) && (kept.is_some() || *row != TypeRow::default()) {
+                rows.put_type(job_type, row)?;
+                *kept = Some(row.clone());
+            }
+            for (status, change) in Status::ALL.into_iter().zip(counts).filter(|(_, change)| **change != 0) {
+                rows.add_count(job_type, status, mem::take(change))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn key_limits(&self, of: TypeIndex) -> Limits {
+        self.types[of].row.settings.per_key.as_ref().map_or_else(Limits::default, |per_key| per_key.limits)
+    }
+
+    /// Whether a claim may take a job of this type at all; notes that it was turned away if not.
+    fn has_room(&mut self, of: TypeIndex, now: Timestamp, due: &mut dyn FnMut(Timestamp)) -> bool {
+        let row = &mut self.types[of].row;
+        let until = match row.load.room(&row.settings.limits, now) {
+            _ if row.paused => return false,
+            Room::Yes => return true,
+            Room::Full => None,
+            Room::Until(later) => Some(later),
+        };
+        row.load.block(until).into_iter().for_each(due);
+        false
+    }
+
+    /// The first job of a class that may start, and the key of its lane.
+    fn best<R: LaneRows>(
+        &mut self,
+        rows: &mut R,
+        now: Timestamp,
+        of: TypeIndex,
+        class: ClassIndex,
+        due: &mut dyn FnMut(Timestamp),
+    ) -> Result<Option<(String, Place)>, R::Error> {
+        loop {
+            let Some(key) = self.head(rows, of, class, |rows, job_type, class| {
+                Ok(rows.best_heads(job_type, class, 1)?.pop())
+            })?
+            else {
+                return Ok(None);
+            };
+            if !self.key_has_room(rows, now, of, &key, due)? {
+                self.no_head(of, class);
+                continue;
+            }
+            if let Some(place) = self.first(rows, of, class, &key)? {
+                return Ok(Some((key, place)));
+            }
+            self.no_head(of, class);
+        }
+    }
+
+    /// The job of a class that has waited longest of those that may start, and the key of its lane.
+    fn oldest<R: LaneRows>(
+        &mut self,
+        rows: &mut R,
+        now: Timestamp,
+        of: TypeIndex,
+        class: ClassIndex,
+        due: &mut dyn FnMut(Timestamp),
+    ) -> Result<Option<(String, Place)>, R::Error> {
+        loop {
+            let Some(key) =
+                self.head(rows, of, class, |rows, job_type, class| rows.oldest_head(job_type, class))?
+            else {
+                return Ok(None);
+            };
+            if !self.key_has_room(rows, now, of, &key, due)? {
+                self.no_head(of, class);
+                continue;
+            }
+            let sole = matches!(self.types[of].classes[class].heads, Heads::Sole(_));
+            let lane = self.lane(rows, of, class, &key)?;
+            let Some(place) = lane.id.map(|id| rows.oldest_ready(id)).transpose()?.flatten() else {
+                self.no_head(of, class);
+                continue;
+            };
+            // The head may have promised an older one than there is: then another lane's may be older.
+            if sole || place.ready_at <= lane.oldest {
+                return Ok(Some((key, place)));
+            }
+            lane.oldest = place.ready_at;
+        }
+    }
+
+    /// The key of the head that `ask` prefers; without asking where there is only one.
+    fn head<R: LaneRows>(
+        &mut self,
+        rows: &mut R,
+        of: TypeIndex,
+        class: ClassIndex,
+        ask: impl Fn(&mut R, &JobType, u8) -> Result<Option<String>, R::Error>,
+    ) -> Result<Option<String>, R::Error> {
+        if matches!(self.types[of].classes[class].heads, Heads::Unknown) {
+            self.settle_class(rows, of, class)?;
+            let state = &mut self.types[of];
+            let class = &mut state.classes[class];
+            let mut two = rows.best_heads(&state.job_type, class.row.class, 2)?;
+            class.heads = if two.len() > 1 { Heads::Many } else { Heads::Sole(two.pop()) };
+        }
+        match &self.types[of].classes[class].heads {
+            Heads::Sole(key) => Ok(key.clone()),
+            Heads::Many | Heads::Unknown => {
+                self.settle_class(rows, of, class)?;
+                let state = &self.types[of];
+                ask(rows, &state.job_type, state.classes[class].row.class)
+            }
+        }
+    }
+
+    /// The lane that was to be the only one with a head shows none.
+    fn no_head(&mut self, of: TypeIndex, class: ClassIndex) {
+        let class = &mut self.types[of].classes[class];
+        if matches!(class.heads, Heads::Sole(_)) {
+            class.heads = Heads::Sole(None);
+        }
+    }
+
+    /// Whether one more job of a key may start; hides the heads of its lanes if not.
+    fn key_has_room<R: LaneRows>(
+        &mut self,
+        rows: &mut R,
+        now: Timestamp,
+        of: TypeIndex,
+        key: &str,
+        due: &mut dyn FnMut(Timestamp),
+    ) -> Result<bool, R::Error> {
+        let limits = self.key_limits(of);
+        if key.is_empty() || limits.is_none() {
+            return Ok(true);
+        }
+        let load = &mut self.key(rows, of, key)?.load;
+        let until = match load.room(&limits, now) {
+            Room::Yes => return Ok(true),
+            Room::Full => None,
+            Room::Until(later) => Some(later),
+        };
+        load.block(until).into_iter().for_each(due);
+        for class in self.classes_of_key(rows, of, key)? {
+            self.lane(rows, of, class, key)?;
+        }
+        Ok(false)
+    }
+
+    fn key<R: LaneRows>(
+        &mut self,
+        rows: &mut R,
+        of: TypeIndex,
+        key: &str,
+    ) -> Result<&mut KeyState, R::Error> {
+        let TypeState { job_type, keys, .. } = &mut self.types[of];
+        if !keys.contains_key(key) {
+            let kept = rows.key(job_type, key)?;
+            keys.insert(key.to_owned(), KeyState { load: kept.unwrap_or_default(), kept });
+        }
+        Ok(keys.entry(key.to_owned()).or_insert_with(|| KeyState { load: Load::default(), kept: None }))
+    }
+
+    /// The classes in which a key has lanes, of which all that the batch made are among its own.
+    fn classes_of_key<R: LaneRows>(
+        &mut self,
+        rows: &mut R,
+        of: TypeIndex,
+        key: &str,
+    ) -> Result<Vec<ClassIndex>, R::Error> {
+        let state = &self.types[of];
+        let numbers = rows.lanes_of_key(&state.job_type, key)?;
+        let is_there = |class: &ClassState| numbers.contains(&class.row.class);
+        Ok((0..state.classes.len()).filter(|index| is_there(&state.classes[*index])).collect())
+    }
+
+    fn lane<R: LaneRows>(
+        &mut self,
+        rows: &mut R,
+        of: TypeIndex,
+        class: ClassIndex,
+        key: &str,
+    ) -> Result<&mut Lane, R::Error> {
+        if !self.types[of].classes[class].lanes.contains_key(key) {
+            let state = &self.types[of];
+            let found = rows.lane(&state.job_type, state.classes[class].row.class, key)?;
+            let (id, kept) = found.map_or((None, None), |(id, head)| (Some(id), head));
+            // A lane that shows no head although nothing holds it back is empty.
+            let held_back = !key.is_empty() && self.key(rows, of, key)?.load.blocked;
+            let unknown = kept.is_some() || (id.is_some() && held_back);
+            let first = if unknown { First::Unknown } else { First::Nobody };
+            let lane = Lane {
+                id,
+                kept,
+                turn: kept.map_or(0, |head| head.turn),
+                oldest: kept.map_or(Timestamp::ZERO, |head| head.oldest),
+                first,
+            };
+            self.types[of].classes[class].lanes.insert(key.to_owned(), lane);
+        }
+        let lanes = &mut self.types[of].classes[class].lanes;
+        Ok(lanes.entry(key.to_owned()).or_insert_with(Lane::empty))
+    }
+
+    fn first<R: LaneRows>(
+        &mut self,
+        rows: &mut R,
+        of: TypeIndex,
+        class: ClassIndex,
+        key: &str,
+    ) -> Result<Option<Place>, R::Error> {
+        self.lane(rows, of, class, key)?.first(rows)
+    }
+
+    /// Shows the heads of a class as they are now.
+    fn settle_class<R: LaneRows>(
+        &mut self,
+        rows: &mut R,
+        of: TypeIndex,
+        class: ClassIndex,
+    ) -> Result<(), R::Error> {
+        let TypeState { classes, keys, .. } = &mut self.types[of];
+        for (key, lane) in &mut classes[class].lanes {
+            let Some(id) = lane.id else { continue };
+            let blocked = keys.get(key).is_some_and(|key| key.load.blocked);
+            let first = if blocked { None } else { lane.first(rows)? };
+            let head =
+                first.map(|first| Head { priority: first.priority, turn: lane.turn, oldest: lane.oldest });
+            if head != lane.kept {
+                rows.set_head(id, head.as_ref())?;
+                lane.kept = head;
+            }
+            // A key may never come again; the lane without a key always does.
+            if head.is_none() && !blocked && !key.is_empty() {
+                rows.delete_lane(id)?;
+                *lane = Lane::empty();
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes the loads of keys, and forgets those of keys that have neither jobs nor a debt.
+    fn settle_keys<R: LaneRows>(
+        &mut self,
+        rows: &mut R,
+        of: TypeIndex,
+        now: Timestamp,
+    ) -> Result<(), R::Error> {
+        let TypeState { job_type, keys, .. } = &mut self.types[of];
+        for (key, state) in keys {
+            let load = &mut state.load;
+            if state.kept.is_none() && *load == Load::default() {
+                continue;
+            }
+            let idle = load.running == 0 && !load.blocked && rows.lanes_of_key(job_type, key)?.is_empty();
+            if idle && load.started.0 > now {
+                load.reopens_at = Some(load.started.0);
+            } else if idle {
+                if state.kept.take().is_some() {
+                    rows.delete_key(job_type, key)?;
+                }
+                continue;
+            }
+            if state.kept != Some(*load) {
+                rows.put_key(job_type, key, load)?;
+                state.kept = Some(*load);
+            }
+        }
+        Ok(())
+    }
+}
+
+impl ClassState {
+    fn new(row: ClassRow, kept: Option<ClassRow>) -> Self {
+        Self { row, kept, lanes: HashMap::new(), heads: Heads::Unknown }
+    }
+}
+
+impl Heads {
+    /// A lane has jobs that may start.
+    fn add(&mut self, key: &str) {
+        match self {
+            Self::Sole(None) => *self = Self::Sole(Some(key.to_owned())),
+            Self::Sole(Some(sole)) if sole != key => *self = Self::Many,
+            Self::Sole(Some(_)) | Self::Unknown | Self::Many => {}
+        }
+    }
+}
+
+impl Lane {
+    fn empty() -> Self {
+        Self { id: None, kept: None, turn: 0, oldest: Timestamp::ZERO, first: First::Nobody }
+    }
+
+    fn first<R: LaneRows>(&mut self, rows: &mut R) -> Result<Option<Place>, R::Error> {
+        if let (First::Unknown, Some(id)) = (self.first, self.id) {
+            self.first = rows.first_ready(id)?.map_or(First::Nobody, First::Job);
+        }
+        Ok(match self.first {
+            First::Job(place) => Some(place),
+            First::Unknown | First::Nobody => None,
+        })
+    }
+}

@@ -1,0 +1,55 @@
+//! The commands that concern all jobs of a type.
+
+use super::Batch;
+use crate::{
+    JobType, TypeSettings,
+    storage::{
+        command::{Done, Outcome, Wake},
+        rows::Rows,
+    },
+};
+
+impl<R: Rows> Batch<'_, R> {
+    pub(super) fn set_type(
+        &mut self,
+        job_type: &JobType,
+        settings: TypeSettings,
+    ) -> Result<Outcome, R::Error> {
+        let of = self.lanes.of(self.rows, job_type)?;
+        self.lanes.row(of).settings = settings;
+        self.lanes.limits_changed(self.rows, of, self.now)?;
+        self.falls_due(self.now);
+        Ok(Ok(Done::Ok))
+    }
+
+    pub(super) fn set_paused(&mut self, job_type: &JobType, paused: bool) -> Result<Outcome, R::Error> {
+        let of = self.lanes.of(self.rows, job_type)?;
+        self.lanes.row(of).paused = paused;
+        if !paused {
+            self.becomes_ready(job_type, Wake::All);
+        }
+        Ok(Ok(Done::Ok))
+    }
+
+    /// Lets start again what a limit held back until now. Returns how many types and keys that were.
+    pub(super) fn reopen(&mut self, limit: usize) -> Result<usize, R::Error> {
+        // What the batch itself changed has to be seen by what is read here.
+        self.lanes.settle(self.rows, self.now)?;
+        let types = self.rows.reopening_types(self.now)?;
+        let keys = self.rows.reopening_keys(self.now, limit)?;
+        for job_type in &types {
+            let of = self.lanes.of(self.rows, job_type)?;
+            self.lanes.reopen_type(of);
+            self.becomes_ready(job_type, Wake::All);
+        }
+        for (job_type, key) in &keys {
+            let of = self.lanes.of(self.rows, job_type)?;
+            self.lanes.reopen_key(self.rows, of, key)?;
+            self.becomes_ready(job_type, Wake::All);
+        }
+        if !(types.is_empty() && keys.is_empty()) {
+            self.lanes.settle(self.rows, self.now)?;
+        }
+        Ok(types.len() + keys.len())
+    }
+}

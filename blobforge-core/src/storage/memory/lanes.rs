@@ -1,0 +1,185 @@
+//! Types, classes, limit keys and lanes, in memory.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    convert::Infallible,
+};
+
+use super::MemoryRows;
+use crate::{
+    JobType, Priority, Timestamp,
+    storage::rows::{ClassRow, Head, LaneId, LaneRows, Load, Place, TypeRow},
+};
+
+#[derive(Debug, Default)]
+pub(super) struct MemoryLanes {
+    pub(super) types: BTreeMap<JobType, TypeRow>,
+    classes: BTreeMap<(JobType, u8), ClassRow>,
+    keys: BTreeMap<(JobType, String), Load>,
+    lanes: BTreeMap<LaneId, MemoryLane>,
+    ids: BTreeMap<(JobType, String, u8), LaneId>,
+    last_id: i64,
+    /// The heads of each class, the best first.
+    best: BTreeMap<(JobType, u8), BTreeSet<(Priority, i64, LaneId)>>,
+    /// The same heads, the one first that promises the oldest job.
+    oldest: BTreeMap<(JobType, u8), BTreeSet<(Timestamp, LaneId)>>,
+}
+
+#[derive(Debug)]
+struct MemoryLane {
+    job_type: JobType,
+    class: u8,
+    key: String,
+    head: Option<Head>,
+    ready: BTreeSet<Place>,
+}
+
+impl MemoryLanes {
+    fn key_of(&self, lane: LaneId) -> Option<String> {
+        self.lanes.get(&lane).map(|lane| lane.key.clone())
+    }
+}
+
+impl LaneRows for MemoryRows {
+    type Error = Infallible;
+
+    fn job_type(&mut self, job_type: &JobType) -> Result<Option<TypeRow>, Infallible> {
+        Ok(self.lanes.types.get(job_type).cloned())
+    }
+
+    fn put_type(&mut self, job_type: &JobType, row: &TypeRow) -> Result<(), Infallible> {
+        self.lanes.types.insert(job_type.clone(), row.clone());
+        Ok(())
+    }
+
+    fn reopening_types(&mut self, now: Timestamp) -> Result<Vec<JobType>, Infallible> {
+        let due = |row: &TypeRow| row.load.reopens_at.is_some_and(|at| at <= now);
+        Ok(self.lanes.types.iter().filter(|(_, row)| due(row)).map(|(name, _)| name.clone()).collect())
+    }
+
+    fn classes(&mut self, job_type: &JobType) -> Result<Vec<ClassRow>, Infallible> {
+        let of_type = (job_type.clone(), 0)..=(job_type.clone(), u8::MAX);
+        Ok(self.lanes.classes.range(of_type).map(|(_, row)| row.clone()).collect())
+    }
+
+    fn put_class(&mut self, job_type: &JobType, row: &ClassRow) -> Result<(), Infallible> {
+        self.lanes.classes.insert((job_type.clone(), row.class), row.clone());
+        Ok(())
+    }
+
+    fn key(&mut self, job_type: &JobType, key: &str) -> Result<Option<Load>, Infallible> {
+        Ok(self.lanes.keys.get(&(job_type.clone(), key.to_owned())).copied())
+    }
+
+    fn put_key(&mut self, job_type: &JobType, key: &str, load: &Load) -> Result<(), Infallible> {
+        self.lanes.keys.insert((job_type.clone(), key.to_owned()), *load);
+        Ok(())
+    }
+
+    fn delete_key(&mut self, job_type: &JobType, key: &str) -> Result<(), Infallible> {
+        self.lanes.keys.remove(&(job_type.clone(), key.to_owned()));
+        Ok(())
+    }
+
+    fn reopen_keys(&mut self, job_type: &JobType, at: Timestamp) -> Result<(), Infallible> {
+        for ((of, _), load) in &mut self.lanes.keys {
+            if of == job_type && load.blocked {
+                load.reopens_at = Some(at);
+            }
+        }
+        Ok(())
+    }
+
+    fn reopening_keys(&mut self, now: Timestamp, limit: usize) -> Result<Vec<(JobType, String)>, Infallible> {
+        let due = self.lanes.keys.iter().filter_map(|(key, load)| Some((load.reopens_at?, key)));
+        let mut due: Vec<_> = due.filter(|(at, _)| *at <= now).collect();
+        due.sort();
+        Ok(due.into_iter().take(limit).map(|(_, key)| key.clone()).collect())
+    }
+
+    fn next_reopening(&mut self) -> Result<Option<Timestamp>, Infallible> {
+        let types = self.lanes.types.values().filter_map(|row| row.load.reopens_at);
+        let keys = self.lanes.keys.values().filter_map(|load| load.reopens_at);
+        Ok(types.chain(keys).min())
+    }
+
+    fn lane(
+        &mut self,
+        job_type: &JobType,
+        class: u8,
+        key: &str,
+    ) -> Result<Option<(LaneId, Option<Head>)>, Infallible> {
+        let id = self.lanes.ids.get(&(job_type.clone(), key.to_owned(), class)).copied();
+        Ok(id.and_then(|id| Some((id, self.lanes.lanes.get(&id)?.head))))
+    }
+
+    fn lanes_of_key(&mut self, job_type: &JobType, key: &str) -> Result<Vec<u8>, Infallible> {
+        let of_key = |class| (job_type.clone(), key.to_owned(), class);
+        Ok(self.lanes.ids.range(of_key(0)..=of_key(u8::MAX)).map(|((.., class), _)| *class).collect())
+    }
+
+    fn insert_lane(&mut self, job_type: &JobType, class: u8, key: &str) -> Result<LaneId, Infallible> {
+        self.lanes.last_id += 1;
+        let id = LaneId(self.lanes.last_id);
+        let (job_type, key) = (job_type.clone(), key.to_owned());
+        self.lanes.ids.insert((job_type.clone(), key.clone(), class), id);
+        self.lanes.lanes.insert(id, MemoryLane { job_type, class, key, head: None, ready: BTreeSet::new() });
+        Ok(id)
+    }
+
+    fn delete_lane(&mut self, lane: LaneId) -> Result<(), Infallible> {
+        self.set_head(lane, None)?;
+        if let Some(lane) = self.lanes.lanes.remove(&lane) {
+            self.lanes.ids.remove(&(lane.job_type, lane.key, lane.class));
+        }
+        Ok(())
+    }
+
+    fn set_head(&mut self, lane: LaneId, head: Option<&Head>) -> Result<(), Infallible> {
+        let MemoryLanes { lanes, best, oldest, .. } = &mut self.lanes;
+        let Some(row) = lanes.get_mut(&lane) else { return Ok(()) };
+        let class = (row.job_type.clone(), row.class);
+        let best = best.entry(class.clone()).or_default();
+        let oldest = oldest.entry(class).or_default();
+        if let Some(old) = row.head.take() {
+            best.remove(&(old.priority, old.turn, lane));
+            oldest.remove(&(old.oldest, lane));
+        }
+        if let Some(new) = head {
+            best.insert((new.priority, new.turn, lane));
+            oldest.insert((new.oldest, lane));
+        }
+        row.head = head.copied();
+        Ok(())
+    }
+
+    fn best_heads(&mut self, job_type: &JobType, class: u8, limit: usize) -> Result<Vec<String>, Infallible> {
+        let heads = self.lanes.best.get(&(job_type.clone(), class)).into_iter().flatten().take(limit);
+        Ok(heads.filter_map(|(.., lane)| self.lanes.key_of(*lane)).collect())
+    }
+
+    fn oldest_head(&mut self, job_type: &JobType, class: u8) -> Result<Option<String>, Infallible> {
+        let heads = self.lanes.oldest.get(&(job_type.clone(), class));
+        Ok(heads.and_then(BTreeSet::first).and_then(|(_, lane)| self.lanes.key_of(*lane)))
+    }
+
+    fn push_ready(&mut self, lane: LaneId, place: &Place) -> Result<(), Infallible> {
+        if let Some(lane) = self.lanes.lanes.get_mut(&lane) {
+            lane.ready.insert(*place);
+        }
+        Ok(())
+    }
+
+    fn remove_ready(&mut self, lane: LaneId, place: &Place) -> Result<bool, Infallible> {
+        Ok(self.lanes.lanes.get_mut(&lane).is_some_and(|lane| lane.ready.remove(place)))
+    }
+
+    fn first_ready(&mut self, lane: LaneId) -> Result<Option<Place>, Infallible> {
+        Ok(self.lanes.lanes.get(&lane).and_then(|lane| lane.ready.first().copied()))
+    }
+
+    fn oldest_ready(&mut self, lane: LaneId) -> Result<Option<Place>, Infallible> {
+        let ready = self.lanes.lanes.get(&lane).into_iter().flat_map(|lane| &lane.ready);
+        Ok(ready.min_by_key(|place| (place.ready_at, place.id)).copied())
+    }
+}
