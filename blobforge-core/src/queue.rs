@@ -402,16 +402,6 @@ impl Queue {
         Ok(Obstacle::of(job, paused, &self.workers().await?, self.now(), self.shared.settings.lease))
     }
 
-    /// Whether a worker that serves this type is alive.
-    ///
-    /// # Errors
-    /// When the store fails.
-    pub async fn is_served(&self, job_type: &JobType) -> Result<bool, QueueError> {
-        let (now, timeout) = (self.now(), self.shared.settings.lease);
-        let workers = self.workers().await?;
-        Ok(workers.iter().any(|w| w.is_online(now, timeout) && w.registration.types.contains(job_type)))
-    }
-
     /// Waits until a job has ended, at most for `limit`; the job as it is then, ended or not.
     ///
     /// # Errors

@@ -276,6 +276,7 @@ impl From<Refusal> for Problem {
             Refusal::WorkerNotRegistered(_) => Self::conflict("worker_not_registered", text),
             Refusal::WorkerInUse(_) => Self::conflict("worker_id_in_use", text),
             Refusal::UnknownFile(_) => Self::conflict("upload_missing", text),
+            Refusal::TooManyClasses(_) => Self::conflict("too_many_requirements", text).field("requires"),
         }
     }
 }

@@ -139,13 +139,6 @@ impl<T: Ticket> Committer<T> {
         replies
     }
 
-    /// Lets every claim that waits look again: somebody else has written to the store.
-    pub(super) fn wake_everybody(&mut self) {
-        for (patience, ticket) in mem::take(&mut self.parked).into_values() {
-            self.inbox.push_back(woken(patience, ticket, None));
-        }
-    }
-
     /// Who waited for a batch that failed.
     pub(super) fn failed(&mut self) -> Vec<T> {
         self.in_flight.take().unwrap_or_default().into_iter().map(|waits| waits.ticket).collect()
@@ -417,13 +410,6 @@ mod tests {
         found.outcomes.push(Ok(Done::Claimed(vec![unreachable_job()])));
         assert_eq!(names(&committer.committed(&mut found)), ["able"]);
         assert!(committer.next_batch().is_none());
-    }
-
-    #[test]
-    fn when_somebody_else_wrote_every_claim_looks() {
-        let mut committer = waiting(&["one", "two"]);
-        committer.wake_everybody();
-        assert_eq!((committer.next_batch().unwrap().len(), committer.waiting_claims()), (2, 0));
     }
 
     #[test]

@@ -123,6 +123,7 @@ impl ClaimsApi {
 impl ClaimsApi {
     fn view(&self, claimed: Claimed) -> Result<ClaimView, Problem> {
         let source = claimed.job.source.as_ref();
+        let lease = claimed.job.lease().map_or(self.0.queue.settings().lease, |lease| lease.duration);
         let source_url = source.map(|source| self.0.url(Method::Get, &source.key)).transpose()?;
         let checkpoints = claimed.checkpoints.into_iter().map(|kept| {
             let url = self.0.url(Method::Get, &kept.key)?.url;
@@ -132,7 +133,7 @@ impl ClaimsApi {
             outputs_url: format!("/api/files/{}/outputs/url", claimed.job.id),
             lease: claimed.token.to_string(),
             lease_expires_at: claimed.expires_at.into(),
-            lease_seconds: self.0.queue.settings().lease.as_secs_f64(),
+            lease_seconds: lease.as_secs_f64(),
             source_url: source_url.map(|signed| signed.url),
             checkpoints: checkpoints.collect::<Result<_, Problem>>()?,
             job: JobView::new(claimed.job, self.0.queue.now()),

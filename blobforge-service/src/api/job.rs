@@ -1,6 +1,6 @@
 //! A job as programs see it.
 
-use blobforge_core::{Failure, Job, Progress, Timestamp, storage::Attempt};
+use blobforge_core::{Failure, Job, Progress, Timestamp, queue::Obstacle, storage::Attempt};
 use poem_openapi::Object;
 use serde_json::Value;
 
@@ -19,6 +19,9 @@ pub(crate) struct JobView {
     status: String,
     /// The status for people, which also knows `scheduled`, `retrying`, `cancelling` and `worker silent`.
     status_label: String,
+    /// What keeps it from being run although it waits, and what to do about it: its type is paused, or no live worker
+    /// can run it. Said where one job is asked for, not in lists.
+    obstacle: Option<String>,
     /// From 1 (critical) to 5 (background).
     priority: u8,
     /// The SHA-256 of its source, in hexadecimal.
@@ -81,6 +84,7 @@ impl JobView {
             id,
             status: status.to_string(),
             status_label,
+            obstacle: None,
             worker_id,
             priority: job.priority.into(),
             source_hash: source.and_then(|source| source.sha256).map(|hash| hash.to_string()),
@@ -111,6 +115,11 @@ impl JobView {
 }
 
 impl JobView {
+    /// Says what keeps the job from being run.
+    pub(super) fn with_obstacle(self, obstacle: Option<Obstacle>) -> Self {
+        Self { obstacle: obstacle.map(|obstacle| obstacle.to_string()), ..self }
+    }
+
     /// What a table for people shows: status, type, source, progress and last error.
     pub(super) fn cells(&self) -> [String; 5] {
         // Only while it runs: what was last heard of an attempt is not how far it came.

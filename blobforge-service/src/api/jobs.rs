@@ -161,7 +161,8 @@ impl JobsApi {
                 () = self.0.stop.cancelled() => queue.job(id).await?,
             },
         };
-        Ok(Json(JobView::new(job, queue.now())))
+        let obstacle = queue.obstacle(&job).await?;
+        Ok(Json(JobView::new(job, queue.now()).with_obstacle(obstacle)))
     }
 
     /// The attempts of a job, the first one first

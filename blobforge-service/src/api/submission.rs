@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use blobforge_core::{
-    Invalid, JobId, JobType, NewJob, NewSource, Priority,
+    Invalid, JobId, NewJob, NewSource, Priority,
     blob::Method,
     queue::{MAX_SUBMIT, UPLOAD_LIMIT},
     storage::Submitted,
@@ -186,10 +186,9 @@ impl SubmissionApi {
                 .map_err(at)
         };
         let jobs = body.0.jobs.into_iter().enumerate().map(parse).collect::<Result<Vec<_>, _>>()?;
-        let types: Vec<_> = jobs.iter().map(|job| job.job_type.clone()).collect();
         let mut views = Vec::with_capacity(jobs.len());
-        for (submitted, job_type) in self.0.queue.submit_many(jobs).await?.into_iter().zip(&types) {
-            views.push(view(&self.0, submitted?, job_type).await?);
+        for submitted in self.0.queue.submit_many(jobs).await? {
+            views.push(view(&self.0, submitted?).await?);
         }
         Ok(Json(BatchView { jobs: views }))
     }
@@ -220,10 +219,9 @@ impl SubmissionApi {
         let tags = tags.0.unwrap_or_default();
         job.body.tags = tags.split(',').filter(|tag| !tag.is_empty()).map(str::to_owned).collect();
         job.body.submitter = Some(principal.id.clone());
-        let job_type = job.job_type.clone();
         let stream = content.0.into_bytes_stream().boxed();
         let submitted = self.0.queue.submit_stream(job, stream, UPLOAD_LIMIT).await?;
-        Ok(view(&self.0, submitted, &job_type).await?.into())
+        Ok(view(&self.0, submitted).await?.into())
     }
 
     /// Say that a job's source was sent: it is checked, and the job becomes ready
@@ -248,20 +246,20 @@ impl SubmissionApi {
 
 /// Takes a job in and says what became of it.
 pub(super) async fn submit(shared: &Shared, job: NewJob) -> Result<SubmitReply, Problem> {
-    let job_type = job.job_type.clone();
     let submitted = shared.queue.submit(job).await?;
-    Ok(view(shared, submitted, &job_type).await?.into())
+    Ok(view(shared, submitted).await?.into())
 }
 
-async fn view(shared: &Shared, submitted: Submitted, job_type: &JobType) -> Result<SubmittedView, Problem> {
+async fn view(shared: &Shared, submitted: Submitted) -> Result<SubmittedView, Problem> {
     let upload = match &submitted.upload_key {
         Some(key) => Some(TransferView::from(shared.url(Method::Put, key)?)),
         None => None,
     };
-    let ended = submitted.status.is_final();
-    let unserved = !ended && !shared.queue.is_served(job_type).await?;
-    let warning =
-        unserved.then(|| format!("no worker that is alive serves {job_type}: the job waits until one does"));
+    let obstacle = match shared.queue.get(submitted.id).await? {
+        Some(job) => shared.queue.obstacle(&job).await?,
+        None => None,
+    };
+    let warning = obstacle.map(|obstacle| format!("the job waits: {obstacle}"));
     Ok(SubmittedView {
         job_id: submitted.id.get(),
         existing: submitted.existing,

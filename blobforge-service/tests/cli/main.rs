@@ -176,7 +176,7 @@ fn files_are_handed_in_listed_and_counted() {
         .command(&["submit", "--tags", "a,b", "--priority", "1_critical"])
         .args([&letter, &missing]));
     assert_eq!(said.code, Some(1), "one file is missing: {said:?}");
-    assert!(said.out.contains("no worker that is alive serves pdf-text"), "{}", said.out);
+    assert!(said.out.contains("no live worker serves type pdf-text"), "{}", said.out);
     assert!(said.out.ends_with("1 submitted, 0 existing, 1 failed\n"), "{}", said.out);
     let said = run(forge.command(&["submit"]).arg(&letter));
     assert!(said.out.ends_with("0 submitted, 1 existing, 0 failed\n"), "{said:?}");

@@ -13,9 +13,12 @@ async fn a_job_goes_through_its_life() {
     assert_eq!(made.status, 201);
     let made = made.ok();
     assert_eq!((&made["existing"], &made["status"]), (&json!(false), &json!("pending")));
-    assert!(made["warning"].as_str().unwrap().contains("no worker that is alive serves work"));
+    assert!(made["warning"].as_str().unwrap().contains("no live worker serves type work"));
     let path = format!("/api/jobs/{}", made["job_id"]);
+    let waiting = forge.get(&path).await.ok();
+    assert!(waiting["obstacle"].as_str().unwrap().contains("no live worker serves type work"));
     forge.register("a", "work").await;
+    assert_eq!(forge.get(&path).await.ok()["obstacle"], Value::Null);
     let claim = forge.claim("a", "work").await;
     assert_eq!(claim["job"]["status"], "running");
     assert_eq!(claim["job"]["worker_id"], "a");

@@ -11,6 +11,9 @@ use crate::{
     storage::rows::{ClassRow, Head, LaneId, LaneRows, Load, Place, TypeRow},
 };
 
+/// The heads of each class of each type, in some order.
+type ByClass<T> = BTreeMap<(JobType, u8), BTreeSet<T>>;
+
 #[derive(Debug, Default)]
 pub(super) struct MemoryLanes {
     pub(super) types: BTreeMap<JobType, TypeRow>,
@@ -20,9 +23,9 @@ pub(super) struct MemoryLanes {
     ids: BTreeMap<(JobType, String, u8), LaneId>,
     last_id: i64,
     /// The heads of each class, the best first.
-    best: BTreeMap<(JobType, u8), BTreeSet<(Priority, i64, LaneId)>>,
+    best: ByClass<(Priority, i64, LaneId)>,
     /// The same heads, the one first that promises the oldest job.
-    oldest: BTreeMap<(JobType, u8), BTreeSet<(Timestamp, LaneId)>>,
+    oldest: ByClass<(Timestamp, LaneId)>,
 }
 
 #[derive(Debug)]
