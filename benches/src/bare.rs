@@ -32,8 +32,16 @@ pub(crate) fn run(
     let database = Connection::open(path)?;
     database.execute_batch("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-65536;")?;
     database.set_prepared_statement_cache_capacity(64);
-    database.execute("INSERT INTO lanes (type, class, limit_key) VALUES (?1, 0, '')", [TYPE])?;
+    database.execute("INSERT INTO lanes (type, class, key) VALUES (?1, 0, '')", [TYPE])?;
     let lane = database.last_insert_rowid();
+    database.execute(
+        "INSERT INTO types (type, settings, paused, running, started, blocked, turn) VALUES (?1, '{}', 0, 0, 0, 0, 0)",
+        [TYPE],
+    )?;
+    database.execute(
+        "INSERT INTO classes (type, class, requires, passed, live) VALUES (?1, 0, '[]', 0, 0)",
+        [TYPE],
+    )?;
     let body = serde_json::to_string(&through_queue::job()?.body)?;
     timed(|| {
         for _ in 0..lifecycles / callers {
@@ -63,7 +71,7 @@ fn submit(database: &Connection, jobs: usize, lane: i64, body: &str) -> Result<(
         insert.execute(params![TYPE, now, body])?;
         line.execute([lane, now, database.last_insert_rowid()])?;
     }
-    head(database, "INSERT INTO heads (type, class, priority, turn, lane) VALUES (?1, 0, 3, 0, ?2)", lane)?;
+    change_one(database, "UPDATE lanes SET priority = 3, turn = 0, oldest = ?2 WHERE id = ?1", lane, now)?;
     count(database, PENDING, jobs)?;
     Ok(database.execute_batch("COMMIT")?)
 }
@@ -97,11 +105,16 @@ fn claim(database: &Connection, jobs: usize, lane: i64) -> Result<Vec<Claimed>, 
         lease.execute(params![id, secret, WORKER, now, now + LEASE_MS, LEASE_MS])?;
         claimed.push(Claimed { id, secret, started_at: now });
     }
-    head(
+    change_one(
         database,
-        "DELETE FROM heads WHERE type = ?1 AND class = 0 AND priority = 3 AND turn = 0 AND lane = ?2",
+        "UPDATE lanes SET priority = NULL, turn = ?2, oldest = NULL WHERE id = ?1",
         lane,
+        0,
     )?;
+    running(database, i64::try_from(jobs)?)?;
+    let mut passed =
+        database.prepare_cached("UPDATE classes SET passed = (passed + ?2) % 20 WHERE type = ?1")?;
+    passed.execute(params![TYPE, i64::try_from(jobs)?])?;
     moved(database, PENDING, RUNNING, jobs)?;
     database.execute_batch("COMMIT")?;
     Ok(claimed)
@@ -128,12 +141,19 @@ fn complete(database: &Connection, claimed: &[Claimed]) -> Result<(), Failure> {
         attempt.execute(params![held_by.id, held_by.secret, WORKER, held_by.started_at, now])?;
         job.execute([held_by.id, held_by.started_at, now])?;
     }
+    running(database, -i64::try_from(claimed.len())?)?;
     moved(database, RUNNING, COMPLETED, claimed.len())?;
     Ok(database.execute_batch("COMMIT")?)
 }
 
-fn head(database: &Connection, sql: &str, lane: i64) -> Result<(), Failure> {
-    database.prepare_cached(sql)?.execute(params![TYPE, lane])?;
+fn change_one(database: &Connection, sql: &str, id: i64, value: i64) -> Result<(), Failure> {
+    database.prepare_cached(sql)?.execute([id, value])?;
+    Ok(())
+}
+
+fn running(database: &Connection, by: i64) -> Result<(), Failure> {
+    let mut update = database.prepare_cached("UPDATE types SET running = running + ?2 WHERE type = ?1")?;
+    update.execute(params![TYPE, by])?;
     Ok(())
 }
 

@@ -6,7 +6,7 @@ use std::{
 };
 
 use blobforge_core::{
-    JobType, LeaseSecret, WorkerId,
+    JobType, KeyLimits, LeaseSecret, LimitBy, Limits, NewJob, Rate, TypeSettings, WorkerId,
     storage::{Claim, Command, Done},
 };
 
@@ -17,14 +17,23 @@ use crate::{
 
 /// How many claims go into one batch.
 const BATCH: usize = 256;
+/// How many jobs of a key may run, and start in an hour: enough for this, so that the limits are kept but block nobody.
+const STARTS: u32 = 100;
+const HOUR: Duration = Duration::from_secs(60 * 60);
 /// How many batches are measured: the few that a thousand jobs allow.
 const BATCHES: usize = 3;
 
-/// The median time of one claim, while about so many jobs wait.
-pub(crate) async fn median(path: &Path, waiting: usize) -> Result<Duration, Failure> {
+/// The median time of one claim, while about so many jobs wait, of so many keys with limits of their own.
+pub(crate) async fn median(path: &Path, waiting: usize, keys: usize) -> Result<Duration, Failure> {
     let queue = through_queue::open(path).await?;
+    if keys > 0 {
+        let limits =
+            Limits { running: Some(STARTS), starts: Some(Rate { starts: STARTS, per: HOUR, burst: STARTS }) };
+        let per_key = Some(KeyLimits { by: LimitBy::Submitter, limits });
+        queue.set_type(JobType::new(TYPE)?, TypeSettings { per_key, ..TypeSettings::default() }).await?;
+    }
     for _ in 0..waiting / 1000 {
-        let jobs = (0..1000).map(|_| through_queue::job()).collect::<Result<_, _>>()?;
+        let jobs = (0..1000).map(|n| job_of(n, keys)).collect::<Result<_, _>>()?;
         for submitted in queue.submit_many(jobs).await? {
             submitted?;
         }
@@ -43,6 +52,12 @@ pub(crate) async fn median(path: &Path, waiting: usize) -> Result<Duration, Fail
     times.sort();
     queue.close().await;
     Ok(times[BATCHES / 2])
+}
+
+fn job_of(n: usize, keys: usize) -> Result<NewJob, Failure> {
+    let mut job = through_queue::job()?;
+    job.body.submitter = (keys > 0).then(|| format!("submitter {}", n % keys));
+    Ok(job)
 }
 
 fn claim() -> Result<Command, Failure> {
