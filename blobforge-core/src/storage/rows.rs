@@ -171,9 +171,15 @@ pub(super) trait LaneRows {
     fn insert_lane(&mut self, job_type: &JobType, class: u8, key: &str) -> Result<LaneId, Self::Error>;
     fn delete_lane(&mut self, lane: LaneId) -> Result<(), Self::Error>;
     fn set_head(&mut self, lane: LaneId, head: Option<&Head>) -> Result<(), Self::Error>;
-    /// The keys of up to `limit` lanes of a class that have a head, the one with the best priority and turn first.
-    fn best_heads(&mut self, job_type: &JobType, class: u8, limit: usize)
-    -> Result<Vec<String>, Self::Error>;
+    /// Up to `limit` lanes of a class that show a head, with their keys, the one with the best priority and turn first:
+    /// those after the one named, or from the very first.
+    fn heads(
+        &mut self,
+        job_type: &JobType,
+        class: u8,
+        after: Option<(Priority, i64, LaneId)>,
+        limit: usize,
+    ) -> Result<Vec<(LaneId, String, Head)>, Self::Error>;
     /// The key of the lane of a class whose head has the lowest `oldest`.
     fn oldest_head(&mut self, job_type: &JobType, class: u8) -> Result<Option<String>, Self::Error>;
 

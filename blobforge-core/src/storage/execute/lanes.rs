@@ -4,12 +4,15 @@
 //! shows a head, and a claim looks at heads alone: limits and turns change heads, never the jobs that wait.
 //!
 //! While a batch runs nobody else writes, so what it has learnt holds until it changes it itself. Changes are kept
-//! here and written at the end, or when a class with several heads has to be asked which one is best.
+//! here and written at the end. The heads of a class are read window by window, the best first, as claims need them.
 
-use std::{collections::HashMap, mem};
+use std::{
+    collections::{BTreeSet, HashMap},
+    mem,
+};
 
 use crate::{
-    JobType, Limits, Requirements, Status, Timestamp,
+    JobType, Limits, Priority, Requirements, Status, Timestamp,
     storage::{
         command::Refusal,
         rows::{ClassRow, Head, LaneId, LaneRows, Load, Place, Rows, TypeRow},
@@ -47,13 +50,25 @@ struct ClassState {
     heads: Heads,
 }
 
-/// Which lanes of a class show a head.
-enum Heads {
-    Unknown,
-    /// At most this one: no need to ask which is best.
-    Sole(Option<String>),
-    Many,
+/// The heads of a class in the order in which claims want them.
+struct Heads {
+    /// The heads of all lanes that the batch knows. One may promise a more urgent job than its lane still has.
+    known: BTreeSet<(Priority, i64, String)>,
+    /// Up to where the stored heads have been read: all others come after it, or are of lanes that the batch knows.
+    read_to: ReadTo,
+    /// How many to read next.
+    window: usize,
 }
+
+#[derive(Clone, Copy)]
+enum ReadTo {
+    Nowhere,
+    Head(Priority, i64, LaneId),
+    End,
+}
+
+/// The most heads that are read at once.
+const WIDEST_WINDOW: usize = 64;
 
 struct KeyState {
     load: Load,
@@ -64,9 +79,13 @@ struct KeyState {
 struct Lane {
     id: Option<LaneId>,
     kept: Option<Head>,
+    /// What stands for it among the known heads.
+    shown: Option<(Priority, i64)>,
     turn: i64,
     oldest: Timestamp,
     first: First,
+    /// What is stored of it may no longer be true.
+    changed: bool,
 }
 
 /// Who stands first in a lane, as far as is known.
@@ -181,7 +200,7 @@ impl Lanes {
             // There is a free one: fewer are taken than there are numbers.
             let number = (1..=u8::MAX).find(|number| !taken(*number)).unwrap_or(u8::MAX);
             let class = ClassState::new(fresh(number), None);
-            state.classes.push(ClassState { heads: Heads::Sole(None), ..class });
+            state.classes.push(class);
             return Ok(state.classes.len() - 1);
         }
         // A class that no job is in any more makes room for another one; its lanes are empty.
@@ -217,7 +236,7 @@ impl Lanes {
         place: Place,
     ) -> Result<(), R::Error> {
         self.lane(rows, of, class, key)?;
-        let TypeState { job_type, classes, row, .. } = &mut self.types[of];
+        let TypeState { job_type, classes, row, keys, .. } = &mut self.types[of];
         let ClassState { row: class, lanes, heads, .. } = &mut classes[class];
         let Some(lane) = lanes.get_mut(key) else { return Ok(()) };
         let id = match lane.id {
@@ -225,6 +244,7 @@ impl Lanes {
             None => *lane.id.insert(rows.insert_lane(job_type, class.class, key)?),
         };
         rows.push_ready(id, &place)?;
+        lane.changed = true;
         match lane.first {
             First::Nobody => {
                 lane.first = First::Job(place);
@@ -232,13 +252,16 @@ impl Lanes {
                 // Behind every lane that waits already: keys take turns.
                 row.turn += 1;
                 lane.turn = row.turn;
-                heads.add(key);
             }
             First::Job(first) if first < place => {}
             First::Job(_) => lane.first = First::Job(place),
             First::Unknown => {}
         }
         lane.oldest = lane.oldest.min(place.ready_at);
+        if !keys.get(key).is_some_and(|key| key.load.blocked) {
+            let urgent = lane.shown.map_or(place.priority, |(priority, _)| priority.min(place.priority));
+            heads.show(key, lane, Some(urgent));
+        }
         Ok(())
     }
 
@@ -253,6 +276,7 @@ impl Lanes {
     ) -> Result<bool, R::Error> {
         let lane = self.lane(rows, of, class, key)?;
         let Some(id) = lane.id else { return Ok(false) };
+        lane.changed = true;
         if matches!(lane.first, First::Job(first) if first == place) {
             lane.first = First::Unknown;
         }
@@ -336,21 +360,19 @@ impl Lanes {
     ) -> Result<(), R::Error> {
         let classes = self.classes_of_key(rows, of, key)?;
         for class in &classes {
-            // Looked at while it is known that its jobs were held back.
-            self.lane(rows, of, *class, key)?;
+            // Looked at while it is known that its jobs were held back. If there are none, it goes.
+            self.lane(rows, of, *class, key)?.changed = true;
         }
         self.key(rows, of, key)?.load.open();
         for class in classes {
-            if self.first(rows, of, class, key)?.is_none() {
-                continue;
-            }
+            let Some(first) = self.first(rows, of, class, key)? else { continue };
             let state = &mut self.types[of];
-            state.row.turn += 1;
             let ClassState { lanes, heads, .. } = &mut state.classes[class];
             if let Some(lane) = lanes.get_mut(key) {
+                state.row.turn += 1;
                 lane.turn = state.row.turn;
+                heads.show(key, lane, Some(first.priority));
             }
-            heads.add(key);
         }
         Ok(())
     }
@@ -426,11 +448,14 @@ impl Lanes {
             class.row.passed = 0;
         }
         // A lane that is alone needs no turns.
-        if matches!(class.heads, Heads::Many)
+        if !class.heads.is_sole()
             && let Some(lane) = class.lanes.get_mut(&choice.key)
         {
             state.row.turn += 1;
             lane.turn = state.row.turn;
+            lane.changed = true;
+            let urgent = lane.shown.map(|(priority, _)| priority);
+            class.heads.show(&choice.key, lane, urgent);
         }
         Ok(())
     }
@@ -487,21 +512,53 @@ impl Lanes {
         class: ClassIndex,
         due: &mut dyn FnMut(Timestamp),
     ) -> Result<Option<(String, Place)>, R::Error> {
-        loop {
-            let Some(key) = self.head(rows, of, class, |rows, job_type, class| {
-                Ok(rows.best_heads(job_type, class, 1)?.pop())
-            })?
-            else {
-                return Ok(None);
-            };
+        while let Some((priority, key)) = self.best_head(rows, of, class)? {
             if !self.key_has_room(rows, now, of, &key, due)? {
-                self.no_head(of, class);
                 continue;
             }
-            if let Some(place) = self.first(rows, of, class, &key)? {
-                return Ok(Some((key, place)));
+            let first = self.first(rows, of, class, &key)?;
+            match first {
+                Some(place) if place.priority == priority => return Ok(Some((key, place))),
+                // The head promised a more urgent job than there is.
+                _ => self.show(of, class, &key, first.map(|place| place.priority)),
             }
-            self.no_head(of, class);
+        }
+        Ok(None)
+    }
+
+    /// The priority and key of the best head of a class, as far as is known.
+    fn best_head<R: LaneRows>(
+        &mut self,
+        rows: &mut R,
+        of: TypeIndex,
+        class: ClassIndex,
+    ) -> Result<Option<(Priority, String)>, R::Error> {
+        let TypeState { job_type, classes, .. } = &mut self.types[of];
+        let ClassState { row, lanes, heads, .. } = &mut classes[class];
+        loop {
+            let best = heads.known.first();
+            let after = match (heads.read_to, best) {
+                (ReadTo::End, best) => return Ok(best.map(|(priority, _, key)| (*priority, key.clone()))),
+                (ReadTo::Head(priority, turn, _), Some(best)) if (best.0, best.1) <= (priority, turn) => {
+                    return Ok(Some((best.0, best.2.clone())));
+                }
+                (ReadTo::Nowhere, _) => None,
+                (ReadTo::Head(priority, turn, lane), _) => Some((priority, turn, lane)),
+            };
+            let window = rows.heads(job_type, row.class, after, heads.window)?;
+            heads.read_to = match window.last() {
+                Some((lane, _, head)) if window.len() == heads.window => {
+                    ReadTo::Head(head.priority, head.turn, *lane)
+                }
+                _ => ReadTo::End,
+            };
+            heads.window = (heads.window * 2).min(WIDEST_WINDOW);
+            for (id, key, head) in window {
+                if !lanes.contains_key(&key) {
+                    heads.known.insert((head.priority, head.turn, key.clone()));
+                    lanes.insert(key, Lane::stored(id, Some(head)));
+                }
+            }
         }
     }
 
@@ -515,59 +572,40 @@ impl Lanes {
         due: &mut dyn FnMut(Timestamp),
     ) -> Result<Option<(String, Place)>, R::Error> {
         loop {
-            let Some(key) =
-                self.head(rows, of, class, |rows, job_type, class| rows.oldest_head(job_type, class))?
-            else {
-                return Ok(None);
+            let sole = self.types[of].classes[class].heads.sole();
+            let oldest = match &sole {
+                Some(key) => Some(key.clone()),
+                None => {
+                    self.settle_class(rows, of, class)?;
+                    let state = &self.types[of];
+                    rows.oldest_head(&state.job_type, state.classes[class].row.class)?
+                }
             };
+            let Some(key) = oldest else { return Ok(None) };
             if !self.key_has_room(rows, now, of, &key, due)? {
-                self.no_head(of, class);
                 continue;
             }
-            let sole = matches!(self.types[of].classes[class].heads, Heads::Sole(_));
             let lane = self.lane(rows, of, class, &key)?;
-            let Some(place) = lane.id.map(|id| rows.oldest_ready(id)).transpose()?.flatten() else {
-                self.no_head(of, class);
-                continue;
-            };
-            // The head may have promised an older one than there is: then another lane's may be older.
-            if sole || place.ready_at <= lane.oldest {
-                return Ok(Some((key, place)));
-            }
-            lane.oldest = place.ready_at;
-        }
-    }
-
-    /// The key of the head that `ask` prefers; without asking where there is only one.
-    fn head<R: LaneRows>(
-        &mut self,
-        rows: &mut R,
-        of: TypeIndex,
-        class: ClassIndex,
-        ask: impl Fn(&mut R, &JobType, u8) -> Result<Option<String>, R::Error>,
-    ) -> Result<Option<String>, R::Error> {
-        if matches!(self.types[of].classes[class].heads, Heads::Unknown) {
-            self.settle_class(rows, of, class)?;
-            let state = &mut self.types[of];
-            let class = &mut state.classes[class];
-            let mut two = rows.best_heads(&state.job_type, class.row.class, 2)?;
-            class.heads = if two.len() > 1 { Heads::Many } else { Heads::Sole(two.pop()) };
-        }
-        match &self.types[of].classes[class].heads {
-            Heads::Sole(key) => Ok(key.clone()),
-            Heads::Many | Heads::Unknown => {
-                self.settle_class(rows, of, class)?;
-                let state = &self.types[of];
-                ask(rows, &state.job_type, state.classes[class].row.class)
+            match lane.id.map(|id| rows.oldest_ready(id)).transpose()?.flatten() {
+                // The head may promise an older one than there is: then another lane's may be older.
+                Some(place) if place.ready_at > lane.oldest && sole.is_none() => {
+                    lane.oldest = place.ready_at;
+                    lane.changed = true;
+                }
+                Some(place) => return Ok(Some((key, place))),
+                None => {
+                    lane.changed = true;
+                    self.show(of, class, &key, None);
+                }
             }
         }
     }
 
-    /// The lane that was to be the only one with a head shows none.
-    fn no_head(&mut self, of: TypeIndex, class: ClassIndex) {
-        let class = &mut self.types[of].classes[class];
-        if matches!(class.heads, Heads::Sole(_)) {
-            class.heads = Heads::Sole(None);
+    /// Shows a lane as it is, or hides it.
+    fn show(&mut self, of: TypeIndex, class: ClassIndex, key: &str, priority: Option<Priority>) {
+        let ClassState { lanes, heads, .. } = &mut self.types[of].classes[class];
+        if let Some(lane) = lanes.get_mut(key) {
+            heads.show(key, lane, priority);
         }
     }
 
@@ -591,8 +629,13 @@ impl Lanes {
             Room::Until(later) => Some(later),
         };
         load.block(until).into_iter().for_each(due);
+        // Also where the batch knows of a lane that is not stored any more.
+        for class in 0..self.types[of].classes.len() {
+            self.show(of, class, key, None);
+        }
         for class in self.classes_of_key(rows, of, key)? {
-            self.lane(rows, of, class, key)?;
+            self.lane(rows, of, class, key)?.changed = true;
+            self.show(of, class, key, None);
         }
         Ok(false)
     }
@@ -634,19 +677,18 @@ impl Lanes {
         if !self.types[of].classes[class].lanes.contains_key(key) {
             let state = &self.types[of];
             let found = rows.lane(&state.job_type, state.classes[class].row.class, key)?;
-            let (id, kept) = found.map_or((None, None), |(id, head)| (Some(id), head));
-            // A lane that shows no head although nothing holds it back is empty.
             let held_back = !key.is_empty() && self.key(rows, of, key)?.load.blocked;
-            let unknown = kept.is_some() || (id.is_some() && held_back);
-            let first = if unknown { First::Unknown } else { First::Nobody };
-            let lane = Lane {
-                id,
-                kept,
-                turn: kept.map_or(0, |head| head.turn),
-                oldest: kept.map_or(Timestamp::ZERO, |head| head.oldest),
-                first,
+            let lane = match found {
+                Some((id, head)) => Lane::stored(id, head),
+                None => Lane::empty(),
             };
-            self.types[of].classes[class].lanes.insert(key.to_owned(), lane);
+            // A lane that shows no head although nothing holds it back is empty.
+            let first = if lane.kept.is_none() && !held_back { First::Nobody } else { lane.first };
+            let ClassState { lanes, heads, .. } = &mut self.types[of].classes[class];
+            if let Some(head) = lane.kept {
+                heads.known.insert((head.priority, head.turn, key.to_owned()));
+            }
+            lanes.insert(key.to_owned(), Lane { first, ..lane });
         }
         let lanes = &mut self.types[of].classes[class].lanes;
         Ok(lanes.entry(key.to_owned()).or_insert_with(Lane::empty))
@@ -670,12 +712,15 @@ impl Lanes {
         class: ClassIndex,
     ) -> Result<(), R::Error> {
         let TypeState { classes, keys, .. } = &mut self.types[of];
-        for (key, lane) in &mut classes[class].lanes {
+        let ClassState { lanes, heads, .. } = &mut classes[class];
+        for (key, lane) in lanes.iter_mut().filter(|(_, lane)| lane.changed) {
+            lane.changed = false;
             let Some(id) = lane.id else { continue };
             let blocked = keys.get(key).is_some_and(|key| key.load.blocked);
             let first = if blocked { None } else { lane.first(rows)? };
             let head =
                 first.map(|first| Head { priority: first.priority, turn: lane.turn, oldest: lane.oldest });
+            heads.show(key, lane, head.map(|head| head.priority));
             if head != lane.kept {
                 rows.set_head(id, head.as_ref())?;
                 lane.kept = head;
@@ -722,24 +767,65 @@ impl Lanes {
 
 impl ClassState {
     fn new(row: ClassRow, kept: Option<ClassRow>) -> Self {
-        Self { row, kept, lanes: HashMap::new(), heads: Heads::Unknown }
+        let heads = Heads { known: BTreeSet::new(), read_to: ReadTo::Nowhere, window: 2 };
+        Self { row, kept, lanes: HashMap::new(), heads }
     }
 }
 
 impl Heads {
-    /// A lane has jobs that may start.
-    fn add(&mut self, key: &str) {
-        match self {
-            Self::Sole(None) => *self = Self::Sole(Some(key.to_owned())),
-            Self::Sole(Some(sole)) if sole != key => *self = Self::Many,
-            Self::Sole(Some(_)) | Self::Unknown | Self::Many => {}
+    /// Shows a lane with this priority at its turn, or hides it.
+    fn show(&mut self, key: &str, lane: &mut Lane, priority: Option<Priority>) {
+        let shown = priority.map(|priority| (priority, lane.turn));
+        if shown == lane.shown {
+            return;
         }
+        let mut name = None;
+        if let Some((priority, turn)) = lane.shown {
+            name = self.known.take(&(priority, turn, key.to_owned())).map(|(.., name)| name);
+        }
+        if let Some((priority, turn)) = shown {
+            self.known.insert((priority, turn, name.unwrap_or_else(|| key.to_owned())));
+        }
+        lane.shown = shown;
+    }
+
+    /// The key of the only lane that shows a head, if it is the only one for sure.
+    fn sole(&self) -> Option<String> {
+        match (self.read_to, self.known.len()) {
+            (ReadTo::End, 1) => self.known.first().map(|(.., key)| key.clone()),
+            _ => None,
+        }
+    }
+
+    fn is_sole(&self) -> bool {
+        matches!(self.read_to, ReadTo::End) && self.known.len() <= 1
     }
 }
 
 impl Lane {
     fn empty() -> Self {
-        Self { id: None, kept: None, turn: 0, oldest: Timestamp::ZERO, first: First::Nobody }
+        Self {
+            id: None,
+            kept: None,
+            shown: None,
+            turn: 0,
+            oldest: Timestamp::ZERO,
+            first: First::Nobody,
+            changed: false,
+        }
+    }
+
+    /// A lane as it is stored, whose first job was not looked at yet.
+    fn stored(id: LaneId, kept: Option<Head>) -> Self {
+        Self {
+            id: Some(id),
+            kept,
+            shown: kept.map(|head| (head.priority, head.turn)),
+            turn: kept.map_or(0, |head| head.turn),
+            oldest: kept.map_or(Timestamp::ZERO, |head| head.oldest),
+            first: First::Unknown,
+            changed: false,
+        }
     }
 
     fn first<R: LaneRows>(&mut self, rows: &mut R) -> Result<Option<Place>, R::Error> {

@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     convert::Infallible,
+    ops::Bound,
 };
 
 use super::MemoryRows;
@@ -156,9 +157,21 @@ impl LaneRows for MemoryRows {
         Ok(())
     }
 
-    fn best_heads(&mut self, job_type: &JobType, class: u8, limit: usize) -> Result<Vec<String>, Infallible> {
-        let heads = self.lanes.best.get(&(job_type.clone(), class)).into_iter().flatten().take(limit);
-        Ok(heads.filter_map(|(.., lane)| self.lanes.key_of(*lane)).collect())
+    fn heads(
+        &mut self,
+        job_type: &JobType,
+        class: u8,
+        after: Option<(Priority, i64, LaneId)>,
+        limit: usize,
+    ) -> Result<Vec<(LaneId, String, Head)>, Infallible> {
+        let Some(best) = self.lanes.best.get(&(job_type.clone(), class)) else { return Ok(Vec::new()) };
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let lanes = best.range((from, Bound::Unbounded)).take(limit);
+        let head = |id: LaneId| {
+            let lane = self.lanes.lanes.get(&id)?;
+            Some((id, lane.key.clone(), lane.head?))
+        };
+        Ok(lanes.filter_map(|(.., lane)| head(*lane)).collect())
     }
 
     fn oldest_head(&mut self, job_type: &JobType, class: u8) -> Result<Option<String>, Infallible> {

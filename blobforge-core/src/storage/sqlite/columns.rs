@@ -239,6 +239,14 @@ pub(super) fn lane(row: &Row<'_>) -> rusqlite::Result<(LaneId, Option<Head>)> {
     Ok((id, Some(Head { priority, turn: c.take()?, oldest: c.time()? })))
 }
 
+/// Reads `id, key, priority, turn, oldest`.
+pub(super) fn head(row: &Row<'_>) -> rusqlite::Result<(LaneId, String, Head)> {
+    let mut c = Columns::of(row);
+    let (id, key) = (LaneId(c.take()?), c.take()?);
+    let priority = c.checked(|number: u8| Priority::try_from(number))?;
+    Ok((id, key, Head { priority, turn: c.take()?, oldest: c.time()? }))
+}
+
 /// Reads a type's name from the first column.
 pub(super) fn job_type(row: &Row<'_>) -> rusqlite::Result<JobType> {
     Columns::of(row).checked(|name: String| JobType::new(name))

@@ -121,9 +121,17 @@ impl LaneRows for SqliteRows<'_, '_> {
         Ok(())
     }
 
-    fn best_heads(&mut self, job_type: &JobType, class: u8, limit: usize) -> rusqlite::Result<Vec<String>> {
-        let of_class = params![job_type.as_str(), class, rows(limit)];
-        self.sql.get(Sql::BestHeads)?.query_map(of_class, |row| row.get(0))?.collect()
+    fn heads(
+        &mut self,
+        job_type: &JobType,
+        class: u8,
+        after: Option<(Priority, i64, LaneId)>,
+        limit: usize,
+    ) -> rusqlite::Result<Vec<(LaneId, String, Head)>> {
+        // Before the first one: no priority and no turn is as small.
+        let (priority, turn, lane) = after.map_or((0, 0, 0), |(p, turn, lane)| (u8::from(p), turn, lane.0));
+        let window = params![job_type.as_str(), class, priority, turn, lane, rows(limit)];
+        self.sql.get(Sql::Heads)?.query_map(window, columns::head)?.collect()
     }
 
     fn oldest_head(&mut self, job_type: &JobType, class: u8) -> rusqlite::Result<Option<String>> {

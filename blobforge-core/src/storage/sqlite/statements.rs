@@ -50,8 +50,9 @@ statements! {
     Classes: "SELECT class, requires, passed, live FROM classes WHERE type = ?1 ORDER BY class",
     PutClass: "INSERT OR REPLACE INTO classes (type, class, requires, passed, live) VALUES (?1, ?2, ?3, ?4, ?5)",
     Key: "SELECT running, started, blocked, reopens_at FROM keys WHERE type = ?1 AND key = ?2",
-    PutKey: "INSERT OR REPLACE INTO keys (type, key, running, started, blocked, reopens_at) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    PutKey: "INSERT INTO keys (type, key, running, started, blocked, reopens_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
+         ON CONFLICT (type, key) DO UPDATE SET running = excluded.running, started = excluded.started, \
+         blocked = excluded.blocked, reopens_at = excluded.reopens_at",
     DeleteKey: "DELETE FROM keys WHERE type = ?1 AND key = ?2",
     ReopenKeys: "UPDATE keys SET reopens_at = ?2 WHERE type = ?1 AND blocked",
     ReopeningKeys: "SELECT type, key FROM keys WHERE reopens_at <= ?1 ORDER BY reopens_at, type, key LIMIT ?2",
@@ -63,8 +64,9 @@ statements! {
     InsertLane: "INSERT INTO lanes (type, class, key) VALUES (?1, ?2, ?3)",
     DeleteLane: "DELETE FROM lanes WHERE id = ?1",
     SetHead: "UPDATE lanes SET priority = ?2, turn = ?3, oldest = ?4 WHERE id = ?1",
-    BestHeads: "SELECT key FROM lanes INDEXED BY heads WHERE type = ?1 AND class = ?2 AND priority IS NOT NULL \
-         ORDER BY priority, turn, id LIMIT ?3",
+    Heads: "SELECT id, key, priority, turn, oldest FROM lanes INDEXED BY heads \
+         WHERE type = ?1 AND class = ?2 AND priority IS NOT NULL AND (priority, turn, id) > (?3, ?4, ?5) \
+         ORDER BY priority, turn, id LIMIT ?6",
     OldestHead: "SELECT key FROM lanes INDEXED BY heads_oldest \
          WHERE type = ?1 AND class = ?2 AND priority IS NOT NULL ORDER BY oldest, id LIMIT 1",
     InsertReady: "INSERT INTO ready (lane, priority, ready_at, id) VALUES (?1, ?2, ?3, ?4)",
