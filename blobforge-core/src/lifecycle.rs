@@ -273,6 +273,12 @@ pub enum Refused {
         /// Where the job is.
         status: Status,
     },
+    /// Only a job that has ended can be deleted.
+    #[error("a job that is {status} cannot be deleted: cancel it first. Nothing was changed")]
+    NotEnded {
+        /// Where the job is.
+        status: Status,
+    },
     /// Its time has not come.
     #[error("the job may not run before {ready_at}")]
     NotDue {
@@ -314,6 +320,21 @@ pub fn apply(
         Step::Cancel => cancel(life),
         Step::Retry { source_present } => retry(life, *source_present, now),
     }
+}
+
+/// Says whether a job may be deleted: once it has ended, since until then somebody may be at work on it.
+///
+/// ```
+/// use blobforge_core::{Life, Timestamp, lifecycle};
+/// let waiting = Life::new(true, 3, None, Timestamp::ZERO);
+/// assert!(lifecycle::may_be_deleted(&waiting).is_err());
+/// ```
+///
+/// # Errors
+/// [`Refused::NotEnded`].
+pub fn may_be_deleted(life: &Life) -> Result<(), Refused> {
+    let status = life.phase.status();
+    if status.is_final() { Ok(()) } else { Err(Refused::NotEnded { status }) }
 }
 
 fn source_ready(life: &Life, now: Timestamp) -> Result<Transition, Refused> {

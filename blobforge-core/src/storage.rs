@@ -16,8 +16,9 @@ mod rows;
 pub mod sqlite;
 
 pub use command::{
-    Beat, BeatReply, Claim, Claimed, Command, Committed, Done, Event, HeldLease, LeaseState, Maintain,
-    Maintained, Outcome, Ready, Refusal, Report, Submit, Submitted, Wake,
+    Beat, BeatReply, Claim, Claimed, Command, Committed, Done, Event, GarbagePlace, HeldLease, LeaseState,
+    Maintain, Maintained, MarkGarbage, MarkedGarbage, Outcome, Ready, Refusal, Report, Submit, Submitted,
+    Wake,
 };
 pub(crate) use execute::MAX_CLASSES;
 pub use query::{Attempt, Counts, JobFilter, JobPage, MAX_EXAMINED, MAX_PAGE};
@@ -69,7 +70,7 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// All records of a collection, by key.
     async fn records(&self, collection: &str) -> Result<Vec<(String, Value)>, StorageError>;
 
-    /// Whether this store recorded creating a file under `key`.
+    /// Whether this store recorded creating a file under `key`, and is not deleting it.
     async fn has_file(&self, key: &str) -> Result<bool, StorageError>;
 
     /// The store's number, raised by every restore.

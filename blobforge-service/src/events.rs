@@ -169,6 +169,9 @@ fn told(event: Event) -> (&'static str, Value) {
             };
             (name, json!({"id": id, "type": job_type, "status": status, "was": was}))
         }
+        Event::JobDeleted { id, job_type, was } => {
+            ("job_deleted", json!({"id": id, "type": job_type, "was": was}))
+        }
         Event::WorkerOnline(worker) => ("worker_online", json!({"worker_id": worker})),
         Event::WorkerOffline(worker) => ("worker_offline", json!({"worker_id": worker})),
     }

@@ -269,6 +269,9 @@ impl From<Refusal> for Problem {
             Refusal::Lifecycle(Refused::WrongState { status, .. }) => {
                 Self::conflict("wrong_state", text).job_status(status)
             }
+            Refusal::Lifecycle(Refused::NotEnded { status }) => {
+                Self::conflict("not_ended", text).job_status(status)
+            }
             Refusal::Lifecycle(Refused::NotDue { .. }) => Self::conflict("not_due", text),
             Refusal::Ended(_, status) => Self::conflict("wrong_state", text).job_status(status),
             Refusal::NoSuchJob(_) => Self::not_found("job_not_found", text),
@@ -277,6 +280,7 @@ impl From<Refusal> for Problem {
             Refusal::WorkerInUse(_) => Self::conflict("worker_id_in_use", text),
             Refusal::UnknownFile(_) => Self::conflict("upload_missing", text),
             Refusal::TooManyClasses(_) => Self::conflict("too_many_requirements", text).field("requires"),
+            Refusal::FileTaken(_) => Self::conflict("file_taken", text),
         }
     }
 }

@@ -7,8 +7,10 @@
 
 pub mod cancelling;
 pub mod claiming;
+pub mod deleting;
 pub mod files;
 pub mod finishing;
+pub mod garbage;
 pub mod labels;
 pub mod leases;
 pub mod limits;
@@ -31,7 +33,8 @@ use crate::{
     Refused, Registration, RetryPolicy, Sha256, Status, Timestamp, TypeSettings, WorkerId,
     storage::{
         Beat, BeatReply, Claim, Claimed, Command, Committed, Done, HeldLease, JobFilter, LeaseState,
-        Maintain, Maintained, Outcome, Refusal, Report, Storage, Submit, Submitted,
+        Maintain, Maintained, MarkGarbage, MarkedGarbage, Outcome, Refusal, Report, Storage, Submit,
+        Submitted,
     },
 };
 
@@ -83,6 +86,16 @@ macro_rules! storage_conformance {
                 an_ended_job_keeps_its_priority,
                 an_unknown_worker_gets_nothing,
                 a_draining_worker_gets_nothing_new,
+            }
+            deleting: {
+                an_ended_job_is_deleted_with_all_that_is_known_of_it,
+                a_job_that_has_not_ended_is_not_deleted,
+                listeners_hear_of_a_deletion,
+                the_number_of_a_deleted_job_is_not_given_again,
+                the_work_of_a_deleted_job_is_new_work,
+                the_content_of_a_deleted_job_is_sent_again,
+                a_job_that_shares_a_source_keeps_it_known,
+                other_jobs_are_left_alone,
             }
             files: {
                 outputs_need_files_that_were_asked_for,
@@ -145,6 +158,27 @@ macro_rules! storage_conformance {
                 a_release_costs_nothing_and_keeps_the_place_in_line,
                 a_snooze_costs_nothing_and_waits,
                 every_attempt_is_remembered,
+            }
+            garbage: {
+                a_dead_file_is_kept_for_its_time_and_no_longer,
+                the_files_of_a_job_are_kept_with_it,
+                what_an_attempt_left_without_being_accepted_dies,
+                what_a_silent_worker_wrote_is_kept_while_it_may_come_back,
+                a_replaced_checkpoint_dies_and_the_new_one_does_not,
+                a_failed_job_keeps_its_files_until_it_is_deleted,
+                a_cancelled_job_keeps_its_source_and_not_its_checkpoints,
+                a_shared_source_dies_with_the_last_job_that_has_it,
+                an_output_that_is_another_jobs_source_outlives_its_job,
+                a_source_that_no_job_took_dies_after_a_day,
+                a_source_that_a_job_took_in_time_lives,
+                an_upload_that_was_given_up_dies_and_a_retry_revives_it,
+                a_source_that_is_being_deleted_is_sent_again_under_another_key,
+                a_deletion_that_broke_off_is_named_again,
+                only_what_was_marked_is_forgotten,
+                a_key_that_is_being_deleted_is_given_to_nobody,
+                another_jobs_file_is_nobodys_output,
+                a_dry_run_names_the_same_and_changes_nothing,
+                no_more_is_marked_than_was_asked_for,
             }
             leases: {
                 a_heartbeat_renews_only_the_leases_it_names,
@@ -385,6 +419,17 @@ impl Bench {
         self.pending().await;
         let claimed = self.claim(&worker).await;
         (worker, claimed)
+    }
+
+    /// Has some worker take the next job of type `pdf` and complete it.
+    async fn complete_next(&self) {
+        let worker = self.worker("completer").await;
+        let held = self.claim(&worker).await;
+        self.finish(&held, complete()).await;
+    }
+
+    async fn delete(&self, id: JobId) {
+        assert_eq!(self.run(Command::Delete(id)).await, Ok(Done::Ok));
     }
 
     async fn beat(&self, worker: &WorkerId, held: &[&Claimed]) -> BeatReply {

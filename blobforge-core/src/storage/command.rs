@@ -85,6 +85,12 @@ pub enum Command {
     },
     /// Give nobody any job of a type, or give them again.
     SetPaused(JobType, bool),
+    /// Forget a job that has ended; files that only it needed die.
+    Delete(JobId),
+    /// Mark files that have been dead for long enough as being deleted, so that nobody can need them again.
+    MarkGarbage(MarkGarbage),
+    /// Forget files that were marked, now that they are gone.
+    ForgetFiles(Vec<String>),
     /// A worker starts, or says again what it is.
     Register {
         /// What it says.
@@ -224,6 +230,25 @@ pub struct Maintain {
     pub limit: usize,
 }
 
+/// Asks which files are garbage, and marks them as being deleted.
+///
+/// Whoever asks deletes the files that the answer names, and then has them forgotten by [`Command::ForgetFiles`]. A file
+/// that was marked and not forgotten is named again later, so that a crash in between loses none.
+#[derive(Clone, Debug)]
+pub struct MarkGarbage {
+    /// For how long a file must have been dead. Longer than backups are kept, and longer than a signed URL works.
+    pub dead_for: Duration,
+    /// Change nothing and only name what would be marked.
+    pub dry_run: bool,
+    /// Where a dry run goes on: the `next` of the answer before.
+    pub after: Option<GarbagePlace>,
+    /// At most this many files.
+    pub limit: usize,
+}
+
+/// A file's place among the dead ones: since when it is dead, and its key.
+pub type GarbagePlace = (Timestamp, String);
+
 /// What a batch came to.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Committed {
@@ -273,6 +298,8 @@ pub enum Done {
     Job(Box<Job>),
     /// To `Maintain`.
     Maintained(Maintained),
+    /// To `MarkGarbage`.
+    Garbage(MarkedGarbage),
     /// To everything else.
     Ok,
 }
@@ -341,6 +368,17 @@ pub struct Maintained {
     pub next_due: Option<Timestamp>,
 }
 
+/// The files that are to be deleted now.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct MarkedGarbage {
+    /// Their keys.
+    pub keys: Vec<String>,
+    /// Where to go on, if the limit was reached.
+    pub next: Option<GarbagePlace>,
+    /// Nothing is deleted before this time, since the store was restored from a backup.
+    pub paused_until: Option<Timestamp>,
+}
+
 /// Something that happened, for who listens. A hint, not a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -354,6 +392,15 @@ pub enum Event {
         status: Status,
         /// Where it was before; `None` if it is new.
         was: Option<Status>,
+    },
+    /// A job was deleted.
+    JobDeleted {
+        /// Which it was.
+        id: JobId,
+        /// Its type.
+        job_type: JobType,
+        /// How it had ended.
+        was: Status,
     },
     /// A worker registered.
     WorkerOnline(WorkerId),
@@ -392,4 +439,33 @@ pub enum Refusal {
         "jobs of type {0} already ask for {MAX_CLASSES} different sets of requirements: use one of those, or wait until jobs that ask for another one have ended"
     )]
     TooManyClasses(JobType),
+    /// A file is wanted that is another job's, or is being deleted.
+    #[error("the file {0:?} belongs to another job or is being deleted: use another key")]
+    FileTaken(String),
+}
+
+impl Refusal {
+    /// A short name in snake_case, to count refusals by.
+    ///
+    /// ```
+    /// use blobforge_core::{JobId, storage::Refusal};
+    /// assert_eq!(Refusal::NoSuchJob(JobId::new(7)).kind(), "no_such_job");
+    /// ```
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Lifecycle(Refused::LeaseLost { .. }) => "lease_lost",
+            Self::Lifecycle(Refused::AlreadyEnded { .. }) => "already_ended",
+            Self::Lifecycle(Refused::WrongState { .. }) => "wrong_state",
+            Self::Lifecycle(Refused::NotEnded { .. }) => "not_ended",
+            Self::Lifecycle(Refused::NotDue { .. }) => "not_due",
+            Self::NoSuchJob(_) => "no_such_job",
+            Self::NoSuchWorker(_) => "no_such_worker",
+            Self::WorkerNotRegistered(_) => "worker_not_registered",
+            Self::WorkerInUse(_) => "worker_in_use",
+            Self::Ended(..) => "ended",
+            Self::UnknownFile(_) => "unknown_file",
+            Self::FileTaken(_) => "file_taken",
+            Self::TooManyClasses(_) => "too_many_classes",
+        }
+    }
 }

@@ -4,6 +4,9 @@
 //! what follows. A command that is refused has written nothing.
 
 mod claiming;
+mod deletion;
+mod files;
+mod garbage;
 mod jobs;
 mod lanes;
 mod types;
@@ -97,6 +100,9 @@ impl<R: Rows> Batch<'_, R> {
             Command::Reprioritise(job, priority) => self.reprioritise(job, priority),
             Command::SetType { job_type, settings } => self.set_type(&job_type, *settings),
             Command::SetPaused(job_type, paused) => self.set_paused(&job_type, paused),
+            Command::Delete(job) => self.delete(job),
+            Command::MarkGarbage(wish) => self.mark_garbage(&wish),
+            Command::ForgetFiles(keys) => self.forget_files(&keys),
             Command::Register { registration, alive_for } => self.register(*registration, alive_for),
             Command::Unregister { worker, instance } => self.unregister(worker, instance.as_deref()),
             Command::SetDraining(worker, draining) => self.set_draining(worker, draining),
@@ -152,6 +158,7 @@ impl<R: Rows> Batch<'_, R> {
             _ => {}
         }
         change(&mut after);
+        let ended_epoch = to.ended.as_ref().map(|ended| ended.token.epoch);
         if let (Some(ended), Some(lease)) = (to.ended, before.lease()) {
             let failed = matches!(ended.end, End::Failed | End::Lost);
             let attempt = AttemptRow {
@@ -164,11 +171,14 @@ impl<R: Rows> Batch<'_, R> {
             };
             self.rows.insert_attempt(before.id, &attempt)?;
         }
+        let mut dropped = Vec::new();
         if matches!(after.status(), Status::Completed | Status::Cancelled) && before.life.epoch != Epoch::NONE
         {
+            dropped = self.rows.checkpoints(before.id)?;
             self.rows.delete_checkpoints(before.id)?;
         }
         self.rewrite(&before, &after)?;
+        self.review_after(&before, &after, ended_epoch, dropped)?;
         Ok(after)
     }
 

@@ -16,10 +16,10 @@ use serde_json::Value;
 use super::{
     Attempt, Command, Committed, Counts, JobFilter, JobPage, MAX_EXAMINED, MAX_PAGE, Storage, StorageError,
     execute::execute,
-    rows::{AttemptRow, Rows, TypeRow},
+    rows::{AttemptRow, FileRow, Rows, TypeRow},
 };
 use crate::{
-    Checkpoint, Clock, EndedLease, Epoch, Generation, Job, JobId, JobType, Lease, Sha256, Status,
+    Checkpoint, Clock, EndedLease, Epoch, Generation, Job, JobId, JobType, Lease, Phase, Sha256, Status,
     SystemClock, Timestamp, TypeRecord, WorkerId, WorkerRecord,
 };
 use lanes::MemoryLanes;
@@ -43,6 +43,29 @@ impl MemoryStorage {
         Self { clock, rows: Mutex::default() }
     }
 
+    /// Does what restoring a backup does: the generation rises, so that leases given before count for nothing, and
+    /// for a while no file is deleted. For tests of what comes after a restore.
+    ///
+    /// ```
+    /// use blobforge_core::{Generation, storage::{Storage, memory::MemoryStorage}};
+    /// let storage = MemoryStorage::default();
+    /// assert_eq!(storage.mark_restored(), Generation::new(2));
+    /// assert_eq!(storage.generation(), Generation::new(2));
+    /// ```
+    pub fn mark_restored(&self) -> Generation {
+        let now = self.clock.now();
+        let mut rows = self.rows();
+        rows.restores += 1;
+        rows.restored_at = Some(now);
+        let generation = Rows::generation(&*rows);
+        for job in rows.jobs.values_mut() {
+            if let Phase::Running(lease) = &mut job.life.phase {
+                lease.token.generation = generation;
+            }
+        }
+        generation
+    }
+
     fn rows(&self) -> MutexGuard<'_, MemoryRows> {
         self.rows.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -58,13 +81,38 @@ struct MemoryRows {
     checkpoints: BTreeMap<(JobId, String), Checkpoint>,
     duplicates: BTreeMap<([u8; 32], String), JobId>,
     contents: BTreeMap<Sha256, (String, u64)>,
-    files: BTreeSet<String>,
+    files: BTreeMap<String, FileRow>,
+    /// The files recorded for each job.
+    of_jobs: BTreeSet<(JobId, Option<Epoch>, String)>,
+    /// Which jobs have their source under which key.
+    sources: BTreeMap<String, BTreeSet<JobId>>,
+    /// How often it was restored.
+    restores: u32,
+    restored_at: Option<Timestamp>,
     workers: BTreeMap<WorkerId, WorkerRecord>,
     records: BTreeMap<(String, String), Value>,
     counts: BTreeMap<(JobType, Status), i64>,
 }
 
 impl MemoryRows {
+    fn put_job(&mut self, job: Job) {
+        self.forget_source(job.id);
+        if let Some(source) = &job.source {
+            self.sources.entry(source.key.clone()).or_default().insert(job.id);
+        }
+        self.jobs.insert(job.id, job);
+    }
+
+    fn forget_source(&mut self, id: JobId) {
+        let Some(source) = self.jobs.get(&id).and_then(|job| job.source.as_ref()) else { return };
+        if let Some(jobs) = self.sources.get_mut(&source.key) {
+            jobs.remove(&id);
+            if jobs.is_empty() {
+                self.sources.remove(&source.key);
+            }
+        }
+    }
+
     fn leases(&self) -> impl Iterator<Item = (JobId, &Lease)> {
         self.jobs.values().filter_map(|job| Some((job.id, job.lease()?)))
     }
@@ -149,7 +197,7 @@ impl Storage for MemoryStorage {
     }
 
     async fn has_file(&self, key: &str) -> Result<bool, StorageError> {
-        Ok(self.rows().files.contains(key))
+        Ok(self.rows().files.get(key).is_some_and(|file| file.deleting_since.is_none()))
     }
 
     fn generation(&self) -> Generation {
@@ -159,7 +207,7 @@ impl Storage for MemoryStorage {
 
 impl Rows for MemoryRows {
     fn generation(&self) -> Generation {
-        Generation::new(1)
+        Generation::new(1 + self.restores)
     }
 
     fn job(&mut self, id: JobId) -> Result<Option<Job>, Infallible> {
@@ -169,13 +217,24 @@ impl Rows for MemoryRows {
     fn insert_job(&mut self, job: &Job) -> Result<JobId, Infallible> {
         self.last_id += 1;
         let id = JobId::new(self.last_id);
-        self.jobs.insert(id, Job { id, ..job.clone() });
+        self.put_job(Job { id, ..job.clone() });
         Ok(id)
     }
 
     fn update_job(&mut self, _before: &Job, after: &Job) -> Result<(), Infallible> {
-        self.jobs.insert(after.id, after.clone());
+        self.put_job(after.clone());
         Ok(())
+    }
+
+    fn delete_job(&mut self, id: JobId) -> Result<(), Infallible> {
+        self.forget_source(id);
+        self.jobs.remove(&id);
+        let of_job = (id, Epoch::NONE)..=(id, Epoch::new(u32::MAX));
+        let attempts: Vec<_> = self.attempts.range(of_job).map(|(key, _)| *key).collect();
+        for attempt in attempts {
+            self.attempts.remove(&attempt);
+        }
+        self.delete_checkpoints(id)
     }
 
     fn push_scheduled(&mut self, at: Timestamp, id: JobId) -> Result<(), Infallible> {
@@ -250,6 +309,14 @@ impl Rows for MemoryRows {
         Ok(())
     }
 
+    fn delete_duplicate(&mut self, work: &[u8; 32], scope: &str, job: JobId) -> Result<(), Infallible> {
+        let key = (*work, scope.to_owned());
+        if self.duplicates.get(&key) == Some(&job) {
+            self.duplicates.remove(&key);
+        }
+        Ok(())
+    }
+
     fn content(&mut self, sha256: &Sha256) -> Result<Option<(String, u64)>, Infallible> {
         Ok(self.contents.get(sha256).cloned())
     }
@@ -259,13 +326,71 @@ impl Rows for MemoryRows {
         Ok(())
     }
 
-    fn put_file(&mut self, key: &str, _job: Option<JobId>, _at: Timestamp) -> Result<(), Infallible> {
-        self.files.insert(key.to_owned());
+    fn forget_content(&mut self, key: &str) -> Result<(), Infallible> {
+        self.contents.retain(|_, (known, _)| known != key);
         Ok(())
     }
 
-    fn has_file(&mut self, key: &str) -> Result<bool, Infallible> {
-        Ok(self.files.contains(key))
+    fn file(&mut self, key: &str) -> Result<Option<FileRow>, Infallible> {
+        Ok(self.files.get(key).cloned())
+    }
+
+    fn put_file(&mut self, file: &FileRow) -> Result<(), Infallible> {
+        self.delete_file(&file.key)?;
+        if let Some(job) = file.job {
+            self.of_jobs.insert((job, file.epoch, file.key.clone()));
+        }
+        self.files.insert(file.key.clone(), file.clone());
+        Ok(())
+    }
+
+    fn delete_file(&mut self, key: &str) -> Result<(), Infallible> {
+        if let Some(file) = self.files.remove(key)
+            && let Some(job) = file.job
+        {
+            self.of_jobs.remove(&(job, file.epoch, file.key));
+        }
+        Ok(())
+    }
+
+    fn files_of(&mut self, job: JobId, epoch: Option<Epoch>) -> Result<Vec<FileRow>, Infallible> {
+        let of_job = self.of_jobs.range((job, None, String::new())..).take_while(|(id, ..)| *id == job);
+        let wanted = of_job.filter(|(_, of, _)| epoch.is_none() || *of == epoch);
+        Ok(wanted.filter_map(|(.., key)| self.files.get(key).cloned()).collect())
+    }
+
+    fn dead_files(
+        &mut self,
+        after: &(Timestamp, String),
+        until: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<FileRow>, Infallible> {
+        let waiting = self.files.values().filter(|file| file.deleting_since.is_none());
+        let dead = waiting.filter_map(|file| Some(((file.dead_since?, file.key.clone()), file.clone())));
+        let mut dead: Vec<_> = dead.filter(|(place, _)| place.0 <= until && place > after).collect();
+        dead.sort_by(|(one, _), (other, _)| one.cmp(other));
+        Ok(dead.into_iter().take(limit).map(|(_, file)| file).collect())
+    }
+
+    fn deleting_files(&mut self, until: Timestamp, limit: usize) -> Result<Vec<FileRow>, Infallible> {
+        let begun = |file: &&FileRow| file.deleting_since.is_some_and(|at| at <= until);
+        let mut files: Vec<_> = self.files.values().filter(begun).cloned().collect();
+        files.sort_by_key(|file| file.deleting_since);
+        files.truncate(limit);
+        Ok(files)
+    }
+
+    fn is_source(&mut self, key: &str) -> Result<bool, Infallible> {
+        let needs = |job: &Job| {
+            let arrived = job.source.as_ref().is_some_and(|source| source.arrived);
+            arrived || job.status() == Status::Uploading
+        };
+        let jobs = self.sources.get(key).into_iter().flatten();
+        Ok(jobs.filter_map(|id| self.jobs.get(id)).any(needs))
+    }
+
+    fn restored_at(&mut self) -> Result<Option<Timestamp>, Infallible> {
+        Ok(self.restored_at)
     }
 
     fn is_draining(&mut self, id: &WorkerId) -> Result<Option<bool>, Infallible> {

@@ -81,6 +81,21 @@ pub(super) struct AttemptRow {
     pub(super) progress: Option<Progress>,
 }
 
+/// A file as the store recorded it before it was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct FileRow {
+    pub(super) key: String,
+    /// The job that it was first meant for; others may share it as their source.
+    pub(super) job: Option<JobId>,
+    /// The attempt that it was written under, if it was written under one.
+    pub(super) epoch: Option<Epoch>,
+    pub(super) created_at: Timestamp,
+    /// Since when nobody needs it. A time to come means that it counts as needed until then.
+    pub(super) dead_since: Option<Timestamp>,
+    /// When its deletion was last begun: from then on nobody may need it again.
+    pub(super) deleting_since: Option<Timestamp>,
+}
+
 /// The rows of a store within one transaction.
 pub(super) trait Rows: LaneRows {
     fn generation(&self) -> Generation;
@@ -90,6 +105,8 @@ pub(super) trait Rows: LaneRows {
     fn insert_job(&mut self, job: &Job) -> Result<JobId, Self::Error>;
     /// Makes the row of `before` that of `after`, lease included.
     fn update_job(&mut self, before: &Job, after: &Job) -> Result<(), Self::Error>;
+    /// Deletes an ended job's row, attempts and checkpoints.
+    fn delete_job(&mut self, id: JobId) -> Result<(), Self::Error>;
 
     fn push_scheduled(&mut self, at: Timestamp, id: JobId) -> Result<(), Self::Error>;
     fn remove_scheduled(&mut self, at: Timestamp, id: JobId) -> Result<(), Self::Error>;
@@ -116,12 +133,34 @@ pub(super) trait Rows: LaneRows {
     fn duplicate(&mut self, work: &[u8; 32], scope: &str) -> Result<Option<JobId>, Self::Error>;
     /// Remembers who does this work, unless somebody does already.
     fn put_duplicate(&mut self, work: &[u8; 32], scope: &str, job: JobId) -> Result<(), Self::Error>;
+    /// Forgets that this job does this work, if it is the one that is remembered.
+    fn delete_duplicate(&mut self, work: &[u8; 32], scope: &str, job: JobId) -> Result<(), Self::Error>;
     /// Where verified content lies.
     fn content(&mut self, sha256: &Sha256) -> Result<Option<(String, u64)>, Self::Error>;
     fn put_content(&mut self, sha256: &Sha256, key: &str, size: u64) -> Result<(), Self::Error>;
 
-    fn put_file(&mut self, key: &str, job: Option<JobId>, at: Timestamp) -> Result<(), Self::Error>;
-    fn has_file(&mut self, key: &str) -> Result<bool, Self::Error>;
+    /// Forgets what lies under this key as known content.
+    fn forget_content(&mut self, key: &str) -> Result<(), Self::Error>;
+
+    fn file(&mut self, key: &str) -> Result<Option<FileRow>, Self::Error>;
+    /// Inserts or replaces.
+    fn put_file(&mut self, file: &FileRow) -> Result<(), Self::Error>;
+    fn delete_file(&mut self, key: &str) -> Result<(), Self::Error>;
+    /// The files recorded for a job, or for one attempt of it.
+    fn files_of(&mut self, job: JobId, epoch: Option<Epoch>) -> Result<Vec<FileRow>, Self::Error>;
+    /// Files dead since a time up to `until` and not being deleted, by that time and key, behind `after`.
+    fn dead_files(
+        &mut self,
+        after: &(Timestamp, String),
+        until: Timestamp,
+        limit: usize,
+    ) -> Result<Vec<FileRow>, Self::Error>;
+    /// Files whose deletion was last begun up to `until`, the earliest first.
+    fn deleting_files(&mut self, until: Timestamp, limit: usize) -> Result<Vec<FileRow>, Self::Error>;
+    /// Whether a job that has its source, or waits for it, has it under this key.
+    fn is_source(&mut self, key: &str) -> Result<bool, Self::Error>;
+    /// When the store was last restored from a backup.
+    fn restored_at(&mut self) -> Result<Option<Timestamp>, Self::Error>;
 
     /// Whether a worker is registered, and if so whether it is draining.
     fn is_draining(&mut self, id: &WorkerId) -> Result<Option<bool>, Self::Error>;

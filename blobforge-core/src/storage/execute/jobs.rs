@@ -30,13 +30,18 @@ impl<R: Rows> Batch<'_, R> {
             return self.existing(job, new.retry_failed);
         }
         if let NewSource::Stored { key, .. } = &new.source
-            && !self.rows.has_file(key)?
+            && !self.has_file(key)?
         {
             return Ok(Err(Refusal::UnknownFile(key.clone())));
         }
+        let source = self.source(new.source, submit.upload_key)?;
+        if let Some(source) = &source
+            && self.is_being_deleted(&source.key)?
+        {
+            return Ok(Err(Refusal::FileTaken(source.key.clone())));
+        }
         let of = self.lanes.of(self.rows, &new.job_type)?;
         accept!(self.lanes.class(of, &new.body.requires));
-        let source = self.source(new.source, submit.upload_key)?;
         let present = source.as_ref().is_none_or(|source| source.arrived);
         let settings = &self.lanes.row(of).settings;
         let runs = new.max_attempts.or(settings.max_attempts).unwrap_or(submit.default_max_attempts);
@@ -65,13 +70,11 @@ impl<R: Rows> Batch<'_, R> {
         if new.dedup {
             self.remember_content(&job)?;
         }
-        match job.life.phase {
-            Phase::Pending => self.enter_line(&job)?,
-            _ => {
-                if let Some(source) = &job.source {
-                    self.rows.put_file(&source.key, Some(job.id), self.now)?;
-                }
-            }
+        if let Some(source) = &job.source {
+            self.adopt(&source.key, job.id)?;
+        }
+        if job.life.phase == Phase::Pending {
+            self.enter_line(&job)?;
         }
         self.lanes.live(of, &job.body.requires, 1);
         self.lanes.count(of, job.status(), 1);
@@ -235,9 +238,12 @@ impl<R: Rows> Batch<'_, R> {
         if transition.ended.is_some() {
             if let Report::Complete { outputs, .. } = &report {
                 for output in outputs {
-                    if !self.rows.has_file(&output.key)? {
+                    if !self.may_name(id, &output.key)? {
                         return Ok(Err(Refusal::UnknownFile(output.name.clone())));
                     }
+                }
+                for output in outputs {
+                    self.adopt(&output.key, id)?;
                 }
             }
             let accepted = transition.life.phase == Phase::Completed || report.kind() == FinishKind::Fail;
@@ -271,12 +277,16 @@ impl<R: Rows> Batch<'_, R> {
         new: Checkpoint,
     ) -> Result<Outcome, R::Error> {
         let job = accept!(self.held(id, &token)?);
-        if !self.rows.has_file(&new.key)? {
+        if !self.may_name(id, &new.key)? {
             return Ok(Err(Refusal::UnknownFile(new.name)));
         }
+        self.adopt(&new.key, id)?;
         let kept = self.rows.checkpoints(id)?;
         let advanced = !kept.iter().any(|old| old.name == new.name && old.sha256 == new.sha256);
         self.rows.put_checkpoint(id, &new)?;
+        if let Some(old) = kept.into_iter().find(|old| old.name == new.name) {
+            self.review_key(&old.key)?;
+        }
         if !advanced {
             return Ok(Ok(Done::Job(Box::new(job))));
         }
@@ -285,20 +295,8 @@ impl<R: Rows> Batch<'_, R> {
         Ok(Ok(Done::Job(Box::new(job))))
     }
 
-    pub(super) fn reserve_file(
-        &mut self,
-        key: &str,
-        owner: Option<(JobId, LeaseToken)>,
-    ) -> Result<Outcome, R::Error> {
-        if let Some((job, token)) = &owner {
-            accept!(self.held(*job, token)?);
-        }
-        self.rows.put_file(key, owner.map(|(job, _)| job), self.now)?;
-        Ok(Ok(Done::Ok))
-    }
-
     /// Finds a job whose current lease this is.
-    fn held(&mut self, id: JobId, token: &LeaseToken) -> Ran<Job, R::Error> {
+    pub(super) fn held(&mut self, id: JobId, token: &LeaseToken) -> Ran<Job, R::Error> {
         let job = accept!(self.find(id)?);
         if job.lease().is_some_and(|lease| lease.token == *token) {
             Ok(Ok(job))
@@ -311,22 +309,44 @@ impl<R: Rows> Batch<'_, R> {
         let job = accept!(self.find(id)?);
         let of = self.lanes.of(self.rows, &job.job_type)?;
         accept!(self.lanes.class(of, &job.body.requires));
-        let source_present = job.source.as_ref().is_none_or(|source| source.arrived);
-        let step = Step::Retry { source_present };
+        let step = retry_of(&job);
         let transition = accept!(lifecycle::apply(&job.life, None, &step, self.now));
-        let job = self.follow(job, transition, |_| {})?;
+        let key = self.key_to_send_to(&job)?;
+        let job = self.follow(job, transition, |job| {
+            if let (Some(source), Some(key)) = (&mut job.source, key) {
+                source.key = key;
+            }
+        })?;
+        if let Some(source) = &job.source {
+            self.adopt(&source.key, id)?;
+        }
         Ok(Ok(Done::Job(Box::new(job))))
     }
 
     pub(super) fn reprioritise(&mut self, id: JobId, priority: Priority) -> Result<Outcome, R::Error> {
         let job = accept!(self.find(id)?);
-        if job.status().is_final() {
-            return Ok(Err(Refusal::Ended(id, job.status())));
-        }
+        accept!(may_be_reprioritised(&job));
         let after = Job { priority, updated_at: self.now, ..job.clone() };
         self.rewrite(&job, &after)?;
         Ok(Ok(Done::Job(Box::new(after))))
     }
+}
+
+/// The step that runs an ended job again.
+pub(super) fn retry_of(job: &Job) -> Step {
+    Step::Retry { source_present: job.source.as_ref().is_none_or(|source| source.arrived) }
+}
+
+/// Whether a job's priority still means anything.
+pub(super) fn may_be_reprioritised(job: &Job) -> Result<(), Refusal> {
+    if job.status().is_final() { Err(Refusal::Ended(job.id, job.status())) } else { Ok(()) }
+}
+
+/// Under what a job's work may be known: as verified, and as its submitter's claim.
+pub(super) fn known_work(job: &Job) -> Vec<([u8; 32], String)> {
+    let Some(hash) = job.source.as_ref().and_then(|source| source.sha256) else { return Vec::new() };
+    let work = work_key(&job.job_type, &hash, &job.body);
+    vec![(work, VERIFIED.to_owned()), (work, claimed_scope(&job.body))]
 }
 
 /// The scope in which verified content is known: everybody's.

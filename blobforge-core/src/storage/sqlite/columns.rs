@@ -12,7 +12,7 @@ use crate::{
     Body, Checkpoint, End, EndedLease, Epoch, FinishKind, Finished, Generation, Job, JobId, JobType, Lease,
     LeaseSecret, LeaseToken, Life, Phase, Priority, Sha256, Source, StartedUpTo, Status, Timestamp,
     TypeRecord, WorkerId, WorkerRecord,
-    storage::rows::{AttemptRow, ClassRow, Head, LaneId, Load, Place, TypeRow},
+    storage::rows::{AttemptRow, ClassRow, FileRow, Head, LaneId, Load, Place, TypeRow},
 };
 
 /// What [`job`] reads, of `jobs j LEFT JOIN leases l`.
@@ -35,6 +35,14 @@ macro_rules! attempt_columns {
     };
 }
 pub(super) use attempt_columns;
+
+/// What [`file`] reads, of `files`.
+macro_rules! file_columns {
+    () => {
+        "key, job_id, epoch, created_at, dead_since, deleting_since"
+    };
+}
+pub(super) use file_columns;
 
 /// The columns of a row, taken one after another.
 struct Columns<'r, 's> {
@@ -177,6 +185,19 @@ pub(super) fn attempt(row: &Row<'_>) -> rusqlite::Result<AttemptRow> {
     let finished = Finished { status: c.checked(status)?, ready_at: c.time_or_null()? };
     let lease = EndedLease { token, end, reported, finished };
     Ok(AttemptRow { lease, worker, started_at, ended_at, failure: c.json()?, progress: c.json()? })
+}
+
+/// Reads a file's record.
+pub(super) fn file(row: &Row<'_>) -> rusqlite::Result<FileRow> {
+    let mut c = Columns::of(row);
+    Ok(FileRow {
+        key: c.take()?,
+        job: c.take::<Option<i64>>()?.map(JobId::new),
+        epoch: c.take::<Option<u32>>()?.map(Epoch::new),
+        created_at: c.time()?,
+        dead_since: c.time_or_null()?,
+        deleting_since: c.time_or_null()?,
+    })
 }
 
 /// Reads `priority, ready_at, id`.

@@ -10,7 +10,7 @@ use super::{
 use crate::{
     Checkpoint, EndedLease, Epoch, Generation, Job, JobId, JobType, Lease, Output, Sha256, Source, Status,
     Timestamp, WorkerId, WorkerRecord,
-    storage::rows::{AttemptRow, Rows},
+    storage::rows::{AttemptRow, FileRow, Rows},
 };
 
 /// The rows as the writer's open transaction sees them.
@@ -138,6 +138,13 @@ impl Rows for SqliteRows<'_, '_> {
         Ok(())
     }
 
+    fn delete_job(&mut self, id: JobId) -> rusqlite::Result<()> {
+        for sql in [Sql::DeleteAttempts, Sql::DeleteCheckpoints, Sql::DeleteJob] {
+            self.sql.get(sql)?.execute([id.get()])?;
+        }
+        Ok(())
+    }
+
     fn push_scheduled(&mut self, at: Timestamp, id: JobId) -> rusqlite::Result<()> {
         self.sql.get(Sql::InsertScheduled)?.execute([at.as_millis(), id.get()])?;
         Ok(())
@@ -236,6 +243,11 @@ impl Rows for SqliteRows<'_, '_> {
         Ok(())
     }
 
+    fn delete_duplicate(&mut self, work: &[u8; 32], scope: &str, job: JobId) -> rusqlite::Result<()> {
+        self.sql.get(Sql::DeleteDuplicate)?.execute(params![work, scope, job.get()])?;
+        Ok(())
+    }
+
     fn content(&mut self, sha256: &Sha256) -> rusqlite::Result<Option<(String, u64)>> {
         self.sql
             .get(Sql::Content)?
@@ -249,14 +261,60 @@ impl Rows for SqliteRows<'_, '_> {
         Ok(())
     }
 
-    fn put_file(&mut self, key: &str, job: Option<JobId>, at: Timestamp) -> rusqlite::Result<()> {
-        let row = params![key, job.map(JobId::get), at.as_millis()];
-        self.sql.get(Sql::PutFile)?.execute(row)?;
+    fn forget_content(&mut self, key: &str) -> rusqlite::Result<()> {
+        self.sql.get(Sql::ForgetContent)?.execute([key])?;
         Ok(())
     }
 
-    fn has_file(&mut self, key: &str) -> rusqlite::Result<bool> {
-        self.sql.get(Sql::HasFile)?.exists([key])
+    fn file(&mut self, key: &str) -> rusqlite::Result<Option<FileRow>> {
+        self.sql.get(Sql::File)?.query_row([key], columns::file).optional()
+    }
+
+    fn put_file(&mut self, file: &FileRow) -> rusqlite::Result<()> {
+        self.sql.get(Sql::PutFile)?.execute(params![
+            file.key,
+            file.job.map(JobId::get),
+            file.epoch.map(Epoch::get),
+            file.created_at.as_millis(),
+            file.dead_since.map(Timestamp::as_millis),
+            file.deleting_since.map(Timestamp::as_millis),
+        ])?;
+        Ok(())
+    }
+
+    fn delete_file(&mut self, key: &str) -> rusqlite::Result<()> {
+        self.sql.get(Sql::DeleteFile)?.execute([key])?;
+        Ok(())
+    }
+
+    fn files_of(&mut self, job: JobId, epoch: Option<Epoch>) -> rusqlite::Result<Vec<FileRow>> {
+        match epoch {
+            Some(epoch) => self.files(Sql::FilesOfAttempt, params![job.get(), epoch.get()]),
+            None => self.files(Sql::FilesOf, params![job.get()]),
+        }
+    }
+
+    fn dead_files(
+        &mut self,
+        after: &(Timestamp, String),
+        until: Timestamp,
+        limit: usize,
+    ) -> rusqlite::Result<Vec<FileRow>> {
+        let (at, key) = (after.0.as_millis(), &after.1);
+        self.files(Sql::DeadFiles, params![at, key, until.as_millis(), rows(limit)])
+    }
+
+    fn deleting_files(&mut self, until: Timestamp, limit: usize) -> rusqlite::Result<Vec<FileRow>> {
+        self.files(Sql::DeletingFiles, params![until.as_millis(), rows(limit)])
+    }
+
+    fn is_source(&mut self, key: &str) -> rusqlite::Result<bool> {
+        self.sql.get(Sql::IsSource)?.exists([key])
+    }
+
+    fn restored_at(&mut self) -> rusqlite::Result<Option<Timestamp>> {
+        let millis = self.sql.get(Sql::RestoredAt)?.query_row([], |row| row.get(0)).optional()?;
+        Ok(millis.map(Timestamp::from_millis))
     }
 
     fn is_draining(&mut self, id: &WorkerId) -> rusqlite::Result<Option<bool>> {
@@ -309,6 +367,10 @@ impl Rows for SqliteRows<'_, '_> {
 impl SqliteRows<'_, '_> {
     fn ids(&mut self, sql: Sql, params: &[&dyn rusqlite::ToSql]) -> rusqlite::Result<Vec<JobId>> {
         self.sql.get(sql)?.query_map(params, |row| row.get(0).map(JobId::new))?.collect()
+    }
+
+    fn files(&mut self, sql: Sql, params: &[&dyn rusqlite::ToSql]) -> rusqlite::Result<Vec<FileRow>> {
+        self.sql.get(sql)?.query_map(params, columns::file)?.collect()
     }
 
     pub(super) fn earliest(&mut self, sql: Sql) -> rusqlite::Result<Option<Timestamp>> {

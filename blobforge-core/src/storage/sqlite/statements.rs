@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, PrepFlags, Statement};
 
-use super::columns::{attempt_columns, job_columns};
+use super::columns::{attempt_columns, file_columns, job_columns};
 
 macro_rules! statements {
     ($($name:ident: $text:expr,)*) => {
@@ -93,9 +93,24 @@ statements! {
     PutDuplicate: "INSERT OR IGNORE INTO dedup (work, scope, job_id) VALUES (?1, ?2, ?3)",
     Content: "SELECT key, size FROM contents WHERE sha256 = ?1",
     PutContent: "INSERT OR IGNORE INTO contents (sha256, key, size) VALUES (?1, ?2, ?3)",
-    PutFile: "INSERT INTO files (key, job_id, created_at) VALUES (?1, ?2, ?3) \
-         ON CONFLICT (key) DO UPDATE SET job_id = coalesce(excluded.job_id, job_id)",
-    HasFile: "SELECT 1 FROM files WHERE key = ?1",
+    ForgetContent: "DELETE FROM contents WHERE key = ?1",
+
+    File: concat!("SELECT ", file_columns!(), " FROM files WHERE key = ?1"),
+    PutFile: concat!("INSERT OR REPLACE INTO files (", file_columns!(), ") VALUES (?1, ?2, ?3, ?4, ?5, ?6)"),
+    DeleteFile: "DELETE FROM files WHERE key = ?1",
+    HasFile: "SELECT 1 FROM files WHERE key = ?1 AND deleting_since IS NULL",
+    FilesOf: concat!("SELECT ", file_columns!(), " FROM files WHERE job_id = ?1 ORDER BY epoch, key"),
+    FilesOfAttempt: concat!("SELECT ", file_columns!(), " FROM files WHERE job_id = ?1 AND epoch = ?2 ORDER BY key"),
+    DeadFiles: concat!("SELECT ", file_columns!(), " FROM files WHERE deleting_since IS NULL \
+         AND dead_since <= ?3 AND (dead_since, key) > (?1, ?2) ORDER BY dead_since, key LIMIT ?4"),
+    DeletingFiles: concat!("SELECT ", file_columns!(), " FROM files WHERE deleting_since <= ?1 \
+         ORDER BY deleting_since, key LIMIT ?2"),
+    IsSource: "SELECT 1 FROM jobs WHERE source_key = ?1 AND (source_arrived = 1 OR status = 0)",
+    RestoredAt: "SELECT value FROM meta WHERE key = 'restored_at'",
+
+    DeleteJob: "DELETE FROM jobs WHERE id = ?1",
+    DeleteAttempts: "DELETE FROM attempts WHERE job_id = ?1",
+    DeleteDuplicate: "DELETE FROM dedup WHERE work = ?1 AND scope = ?2 AND job_id = ?3",
 
     IsDraining: "SELECT draining FROM workers WHERE id = ?1 AND unregistered = 0",
     Worker: "SELECT registration, registered_at, last_seen_at, draining, unregistered FROM workers WHERE id = ?1",

@@ -36,6 +36,8 @@ CREATE TABLE jobs (
 -- Only what is rare among the jobs: finding the failed ones must not cost every completed one an index entry.
 CREATE INDEX jobs_rare ON jobs (status, id) WHERE status IN (0, 4, 5);
 CREATE INDEX jobs_uploading ON jobs (updated_at, id) WHERE status = 0;
+-- Who shares a source: looking is what cannot drift, as counting references could.
+CREATE INDEX jobs_source ON jobs (source_key) WHERE source_key IS NOT NULL;
 
 CREATE TABLE leases (
     job_id           INTEGER PRIMARY KEY,
@@ -161,9 +163,22 @@ CREATE TABLE dedup (
 
 -- Where verified content lies.
 CREATE TABLE contents (sha256 BLOB PRIMARY KEY, key TEXT NOT NULL, size INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+CREATE INDEX contents_key ON contents (key);
 
--- Every file that this store ever recorded creating: nothing else may be collected as garbage.
-CREATE TABLE files (key TEXT PRIMARY KEY, job_id INTEGER, created_at INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+-- Every file that this store recorded creating: nothing else may be collected as garbage. One that nobody needs any more
+-- is dead; once it is being deleted, nobody may need it again, and when it is gone, so is its row.
+CREATE TABLE files (
+    key            TEXT    PRIMARY KEY,
+    job_id         INTEGER,
+    epoch          INTEGER,
+    created_at     INTEGER NOT NULL,
+    dead_since     INTEGER,
+    deleting_since INTEGER
+) STRICT, WITHOUT ROWID;
+
+CREATE INDEX files_of_job ON files (job_id, epoch) WHERE job_id IS NOT NULL;
+CREATE INDEX files_dead ON files (dead_since, key) WHERE dead_since IS NOT NULL AND deleting_since IS NULL;
+CREATE INDEX files_deleting ON files (deleting_since, key) WHERE deleting_since IS NOT NULL;
 
 CREATE TABLE workers (
     id            TEXT    PRIMARY KEY,
