@@ -6,7 +6,9 @@ use blobforge_core::{
     Checkpoint, Epoch, Failure, Generation, Jitter, JobId, JobType, KeyLimits, LeaseSecret, LeaseToken,
     LimitBy, Limits, NewJob, NewSource, Output, Priority, Progress, Rate, Registration, RetryPolicy, Sha256,
     Timestamp, TypeSettings, WorkerId,
-    storage::{Beat, Claim, Command, Committed, Done, HeldLease, Maintain, Report, Submit, Submitted},
+    storage::{
+        Beat, Claim, Command, Committed, Done, HeldLease, Maintain, MarkGarbage, Report, Submit, Submitted,
+    },
 };
 use rand::{RngExt, rngs::StdRng, seq::IndexedRandom};
 use serde_json::{Value, json};
@@ -19,6 +21,8 @@ const SUBMITTERS: [Option<&str>; 3] = [None, Some("ann"), Some("bob")];
 pub(crate) struct World {
     pub(crate) last_id: i64,
     pub(crate) keys: Vec<String>,
+    /// Keys of files that are being deleted, or were.
+    marked: Vec<String>,
     leases: Vec<(JobId, LeaseToken)>,
     secrets: u64,
     began: Timestamp,
@@ -27,7 +31,15 @@ pub(crate) struct World {
 
 impl World {
     pub(crate) fn new(began: Timestamp) -> Self {
-        Self { last_id: 0, keys: Vec::new(), leases: Vec::new(), secrets: 0, began, fresh: true }
+        Self {
+            last_id: 0,
+            keys: Vec::new(),
+            marked: Vec::new(),
+            leases: Vec::new(),
+            secrets: 0,
+            began,
+            fresh: true,
+        }
     }
 
     /// Remembers the jobs and leases that a batch brought.
@@ -38,6 +50,7 @@ impl World {
                 Ok(Done::Claimed(claimed)) => {
                     self.leases.extend(claimed.iter().map(|c| (c.job.id, c.token)));
                 }
+                Ok(Done::Garbage(garbage)) => self.marked.extend(garbage.keys.iter().cloned()),
                 _ => {}
             }
         }
@@ -52,7 +65,7 @@ impl World {
     }
 
     fn command(&mut self, rng: &mut StdRng, now: Timestamp) -> Command {
-        match rng.random_range(0..134) {
+        match rng.random_range(0..143) {
             0..30 => self.submit(rng, now),
             30..58 => self.claim(rng),
             58..68 => self.beat(rng),
@@ -81,6 +94,17 @@ impl World {
             121 => self.record(rng),
             122..125 => set_type(rng),
             125..127 => Command::SetPaused(job_type(rng), rng.random_bool(0.4)),
+            127..131 => Command::Delete(self.job(rng)),
+            131..134 => Command::MarkGarbage(MarkGarbage {
+                dead_for: Duration::from_secs(rng.random_range(0..100)),
+                dry_run: rng.random_bool(0.2),
+                after: None,
+                limit: *[1, 3, 100].choose(rng).unwrap(),
+            }),
+            134 => {
+                let marked = self.marked.pop();
+                Command::ForgetFiles((0..3).map(|_| self.key(rng)).chain(marked).collect())
+            }
             _ => Command::Maintain(Maintain {
                 available_since: self.began + Duration::from_secs(rng.random_range(0..200)),
                 upload_limit: Duration::from_secs(rng.random_range(30..300)),

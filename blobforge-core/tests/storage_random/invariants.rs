@@ -67,7 +67,7 @@ fn equal() -> [(&'static str, String, String); 7] {
 }
 
 /// Queries that must find nothing.
-const NOTHING: [(&str, &str); 5] = [
+const NOTHING: [(&str, &str); 6] = [
     (
         "a lease belongs to a job that waits but for it",
         "SELECT l.job_id FROM leases l LEFT JOIN jobs j ON j.id = l.job_id WHERE j.status IS NOT 1",
@@ -81,6 +81,11 @@ const NOTHING: [(&str, &str); 5] = [
         "SELECT id FROM jobs WHERE (source_key IS NULL) <> (source_arrived IS NULL)",
     ),
     (
+        "what is remembered of work and attempts belongs to a job that is there",
+        "SELECT job_id FROM (SELECT job_id FROM dedup UNION SELECT job_id FROM attempts \
+         UNION SELECT job_id FROM checkpoints) EXCEPT SELECT id FROM jobs",
+    ),
+    (
         "no job of a lane is older than its head promises",
         "SELECT r.id FROM ready r JOIN lanes l ON l.id = r.lane \
          WHERE l.priority IS NOT NULL AND l.oldest > r.ready_at",
@@ -91,6 +96,24 @@ const NOTHING: [(&str, &str); 5] = [
          AND NOT EXISTS (SELECT 1 FROM keys k WHERE k.type = l.type AND k.key = l.key AND k.blocked)",
     ),
 ];
+
+/// The keys that jobs need, and those that a running attempt may still name.
+const NEEDED: &str = "SELECT source_key AS key FROM jobs WHERE source_arrived = 1 OR (status = 0 AND source_key IS NOT NULL) \
+    UNION SELECT json_extract(o.value, '$.key') FROM jobs, json_each(jobs.outputs) o \
+    UNION SELECT key FROM checkpoints \
+    UNION SELECT f.key FROM files f JOIN leases l ON l.job_id = f.job_id AND l.epoch = f.epoch";
+
+/// What must be true of the files.
+pub(crate) fn check_files(path: &Path) {
+    let connection = Connection::open(path).unwrap();
+    let alive = "SELECT key FROM files WHERE dead_since IS NULL AND deleting_since IS NULL";
+    let lost = format!("{NEEDED} EXCEPT {alive}");
+    assert_eq!(rows(&connection, &lost), Vec::<String>::new(), "what is needed is recorded and not dead");
+    let leaked = format!("{alive} EXCEPT SELECT key FROM ({NEEDED})");
+    assert_eq!(rows(&connection, &leaked), Vec::<String>::new(), "what nobody needs is dead");
+    let unknown = "SELECT key FROM contents EXCEPT SELECT key FROM files WHERE dead_since IS NULL";
+    assert_eq!(rows(&connection, unknown), Vec::<String>::new(), "known content lies in files that live");
+}
 
 pub(crate) fn check(path: &Path) {
     let connection = Connection::open(path).unwrap();
