@@ -39,7 +39,7 @@ pub trait BlobStore: Send + Sync + fmt::Debug {
     /// A file's size in bytes; `None` if there is no such file.
     async fn size(&self, key: &str) -> Result<Option<u64>, BlobError>;
 
-    /// Deletes a file; one that is not there is fine.
+    /// Deletes a file, and what broken-off writes left of it where that can be known; one that is not there is fine.
     async fn delete(&self, key: &str) -> Result<(), BlobError>;
 
     /// Who signs URLs that give direct access, if anybody does.

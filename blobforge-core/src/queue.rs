@@ -7,6 +7,7 @@ mod driver;
 mod error;
 mod feed;
 mod files;
+mod garbage;
 mod obstacle;
 
 use std::{path::Path, sync::Arc, time::Duration};
@@ -18,6 +19,7 @@ pub use driver::Halted;
 pub use error::QueueError;
 pub use feed::{Feed, Notice};
 pub use files::{SIGNED_URL_LIFETIME, UPLOAD_LIMIT};
+pub use garbage::{Garbage, MIN_KEPT};
 pub use obstacle::Obstacle;
 
 use crate::{
@@ -55,6 +57,8 @@ struct Shared {
     requests: mpsc::Sender<Request>,
     events: broadcast::Sender<Event>,
     halted: Halted,
+    /// Held by whoever collects garbage.
+    collecting: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// What a queue does unless a job says otherwise.
@@ -68,6 +72,8 @@ pub struct Settings {
     pub max_attempts: u32,
     /// How long a failed job waits before it runs again.
     pub retry: RetryPolicy,
+    /// For how long files are kept that nobody needs any more.
+    pub keep_deleted_files: Duration,
 }
 
 impl Default for Settings {
@@ -77,6 +83,7 @@ impl Default for Settings {
             heartbeat_every: Duration::from_secs(30),
             max_attempts: 3,
             retry: RetryPolicy::default(),
+            keep_deleted_files: Duration::from_secs(30 * 24 * 60 * 60),
         }
     }
 }
@@ -241,6 +248,26 @@ impl Queue {
     /// When there is no such job, or it has ended.
     pub async fn reprioritise(&self, job: JobId, priority: Priority) -> Result<Job, QueueError> {
         self.change(Command::Reprioritise(job, priority)).await
+    }
+
+    /// Forgets a job that has ended. Its files are deleted some time later, as far as no other job has them.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// use blobforge_core::{NewJob, Queue};
+    /// let queue = Queue::builder().open_in_memory().unwrap();
+    /// let id = queue.submit(NewJob::new("pdf").unwrap()).await.unwrap().id;
+    /// assert!(queue.delete(id).await.is_err(), "it has not ended");
+    /// queue.cancel(id).await.unwrap();
+    /// queue.delete(id).await.unwrap();
+    /// assert_eq!(queue.get(id).await.unwrap(), None);
+    /// # });
+    /// ```
+    ///
+    /// # Errors
+    /// When there is no such job, or it has not ended: cancel it first.
+    pub async fn delete(&self, job: JobId) -> Result<(), QueueError> {
+        self.run(Command::Delete(job)).await.map(drop)
     }
 
     /// Changes what holds for all jobs of a type, from now on; it is kept in the store.

@@ -1,6 +1,11 @@
 //! Files through `object_store`: on local disk and in memory.
 
-use std::{io::ErrorKind, ops::Range, path::Path as FilePath, sync::Arc};
+use std::{
+    io::ErrorKind,
+    ops::Range,
+    path::{Path as FilePath, PathBuf},
+    sync::Arc,
+};
 
 use async_trait::async_trait;
 use futures_util::{StreamExt, TryStreamExt};
@@ -13,11 +18,16 @@ use sha2::{Digest, Sha256 as Hasher};
 use super::{BlobError, BlobStore, ByteStream, Stored, UrlSigner, upload::Upload};
 use crate::Sha256;
 
+/// How many unfinished writes of one file are cleared away with it.
+const UNFINISHED_AT_MOST: usize = 100;
+
 /// Files in any store that `object_store` speaks to.
 #[derive(Debug)]
 pub struct ObjectBlobs {
     store: Arc<dyn ObjectStore>,
     signer: Option<UrlSigner>,
+    /// The folder that the files lie in, if they lie in one.
+    folder: Option<PathBuf>,
 }
 
 impl ObjectBlobs {
@@ -27,15 +37,20 @@ impl ObjectBlobs {
     /// When the folder cannot be made or read.
     pub fn local(folder: impl AsRef<FilePath>) -> Result<Self, BlobError> {
         let folder = folder.as_ref();
-        let made = std::fs::create_dir_all(folder)
-            .map_err(|source| Error::Generic { store: "local files", source: source.into() });
-        let store = made.and_then(|()| LocalFileSystem::new_with_prefix(folder)).map_err(BlobError::Store)?;
-        Ok(Self { store: Arc::new(store.with_fsync(true)), signer: None })
+        let made = std::fs::create_dir_all(folder);
+        // Absolute, so that the same files are found wherever the process goes.
+        let folder = made.and_then(|()| std::fs::canonicalize(folder));
+        let folder = folder.map_err(|source| Error::Generic { store: "local files", source: source.into() });
+        let folder = folder.map_err(BlobError::Store)?;
+        let store = LocalFileSystem::new_with_prefix(&folder).map_err(BlobError::Store)?;
+        // A job's folders go with the last file in them.
+        let store = store.with_fsync(true).with_automatic_cleanup(true);
+        Ok(Self { store: Arc::new(store), signer: None, folder: Some(folder) })
     }
 
     /// Files in memory, for tests.
     pub fn in_memory() -> Self {
-        Self { store: Arc::new(InMemory::new()), signer: None }
+        Self { store: Arc::new(InMemory::new()), signer: None, folder: None }
     }
 
     /// Gives direct access by URLs that this signer signs.
@@ -92,7 +107,11 @@ impl BlobStore for ObjectBlobs {
     }
 
     async fn delete(&self, key: &str) -> Result<(), BlobError> {
-        match self.store.delete(&path(key)?).await.map_err(|error| store_error(key, error)) {
+        let path = path(key)?;
+        if let Some(folder) = &self.folder {
+            delete_unfinished(folder.join(key)).await;
+        }
+        match self.store.delete(&path).await.map_err(|error| store_error(key, error)) {
             Ok(()) | Err(BlobError::NotFound(_)) => Ok(()),
             Err(error) => Err(error),
         }
@@ -100,6 +119,19 @@ impl BlobStore for ObjectBlobs {
 
     fn signer(&self) -> Option<&UrlSigner> {
         self.signer.as_ref()
+    }
+}
+
+/// Deletes what writers that died left of a file: the local store writes to `name#1`, or to the first such name that is
+/// free, and gives it the file's name at the end.
+async fn delete_unfinished(file: PathBuf) {
+    for number in 1..=UNFINISHED_AT_MOST {
+        let mut unfinished = file.clone().into_os_string();
+        unfinished.push(format!("#{number}"));
+        // Whatever the error, the file itself is what matters; one that is not there ends the row.
+        if tokio::fs::remove_file(unfinished).await.is_err() {
+            return;
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::{Queue, QueueError, Settings, Shared, driver};
+use super::{MIN_KEPT, Queue, QueueError, Settings, Shared, driver, garbage};
 use crate::{
     Clock, Invalid, RetryPolicy, SystemClock,
     blob::{BlobStore, ObjectBlobs},
@@ -47,6 +47,27 @@ impl QueueBuilder {
     #[must_use]
     pub fn retry(mut self, policy: RetryPolicy) -> Self {
         self.settings.retry = policy;
+        self
+    }
+
+    /// For how long files are kept that nobody needs any more, such as those of deleted jobs; 30 days by default, and at
+    /// least [`MIN_KEPT`].
+    ///
+    /// It must be longer than you keep backups of the database: a backup names the files that were there when it was
+    /// made, and a database restored from it needs them again.
+    ///
+    /// ```
+    /// use blobforge_core::Queue;
+    /// use std::time::Duration;
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// let week = Duration::from_secs(7 * 24 * 60 * 60);
+    /// assert!(Queue::builder().keep_deleted_files_for(week).open_in_memory().is_ok());
+    /// assert!(Queue::builder().keep_deleted_files_for(Duration::ZERO).open_in_memory().is_err());
+    /// # });
+    /// ```
+    #[must_use]
+    pub fn keep_deleted_files_for(mut self, span: Duration) -> Self {
+        self.settings.keep_deleted_files = span;
         self
     }
 
@@ -101,20 +122,26 @@ impl QueueBuilder {
         if self.settings.max_attempts == 0 {
             return Err(Invalid::new("max_attempts", "a job needs at least one attempt").into());
         }
+        if self.settings.keep_deleted_files < MIN_KEPT {
+            let reason = "deleted files are kept for at least an hour: workers may still be writing them";
+            return Err(Invalid::new("keep_deleted_files_for", reason).into());
+        }
         let clock = self.given_clock();
         let blobs = self.blobs.unwrap_or_else(|| Arc::new(ObjectBlobs::in_memory()));
         let running = driver::start(storage.clone(), clock.clone());
-        Ok(Queue {
-            shared: Arc::new(Shared {
-                storage,
-                blobs,
-                clock,
-                settings: self.settings,
-                requests: running.requests,
-                events: running.events,
-                halted: running.halted,
-            }),
-        })
+        let halted = running.halted.clone();
+        let shared = Arc::new(Shared {
+            storage,
+            blobs,
+            clock: clock.clone(),
+            settings: self.settings,
+            requests: running.requests,
+            events: running.events,
+            halted: running.halted,
+            collecting: Arc::default(),
+        });
+        tokio::spawn(garbage::run(Arc::downgrade(&shared), clock, halted));
+        Ok(Queue { shared })
     }
 
     fn given_clock(&mut self) -> Arc<dyn Clock> {

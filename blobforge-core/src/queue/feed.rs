@@ -40,7 +40,7 @@ impl Feed {
     pub(super) async fn concerns(&mut self, job: JobId) -> bool {
         loop {
             match self.next().await {
-                Some(Notice::Event(Event::Job { id, .. })) if id != job => {}
+                Some(Notice::Event(Event::Job { id, .. } | Event::JobDeleted { id, .. })) if id != job => {}
                 Some(Notice::Event(Event::WorkerOnline(_) | Event::WorkerOffline(_))) => {}
                 heard => return heard.is_some(),
             }

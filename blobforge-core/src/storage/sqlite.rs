@@ -21,6 +21,7 @@ mod lanes;
 mod migrations;
 mod open;
 mod reads;
+mod restore;
 mod rows;
 mod statements;
 mod writer;
@@ -31,6 +32,8 @@ use std::{
     sync::Arc,
     time::{Duration, Instant},
 };
+
+pub use restore::mark_restored;
 
 use async_trait::async_trait;
 use deadpool_sqlite::{Hook, HookError, InteractError, Pool, PoolError, Runtime};
