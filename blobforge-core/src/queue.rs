@@ -2,6 +2,7 @@
 
 mod broker;
 mod builder;
+mod bulk;
 mod committer;
 mod driver;
 mod error;
@@ -15,6 +16,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 use tokio::sync::{broadcast, mpsc};
 
 pub use builder::QueueBuilder;
+pub use bulk::{Action, BulkOutcome, MAX_BULK_IDS, Refusals, Selection};
 pub use driver::Halted;
 pub use error::QueueError;
 pub use feed::{Feed, Notice};

@@ -14,6 +14,7 @@ mod query;
 mod rows;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
+mod verdict;
 
 pub use command::{
     Beat, BeatReply, Claim, Claimed, Command, Committed, Done, Event, GarbagePlace, HeldLease, LeaseState,
@@ -21,6 +22,8 @@ pub use command::{
     Wake,
 };
 pub(crate) use execute::MAX_CLASSES;
+pub(crate) use verdict::verdict;
+
 pub use query::{Attempt, Counts, JobFilter, JobPage, MAX_EXAMINED, MAX_PAGE};
 
 use std::fmt;

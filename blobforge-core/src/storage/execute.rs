@@ -29,6 +29,7 @@ use crate::{
 };
 use lanes::Lanes;
 
+pub(super) use jobs::{may_be_reprioritised, retry_of};
 pub(crate) use lanes::MAX_CLASSES;
 
 /// Carries out `commands` in order at `now`. An error leaves the rows half written: roll them back.

@@ -43,6 +43,18 @@ impl JobFilter {
         Self { limit, ..Self::default() }
     }
 
+    /// Whether it matches every job; where a page begins and how long it is mean nothing.
+    ///
+    /// ```
+    /// use blobforge_core::{Status, storage::JobFilter};
+    /// assert!(JobFilter::all(10).restricts_nothing());
+    /// let failed = JobFilter { status: Some(Status::Failed), ..JobFilter::all(10) };
+    /// assert!(!failed.restricts_nothing());
+    /// ```
+    pub fn restricts_nothing(&self) -> bool {
+        *self == Self { below: self.below, limit: self.limit, ..Self::default() }
+    }
+
     /// Whether a job is wanted, whatever its id.
     pub fn matches(&self, job: &Job) -> bool {
         self.status.is_none_or(|status| job.status() == status)

@@ -333,12 +333,12 @@ impl<R: Rows> Batch<'_, R> {
 }
 
 /// The step that runs an ended job again.
-pub(super) fn retry_of(job: &Job) -> Step {
+pub(in crate::storage) fn retry_of(job: &Job) -> Step {
     Step::Retry { source_present: job.source.as_ref().is_none_or(|source| source.arrived) }
 }
 
 /// Whether a job's priority still means anything.
-pub(super) fn may_be_reprioritised(job: &Job) -> Result<(), Refusal> {
+pub(in crate::storage) fn may_be_reprioritised(job: &Job) -> Result<(), Refusal> {
     if job.status().is_final() { Err(Refusal::Ended(job.id, job.status())) } else { Ok(()) }
 }
 
