@@ -15,6 +15,7 @@ use blobforge_core::{
     QueueError, Refused, Registration, Sha256, SystemClock, WorkerId,
     blob::{BlobError, BlobStore, ByteStream, ObjectBlobs, Stored, UrlSigner, read_bytes},
     queue::MIN_KEPT,
+    rusqlite,
     storage::{Claimed, Command, Refusal, Report, memory::MemoryStorage, sqlite},
 };
 use tempfile::TempDir;
@@ -264,6 +265,26 @@ async fn nothing_is_deleted_that_is_foreign_or_that_a_job_or_a_backup_may_need()
     assert_eq!(forge.collect().await, 1);
     needed.remove(&recently_dead);
     assert_eq!(forge.there(), needed);
+}
+
+#[tokio::test]
+async fn a_needed_file_that_was_noted_as_dead_by_mistake_is_not_deleted() {
+    let mut forge = Forge::new().await;
+    let worker = forge.worker().await;
+    forge.submit("work", "content").await;
+    let held = forge.claim(&worker, "work").await;
+    forge.output(&held, "a.md").await;
+    forge.checkpoint(&held, "state").await;
+    forge.queue.close().await;
+    let database = rusqlite::Connection::open(forge.database()).unwrap();
+    database.execute("UPDATE files SET dead_since = 0", []).unwrap();
+    drop(database);
+    forge.later(KEPT).await;
+    let before = forge.there();
+    assert_eq!(before.len(), 3);
+    assert_eq!(forge.queue.collect_garbage(false).await.unwrap().files, 0);
+    assert_eq!(forge.there(), before);
+    forge.complete(&held, &["a.md"]).await;
 }
 
 async fn sha256(content: &'static str) -> Sha256 {

@@ -362,6 +362,7 @@ fn show_refusal(refused: &Refused) -> String {
             let name = ENDS.into_iter().find(|(_, known)| known == end).unwrap().0;
             format!("already ended as {name}")
         }
+        Refused::NotEnded { status } => format!("{status} cannot be deleted"),
         Refused::WrongState { action, status } => format!("{status} cannot be {action}"),
         Refused::NotDue { ready_at } => format!("not before {}", ready_at.as_millis()),
     }

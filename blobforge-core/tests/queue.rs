@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use blobforge_core::{
     Clock, Failure, Job, JobId, JobType, ManualClock, NewJob, NewSource, Priority, Queue, QueueError,
-    Registration, Status, WorkerId,
+    Registration, Retention, Status, TypeSettings, WorkerId,
     blob::read_bytes,
     queue::Notice,
     storage::{Beat, Claimed, Event, HeldLease, JobFilter, LeaseState, Report},
@@ -286,17 +286,42 @@ async fn listeners_hear_of_jobs_and_workers_in_order() {
     let id = forge.submit().await;
     let claimed = forge.claim(&worker).await.unwrap();
     forge.queue.report(id, claimed.token, complete()).await.unwrap();
+    forge.queue.delete(id).await.unwrap();
     let mut heard = Vec::new();
-    for _ in 0..4 {
+    for _ in 0..5 {
         let Some(Notice::Event(event)) = feed.next().await else { panic!("an event") };
         heard.push(match event {
             Event::Job { was, status, .. } => format!("{was:?} to {status:?}"),
+            Event::JobDeleted { was, .. } => format!("{was:?} to nothing"),
             Event::WorkerOnline(worker) => format!("{worker} online"),
             Event::WorkerOffline(worker) => format!("{worker} offline"),
         });
     }
-    let expected = ["a online", "None to Pending", "Some(Pending) to Running", "Some(Running) to Completed"];
+    let expected = [
+        "a online",
+        "None to Pending",
+        "Some(Pending) to Running",
+        "Some(Running) to Completed",
+        "Completed to nothing",
+    ];
     assert_eq!(heard, expected);
+}
+
+#[tokio::test]
+async fn a_job_that_was_kept_for_long_enough_is_deleted() {
+    let forge = Forge::new();
+    let day = Duration::from_secs(24 * 60 * 60);
+    let id = forge.submit().await;
+    forge.queue.cancel(id).await.unwrap();
+    forge.clock.advance(day);
+    let mut feed = forge.queue.events();
+    let retention = Retention { cancelled: Some(day), ..Retention::default() };
+    let settings = TypeSettings { retention, ..TypeSettings::default() };
+    // It ended before anybody said for how long it is kept.
+    forge.queue.set_type(work(), settings).await.unwrap();
+    let Some(Notice::Event(event)) = feed.next().await else { panic!("an event") };
+    assert!(matches!(event, Event::JobDeleted { id: deleted, .. } if deleted == id), "{event:?}");
+    assert_eq!(forge.queue.get(id).await.unwrap(), None);
 }
 
 #[tokio::test]

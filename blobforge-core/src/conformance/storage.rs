@@ -15,6 +15,7 @@ pub mod labels;
 pub mod leases;
 pub mod limits;
 pub mod reading;
+pub mod retention;
 pub mod submitting;
 pub mod types;
 pub mod workers;
@@ -208,6 +209,15 @@ macro_rules! storage_conformance {
                 events_tell_what_happened,
                 hints_tell_what_became_ready_and_when_something_falls_due,
                 what_was_submitted_is_read_back_whole,
+            }
+            retention: {
+                ended_jobs_are_kept_for_ever_unless_said_otherwise,
+                a_job_is_deleted_when_its_time_is_over_and_no_earlier,
+                each_way_to_end_has_its_own_time,
+                a_retry_starts_the_time_anew,
+                a_new_retention_applies_to_jobs_that_ended_before,
+                a_longer_retention_or_none_spares_jobs_that_ended_before,
+                a_deleted_jobs_time_is_forgotten,
             }
             submitting: {
                 numbers_grow,

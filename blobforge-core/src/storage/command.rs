@@ -364,6 +364,8 @@ pub struct Maintained {
     pub uploads_expired: usize,
     /// Types and keys for whose limits the clock made room.
     pub reopened: usize,
+    /// Jobs deleted because they had been kept for long enough.
+    pub expired: usize,
     /// When the next thing falls due.
     pub next_due: Option<Timestamp>,
 }

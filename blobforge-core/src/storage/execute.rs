@@ -9,6 +9,7 @@ mod files;
 mod garbage;
 mod jobs;
 mod lanes;
+mod retention;
 mod types;
 mod workers;
 
@@ -206,6 +207,9 @@ impl<R: Rows> Batch<'_, R> {
         self.lanes.live(of, &after.body.requires, ended(before) - ended(after));
         self.lanes.count(of, before.status(), -1);
         self.lanes.count(of, after.status(), 1);
+        if before.ended_at != after.ended_at {
+            self.note_expiry(after, before.ended_at.is_some())?;
+        }
         self.announce(after, Some(before.status()));
         Ok(())
     }
@@ -295,7 +299,10 @@ impl<R: Rows> Batch<'_, R> {
         // A lease that is due still is either held back, or one too many for this time.
         let leases = self.rows.next_lease_expiry()?;
         let leases = leases.map(|at| if at > self.now { at } else { held_back.unwrap_or(self.now) });
-        let next = [leases, held_back, self.rows.next_scheduled()?, self.rows.next_reopening()?];
+        done.expired = self.expire(maintain.limit)?;
+        let rescan = self.rescan(maintain.limit)?;
+        let (scheduled, reopening) = (self.rows.next_scheduled()?, self.rows.next_reopening()?);
+        let next = [leases, held_back, scheduled, reopening, self.rows.next_expiry()?, rescan];
         done.next_due = next.into_iter().flatten().min();
         Ok(Ok(Done::Maintained(done)))
     }

@@ -16,7 +16,7 @@ use serde_json::Value;
 use super::{
     Attempt, Command, Committed, Counts, JobFilter, JobPage, MAX_EXAMINED, MAX_PAGE, Storage, StorageError,
     execute::execute,
-    rows::{AttemptRow, FileRow, Rows, TypeRow},
+    rows::{AttemptRow, EndedRow, FileRow, Rows, TypeRow},
 };
 use crate::{
     Checkpoint, Clock, EndedLease, Epoch, Generation, Job, JobId, JobType, Lease, Phase, Sha256, Status,
@@ -89,6 +89,8 @@ struct MemoryRows {
     /// How often it was restored.
     restores: u32,
     restored_at: Option<Timestamp>,
+    expiries: BTreeMap<JobId, Timestamp>,
+    rescans: BTreeMap<JobType, JobId>,
     workers: BTreeMap<WorkerId, WorkerRecord>,
     records: BTreeMap<(String, String), Value>,
     counts: BTreeMap<(JobType, Status), i64>,
@@ -391,6 +393,49 @@ impl Rows for MemoryRows {
 
     fn restored_at(&mut self) -> Result<Option<Timestamp>, Infallible> {
         Ok(self.restored_at)
+    }
+
+    fn put_expiry(&mut self, job: JobId, at: Timestamp) -> Result<(), Infallible> {
+        self.expiries.insert(job, at);
+        Ok(())
+    }
+
+    fn delete_expiry(&mut self, job: JobId) -> Result<(), Infallible> {
+        self.expiries.remove(&job);
+        Ok(())
+    }
+
+    fn due_expiries(&mut self, now: Timestamp, limit: usize) -> Result<Vec<JobId>, Infallible> {
+        let due = self.expiries.iter().filter(|(_, at)| **at <= now);
+        let mut due: Vec<_> = due.map(|(id, at)| (*at, *id)).collect();
+        due.sort();
+        Ok(due.into_iter().take(limit).map(|(_, id)| id).collect())
+    }
+
+    fn next_expiry(&mut self) -> Result<Option<Timestamp>, Infallible> {
+        Ok(self.expiries.values().min().copied())
+    }
+
+    fn put_rescan(&mut self, job_type: &JobType, below: Option<JobId>) -> Result<(), Infallible> {
+        match below {
+            Some(below) => self.rescans.insert(job_type.clone(), below),
+            None => self.rescans.remove(job_type),
+        };
+        Ok(())
+    }
+
+    fn first_rescan(&mut self) -> Result<Option<(JobType, JobId)>, Infallible> {
+        Ok(self.rescans.first_key_value().map(|(job_type, below)| (job_type.clone(), *below)))
+    }
+
+    fn jobs_below(&mut self, below: JobId, limit: usize) -> Result<Vec<EndedRow>, Infallible> {
+        let ended = |job: &Job| EndedRow {
+            id: job.id,
+            job_type: job.job_type.clone(),
+            status: job.status(),
+            ended_at: job.ended_at,
+        };
+        Ok(self.jobs.range(..below).rev().take(limit).map(|(_, job)| ended(job)).collect())
     }
 
     fn is_draining(&mut self, id: &WorkerId) -> Result<Option<bool>, Infallible> {

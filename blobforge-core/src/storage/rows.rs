@@ -96,6 +96,16 @@ pub(super) struct FileRow {
     pub(super) deleting_since: Option<Timestamp>,
 }
 
+/// As much of a job as its retention needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct EndedRow {
+    pub(super) id: JobId,
+    pub(super) job_type: JobType,
+    pub(super) status: Status,
+    /// `None` if it has not ended.
+    pub(super) ended_at: Option<Timestamp>,
+}
+
 /// The rows of a store within one transaction.
 pub(super) trait Rows: LaneRows {
     fn generation(&self) -> Generation;
@@ -161,6 +171,19 @@ pub(super) trait Rows: LaneRows {
     fn is_source(&mut self, key: &str) -> Result<bool, Self::Error>;
     /// When the store was last restored from a backup.
     fn restored_at(&mut self) -> Result<Option<Timestamp>, Self::Error>;
+
+    /// Notes when an ended job is to be deleted, in place of any earlier note.
+    fn put_expiry(&mut self, job: JobId, at: Timestamp) -> Result<(), Self::Error>;
+    fn delete_expiry(&mut self, job: JobId) -> Result<(), Self::Error>;
+    /// Jobs that are to be deleted up to `now`, the earliest first.
+    fn due_expiries(&mut self, now: Timestamp, limit: usize) -> Result<Vec<JobId>, Self::Error>;
+    fn next_expiry(&mut self) -> Result<Option<Timestamp>, Self::Error>;
+    /// Notes that a type's retention is still to be applied to its jobs below `below`; `None` when it has been.
+    fn put_rescan(&mut self, job_type: &JobType, below: Option<JobId>) -> Result<(), Self::Error>;
+    /// The first type by name whose retention is still to be applied.
+    fn first_rescan(&mut self) -> Result<Option<(JobType, JobId)>, Self::Error>;
+    /// Jobs of any type and state below one, the newest first. One that runs may seem to wait.
+    fn jobs_below(&mut self, below: JobId, limit: usize) -> Result<Vec<EndedRow>, Self::Error>;
 
     /// Whether a worker is registered, and if so whether it is draining.
     fn is_draining(&mut self, id: &WorkerId) -> Result<Option<bool>, Self::Error>;

@@ -452,5 +452,7 @@ fn refusals_are_true(edge: &Edge<'_>) -> bool {
         Err(Refused::WrongState { status, .. }) => *status == edge.status() && token_of(edge.step).is_none(),
         Err(Refused::NotDue { ready_at }) => *ready_at > edge.now,
         Err(Refused::AlreadyEnded { .. }) => matches!(edge.step, Step::Finish(..)),
+        // That is for deletions, which are no step.
+        Err(Refused::NotEnded { .. }) => false,
     }
 }

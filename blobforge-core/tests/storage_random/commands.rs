@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use blobforge_core::{
     Checkpoint, Epoch, Failure, Generation, Jitter, JobId, JobType, KeyLimits, LeaseSecret, LeaseToken,
-    LimitBy, Limits, NewJob, NewSource, Output, Priority, Progress, Rate, Registration, RetryPolicy, Sha256,
-    Timestamp, TypeSettings, WorkerId,
+    LimitBy, Limits, NewJob, NewSource, Output, Priority, Progress, Rate, Registration, Retention,
+    RetryPolicy, Sha256, Timestamp, TypeSettings, WorkerId,
     storage::{
         Beat, Claim, Command, Committed, Done, HeldLease, Maintain, MarkGarbage, Report, Submit, Submitted,
     },
@@ -316,7 +316,10 @@ fn limits(rng: &mut StdRng) -> Limits {
 fn set_type(rng: &mut StdRng) -> Command {
     let by = [LimitBy::Submitter, LimitBy::Param("a".to_owned()), LimitBy::Tag("ta".to_owned())];
     let by = by.choose(rng).unwrap().clone();
+    let mut kept = || rng.random_bool(0.3).then(|| Duration::from_secs(rng.random_range(0..200)));
+    let retention = Retention { completed: kept(), failed: kept(), cancelled: kept() };
     let settings = TypeSettings {
+        retention,
         max_attempts: rng.random_bool(0.3).then_some(2),
         retry: rng.random_bool(0.3).then_some(RetryPolicy { first: Duration::ZERO, longest: Duration::ZERO }),
         lease: rng.random_bool(0.3).then_some(Duration::from_secs(9)),

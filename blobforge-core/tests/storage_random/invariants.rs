@@ -67,7 +67,7 @@ fn equal() -> [(&'static str, String, String); 7] {
 }
 
 /// Queries that must find nothing.
-const NOTHING: [(&str, &str); 6] = [
+const NOTHING: [(&str, &str); 7] = [
     (
         "a lease belongs to a job that waits but for it",
         "SELECT l.job_id FROM leases l LEFT JOIN jobs j ON j.id = l.job_id WHERE j.status IS NOT 1",
@@ -84,6 +84,10 @@ const NOTHING: [(&str, &str); 6] = [
         "what is remembered of work and attempts belongs to a job that is there",
         "SELECT job_id FROM (SELECT job_id FROM dedup UNION SELECT job_id FROM attempts \
          UNION SELECT job_id FROM checkpoints) EXCEPT SELECT id FROM jobs",
+    ),
+    (
+        "what has not ended never expires",
+        "SELECT job_id FROM expiries EXCEPT SELECT id FROM jobs WHERE status IN (3, 4, 5)",
     ),
     (
         "no job of a lane is older than its head promises",

@@ -19,13 +19,16 @@ impl<R: Rows> Batch<'_, R> {
         Ok(Ok(Done::Ok))
     }
 
-    /// Forgets an ended job, and notes which files die with it.
-    pub(super) fn erase(&mut self, job: Job) -> Result<(), R::Error> {
+    /// Forgets an ended job, and notes which files die with it. Says how many were looked at.
+    pub(super) fn erase(&mut self, job: Job) -> Result<usize, R::Error> {
         for (work, scope) in known_work(&job) {
             self.rows.delete_duplicate(&work, &scope, job.id)?;
         }
         self.rows.delete_job(job.id)?;
-        for file in self.rows.files_of(job.id, None)? {
+        self.rows.delete_expiry(job.id)?;
+        let files = self.rows.files_of(job.id, None)?;
+        let looked_at = files.len();
+        for file in files {
             self.review(file, None, Duration::ZERO)?;
         }
         // A source that it shared was recorded for another job, which may be gone already.
@@ -36,6 +39,6 @@ impl<R: Rows> Batch<'_, R> {
         self.lanes.count(of, job.status(), -1);
         let was = job.status();
         self.committed.events.push(Event::JobDeleted { id: job.id, job_type: job.job_type, was });
-        Ok(())
+        Ok(looked_at)
     }
 }

@@ -16,9 +16,14 @@ impl<R: Rows> Batch<'_, R> {
         settings: TypeSettings,
     ) -> Result<Outcome, R::Error> {
         let of = self.lanes.of(self.rows, job_type)?;
-        self.lanes.row(of).settings = settings;
+        let row = self.lanes.row(of);
+        let retention_changed = row.settings.retention != settings.retention;
+        row.settings = settings;
         self.lanes.limits_changed(self.rows, of, self.now)?;
         self.falls_due(self.now);
+        if retention_changed {
+            self.retention_changed(job_type)?;
+        }
         Ok(Ok(Done::Ok))
     }
 

@@ -12,7 +12,7 @@ use crate::{
     Body, Checkpoint, End, EndedLease, Epoch, FinishKind, Finished, Generation, Job, JobId, JobType, Lease,
     LeaseSecret, LeaseToken, Life, Phase, Priority, Sha256, Source, StartedUpTo, Status, Timestamp,
     TypeRecord, WorkerId, WorkerRecord,
-    storage::rows::{AttemptRow, ClassRow, FileRow, Head, LaneId, Load, Place, TypeRow},
+    storage::rows::{AttemptRow, ClassRow, EndedRow, FileRow, Head, LaneId, Load, Place, TypeRow},
 };
 
 /// What [`job`] reads, of `jobs j LEFT JOIN leases l`.
@@ -197,6 +197,23 @@ pub(super) fn file(row: &Row<'_>) -> rusqlite::Result<FileRow> {
         created_at: c.time()?,
         dead_since: c.time_or_null()?,
         deleting_since: c.time_or_null()?,
+    })
+}
+
+/// Reads `type, below`.
+pub(super) fn rescan(row: &Row<'_>) -> rusqlite::Result<(JobType, JobId)> {
+    let mut c = Columns::of(row);
+    Ok((c.checked(|name: String| JobType::new(name))?, JobId::new(c.take()?)))
+}
+
+/// Reads `id, type, status, ended_at`.
+pub(super) fn ended(row: &Row<'_>) -> rusqlite::Result<EndedRow> {
+    let mut c = Columns::of(row);
+    Ok(EndedRow {
+        id: JobId::new(c.take()?),
+        job_type: c.checked(|name: String| JobType::new(name))?,
+        status: c.checked(status)?,
+        ended_at: c.time_or_null()?,
     })
 }
 

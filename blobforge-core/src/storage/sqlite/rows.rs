@@ -10,7 +10,7 @@ use super::{
 use crate::{
     Checkpoint, EndedLease, Epoch, Generation, Job, JobId, JobType, Lease, Output, Sha256, Source, Status,
     Timestamp, WorkerId, WorkerRecord,
-    storage::rows::{AttemptRow, FileRow, Rows},
+    storage::rows::{AttemptRow, EndedRow, FileRow, Rows},
 };
 
 /// The rows as the writer's open transaction sees them.
@@ -315,6 +315,41 @@ impl Rows for SqliteRows<'_, '_> {
     fn restored_at(&mut self) -> rusqlite::Result<Option<Timestamp>> {
         let millis = self.sql.get(Sql::RestoredAt)?.query_row([], |row| row.get(0)).optional()?;
         Ok(millis.map(Timestamp::from_millis))
+    }
+
+    fn put_expiry(&mut self, job: JobId, at: Timestamp) -> rusqlite::Result<()> {
+        self.sql.get(Sql::PutExpiry)?.execute([job.get(), at.as_millis()])?;
+        Ok(())
+    }
+
+    fn delete_expiry(&mut self, job: JobId) -> rusqlite::Result<()> {
+        self.sql.get(Sql::DeleteExpiry)?.execute([job.get()])?;
+        Ok(())
+    }
+
+    fn due_expiries(&mut self, now: Timestamp, limit: usize) -> rusqlite::Result<Vec<JobId>> {
+        self.ids(Sql::DueExpiries, params![now.as_millis(), rows(limit)])
+    }
+
+    fn next_expiry(&mut self) -> rusqlite::Result<Option<Timestamp>> {
+        self.earliest(Sql::NextExpiry)
+    }
+
+    fn put_rescan(&mut self, job_type: &JobType, below: Option<JobId>) -> rusqlite::Result<()> {
+        match below {
+            Some(below) => self.sql.get(Sql::PutRescan)?.execute(params![job_type.as_str(), below.get()])?,
+            None => self.sql.get(Sql::DeleteRescan)?.execute([job_type.as_str()])?,
+        };
+        Ok(())
+    }
+
+    fn first_rescan(&mut self) -> rusqlite::Result<Option<(JobType, JobId)>> {
+        self.sql.get(Sql::FirstRescan)?.query_row([], columns::rescan).optional()
+    }
+
+    fn jobs_below(&mut self, below: JobId, limit: usize) -> rusqlite::Result<Vec<EndedRow>> {
+        let jobs = self.sql.get(Sql::JobsBelow)?;
+        jobs.query_map(params![below.get(), rows(limit)], columns::ended)?.collect()
     }
 
     fn is_draining(&mut self, id: &WorkerId) -> rusqlite::Result<Option<bool>> {

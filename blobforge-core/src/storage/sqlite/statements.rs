@@ -112,6 +112,15 @@ statements! {
     DeleteAttempts: "DELETE FROM attempts WHERE job_id = ?1",
     DeleteDuplicate: "DELETE FROM dedup WHERE work = ?1 AND scope = ?2 AND job_id = ?3",
 
+    PutExpiry: "INSERT OR REPLACE INTO expiries (job_id, at) VALUES (?1, ?2)",
+    DeleteExpiry: "DELETE FROM expiries WHERE job_id = ?1",
+    DueExpiries: "SELECT job_id FROM expiries WHERE at <= ?1 ORDER BY at, job_id LIMIT ?2",
+    NextExpiry: "SELECT min(at) FROM expiries",
+    PutRescan: "INSERT OR REPLACE INTO rescans (type, below) VALUES (?1, ?2)",
+    DeleteRescan: "DELETE FROM rescans WHERE type = ?1",
+    FirstRescan: "SELECT type, below FROM rescans ORDER BY type LIMIT 1",
+    JobsBelow: "SELECT id, type, status, ended_at FROM jobs WHERE id < ?1 ORDER BY id DESC LIMIT ?2",
+
     IsDraining: "SELECT draining FROM workers WHERE id = ?1 AND unregistered = 0",
     Worker: "SELECT registration, registered_at, last_seen_at, draining, unregistered FROM workers WHERE id = ?1",
     Workers: "SELECT registration, registered_at, last_seen_at, draining, unregistered FROM workers ORDER BY id",
@@ -190,6 +199,7 @@ mod tests {
                     "SCAN counts",
                     "SCAN types",
                     "SCAN (subquery-1)",
+                    "SCAN rescans",
                     "USE TEMP B-TREE FOR ORDER BY",
                 ];
                 let looks_once = text.starts_with("SELECT min(run_at)") && step.starts_with("SEARCH");

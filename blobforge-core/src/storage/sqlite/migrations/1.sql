@@ -180,6 +180,13 @@ CREATE INDEX files_of_job ON files (job_id, epoch) WHERE job_id IS NOT NULL;
 CREATE INDEX files_dead ON files (dead_since, key) WHERE dead_since IS NOT NULL AND deleting_since IS NULL;
 CREATE INDEX files_deleting ON files (deleting_since, key) WHERE deleting_since IS NOT NULL;
 
+-- When ended jobs are to be deleted. What holds is looked up again then: a row may be older than a change of it.
+CREATE TABLE expiries (job_id INTEGER PRIMARY KEY, at INTEGER NOT NULL) STRICT;
+CREATE INDEX expiries_due ON expiries (at, job_id);
+
+-- Types whose retention changed, and below which job it is still to be applied.
+CREATE TABLE rescans (type TEXT PRIMARY KEY, below INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+
 CREATE TABLE workers (
     id            TEXT    PRIMARY KEY,
     registered_at INTEGER NOT NULL,
