@@ -327,7 +327,6 @@ fn set_type(rng: &mut StdRng) -> Command {
         limits: limits(rng),
         per_key: rng.random_bool(0.6).then(|| KeyLimits { by, limits: limits(rng) }),
         oldest_share: rng.random_bool(0.5).then(|| rng.random_range(0..4)),
-        ..TypeSettings::default()
     };
     Command::SetType { job_type: job_type(rng), settings: Box::new(settings) }
 }

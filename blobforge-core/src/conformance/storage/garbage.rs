@@ -200,7 +200,7 @@ pub async fn a_source_that_is_being_deleted_is_sent_again_under_another_key(benc
         let id = an_upload_given_up(bench).await;
         let old = bench.job(id).await.source.unwrap().key;
         bench.advance(KEPT + TWO_DAYS);
-        assert_eq!(bench.marked().await, [old.clone()]);
+        assert_eq!(bench.marked().await, std::slice::from_ref(&old));
         if forgotten {
             bench.run(Command::ForgetFiles(vec![old.clone()])).await.unwrap();
         }

@@ -36,7 +36,7 @@ macro_rules! attempt_columns {
 }
 pub(super) use attempt_columns;
 
-/// What [`file`] reads, of `files`.
+/// What [`file()`] reads, of `files`.
 macro_rules! file_columns {
     () => {
         "key, job_id, epoch, created_at, dead_since, deleting_since"
