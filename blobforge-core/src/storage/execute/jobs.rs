@@ -307,10 +307,10 @@ impl<R: Rows> Batch<'_, R> {
 
     pub(super) fn retry(&mut self, id: JobId) -> Result<Outcome, R::Error> {
         let job = accept!(self.find(id)?);
-        let of = self.lanes.of(self.rows, &job.job_type)?;
-        accept!(self.lanes.class(of, &job.body.requires));
         let step = retry_of(&job);
         let transition = accept!(lifecycle::apply(&job.life, None, &step, self.now));
+        let of = self.lanes.of(self.rows, &job.job_type)?;
+        accept!(self.lanes.class(of, &job.body.requires));
         let key = self.key_to_send_to(&job)?;
         let job = self.follow(job, transition, |job| {
             if let (Some(source), Some(key)) = (&mut job.source, key) {
