@@ -15,6 +15,7 @@
 //! ```
 
 mod columns;
+mod enlist;
 mod failure;
 mod filesystem;
 mod lanes;
@@ -33,6 +34,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub use enlist::{SubmitWithinError, submit_within};
 pub use restore::mark_restored;
 
 use async_trait::async_trait;
