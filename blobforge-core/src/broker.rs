@@ -110,6 +110,8 @@ pub struct Assignment {
     pub expires_at: Timestamp,
     /// What earlier attempts left to go on from.
     pub checkpoints: Vec<Checkpoint>,
+    /// After how long without progress, checkpoint or output the worker stops the attempt; `None` for never.
+    pub no_progress: Option<Duration>,
 }
 
 /// A source to be read.

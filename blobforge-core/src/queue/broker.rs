@@ -118,6 +118,7 @@ fn assignment(claimed: Claimed, lease: std::time::Duration) -> Assignment {
         lease,
         expires_at: claimed.expires_at,
         checkpoints: claimed.checkpoints,
+        no_progress: claimed.no_progress,
     }
 }
 

@@ -143,3 +143,26 @@ pub async fn a_completion_that_comes_first_beats_a_cancel(bench: &Bench) {
     bench.queue.cancel(held.job).await.unwrap();
     assert_eq!(bench.finish(&held, complete()).await.status, Status::Completed);
 }
+
+pub async fn a_result_too_large_is_refused_and_the_lease_lives_on(bench: &Bench) {
+    let (worker, held) = bench.running("a").await;
+    let of_bytes = |bytes| Some(serde_json::Value::from("x".repeat(bytes - 2)));
+    let over = Ending::Complete { outputs: Vec::new(), result: of_bytes(crate::MAX_RESULT_BYTES + 1) };
+    let refused = bench.broker.finish(&held, over).await;
+    assert!(is_refused(&refused), "{refused:?}");
+    let text = refused.unwrap_err().to_string();
+    assert!(text.contains("output file"), "{text}");
+    assert_eq!(bench.beat_state(&worker, &held).await, LeaseState::Held);
+    let full = Ending::Complete { outputs: Vec::new(), result: of_bytes(crate::MAX_RESULT_BYTES) };
+    assert_eq!(bench.finish(&held, full).await.status, Status::Completed);
+}
+
+pub async fn a_failure_told_at_length_is_cut_and_kept(bench: &Bench) {
+    let (_, held) = bench.running("a").await;
+    let mut failure = Failure::new("io", "é".repeat(crate::MAX_FAILURE_MESSAGE_BYTES));
+    failure.details = Some(vec!["x".repeat(1000); 1000].into());
+    let kept = failure.clone().cut();
+    assert_ne!(kept, failure);
+    bench.finish(&held, Ending::Fail { failure, retryable: false }).await;
+    assert_eq!(bench.job(held.job).await.last_error, Some(kept));
+}
