@@ -130,6 +130,14 @@ pub enum WorkerError {
     /// The queue does not take this worker.
     #[error("the queue does not take this worker: {0}")]
     Refused(#[source] BrokerError),
+    /// Jobs went on becoming due while they were being drained.
+    #[error(
+        "after {attempts} attempts there is still something due: is there a job that snoozes for no time, or that submits itself again?"
+    )]
+    Endless {
+        /// How many were run.
+        attempts: usize,
+    },
     /// The system has no randomness to give.
     #[error("the system has no randomness to give")]
     Randomness,

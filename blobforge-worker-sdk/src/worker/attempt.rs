@@ -5,6 +5,7 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use blobforge_core::{
     Failure, Status, Timestamp,
     broker::{Assignment, Broker, BrokerError, Ending},
+    check_result,
 };
 use serde_json::{Value, json};
 use tokio::{
@@ -81,6 +82,10 @@ impl Attempt {
                 tracing::warn!("the queue was out of reach until the lease ran out: stopping the handler");
                 self.held.stop.set(StopReason::LeaseLost);
             }
+            () = self.held.silent(self.assignment.no_progress) => {
+                tracing::warn!("nothing was heard of the handler for too long: stopping it");
+                self.held.stop.set(StopReason::NoProgress);
+            }
         }
         self.stop(handle).await
     }
@@ -113,15 +118,30 @@ impl Attempt {
         match (run, job.stop_reason()) {
             (_, Some(StopReason::LeaseLost)) => None,
             (Some(Ok(result)), _) => {
+                if let Err(invalid) = check_result(&result) {
+                    // The next run would only make the same again.
+                    let error = JobError::permanent("result_too_large", invalid.to_string());
+                    return self.verdict(with_log(error.0, job.log_tail()));
+                }
                 let result = (!result.is_null()).then_some(result);
                 Some(Ending::Complete { outputs: job.outputs(), result })
             }
             // Whatever a handler says that was told to stop: it is because it was told to.
             (_, Some(StopReason::Cancelled | StopReason::Shutdown)) => Some(Ending::Release),
+            (_, Some(StopReason::NoProgress)) => self.verdict(with_log(self.silence().0, job.log_tail())),
             (Some(Err(error)), None) => self.verdict(with_log(error.0, job.log_tail())),
             // Dropped, though nothing was wrong: the handler fired its own token and then did not end.
             (None, None) => Some(Ending::Release),
         }
+    }
+
+    fn silence(&self) -> JobError {
+        let limit = self.assignment.no_progress.unwrap_or_default();
+        let message = format!(
+            "the handler reported no progress, checkpoint or output for {limit:?}: it was stopped. If it works so long in silence, raise no_progress of the type {}",
+            self.assignment.job_type
+        );
+        JobError::retryable("no_progress", message)
     }
 
     fn verdict(&self, verdict: Verdict) -> Option<Ending> {
