@@ -146,8 +146,8 @@ pub enum Ending {
     },
     /// The worker stops; the job keeps its place in line.
     Release,
-    /// The handler asks to be called again at this time.
-    Snooze(Timestamp),
+    /// The handler asks to be called again so long after this is accepted.
+    Snooze(Duration),
 }
 
 /// Why a broker did not do what a worker asked.

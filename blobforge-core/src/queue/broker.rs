@@ -44,7 +44,7 @@ impl Broker for Queue {
             }
             Ending::Fail { failure, retryable } => self.fail(job, token, failure, retryable).await,
             Ending::Release => self.report(job, token, Report::Release).await,
-            Ending::Snooze(until) => self.report(job, token, Report::Snooze(until)).await,
+            Ending::Snooze(delay) => self.report(job, token, Report::Snooze(self.now() + delay)).await,
         };
         Ok(finished?)
     }

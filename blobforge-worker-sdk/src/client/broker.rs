@@ -196,7 +196,7 @@ impl Broker for Client {
                 ("fail", body)
             }
             Ending::Release => ("release", json!({"lease": lease})),
-            Ending::Snooze(until) => ("snooze", json!({"lease": lease, "until": until})),
+            Ending::Snooze(delay) => ("snooze", json!({"lease": lease, "seconds": delay.as_secs_f64()})),
         };
         let reply: FinishedReply = self.post(&format!("api/jobs/{}/{verb}", assignment.job), &body).await?;
         Ok(Finished { status: reply.status, ready_at: reply.retry_at })

@@ -212,9 +212,11 @@ impl WorkerBuilder {
     /// # });
     /// ```
     ///
+    /// A handler that waits for another job of the same queue may wait for ever: what it submits runs once it has ended.
+    ///
     /// # Errors
-    /// As [`WorkerBuilder::build`] and [`Worker::run`]; and when something is still due after 10,000 attempts, as a job
-    /// that snoozes for no time is.
+    /// As [`WorkerBuilder::build`] and [`Worker::run`]; and when a job is still due after 1,000 attempts, as one that
+    /// snoozes for no time is.
     pub async fn drain(&self) -> Result<Summary, WorkerError> {
         let handlers = self.checked_handlers()?;
         let failed = |source| WorkerError::Folder { path: std::env::temp_dir(), source };

@@ -31,8 +31,8 @@ use crate::{Handler, JobError, StopReason};
 
 /// How long the queue is given to hear the good-bye.
 const GOOD_BYE: Duration = Duration::from_secs(5);
-/// After how many attempts a queue that is being drained is taken for one that never will be.
-const MOST_DRAINED: usize = 10_000;
+/// The most attempts of a job in a queue that is being drained: one that needs more is due again and again.
+const MOST_ATTEMPTS: u32 = 1000;
 
 impl Worker {
     /// Claims and runs jobs until the shutdown begins; then finishes or gives back what runs, and says good-bye.
@@ -145,7 +145,6 @@ impl Floor {
     async fn claim_what_is_due(&self) -> Result<(), WorkerError> {
         let slots = Arc::new(Semaphore::new(self.settings.concurrency));
         let mut free = Vec::new();
-        let mut started = 0;
         loop {
             // Waits for a job to end unless all slots are free: until then nothing more becomes due.
             free.extend(free_slots(&slots).await);
@@ -153,12 +152,12 @@ impl Floor {
             if assignments.is_empty() && free.len() == self.settings.concurrency {
                 return Ok(());
             }
-            started += assignments.len();
-            if started > MOST_DRAINED {
-                return Err(WorkerError::Endless { attempts: MOST_DRAINED });
-            }
             for assignment in assignments {
+                let (job, attempts) = (assignment.job, assignment.token.epoch.get());
                 self.start(assignment, asked_at, free.pop());
+                if attempts > MOST_ATTEMPTS {
+                    return Err(WorkerError::Endless { job, attempts });
+                }
             }
         }
     }
@@ -184,7 +183,6 @@ impl Floor {
             handler,
             broker: self.broker.clone(),
             held: held.clone(),
-            asked_at,
             settings: self.settings.clone(),
             shutdown: self.shutdown.clone(),
         });
