@@ -27,7 +27,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let small = worker(&queue, "small", json!({"vram_gb": 12})).await?;
     let taken = queue.claim(&small, std::slice::from_ref(&pdf), 9, Duration::ZERO).await?;
     let whose: Vec<_> = taken.iter().filter_map(|claimed| claimed.job.body.submitter.as_deref()).collect();
-    println!("the small card got a file each of {}", whose.join(", "));
+    println!("the small card got files of {}", whose.join(", "));
 
     if let Some(obstacle) = queue.obstacle(&queue.job(large).await?).await? {
         println!("job {large} waits: {obstacle}");

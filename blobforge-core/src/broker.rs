@@ -110,6 +110,8 @@ pub struct Assignment {
     pub expires_at: Timestamp,
     /// What earlier attempts left to go on from.
     pub checkpoints: Vec<Checkpoint>,
+    /// After how long without progress, checkpoint or output the worker stops the attempt; `None` for never.
+    pub no_progress: Option<Duration>,
 }
 
 /// A source to be read.
@@ -144,8 +146,8 @@ pub enum Ending {
     },
     /// The worker stops; the job keeps its place in line.
     Release,
-    /// The handler asks to be called again at this time.
-    Snooze(Timestamp),
+    /// The handler asks to be called again so long after this is accepted.
+    Snooze(Duration),
 }
 
 /// Why a broker did not do what a worker asked.

@@ -4,6 +4,7 @@ pub mod blob;
 pub mod broker;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod inline;
 mod job;
 mod lease;
 pub mod lifecycle;
@@ -14,9 +15,14 @@ mod requirement;
 mod retry;
 mod settings;
 pub mod storage;
+mod task;
 mod time;
 mod worker;
 
+pub use inline::{
+    MAX_FAILURE_DETAILS_BYTES, MAX_FAILURE_KIND_BYTES, MAX_FAILURE_MESSAGE_BYTES, MAX_PROGRESS_TEXT_BYTES,
+    MAX_RESULT_BYTES, check_result,
+};
 pub use job::{
     Body, Checkpoint, Failure, Invalid, Job, JobId, JobType, Output, Priority, Progress, Sha256, Source,
     Status,
@@ -39,5 +45,6 @@ pub use retry::{Jitter, RetryPolicy};
 #[cfg(feature = "sqlite")]
 pub use rusqlite;
 pub use settings::{OLDEST_SHARE, Retention, TypeRecord, TypeSettings};
+pub use task::Task;
 pub use time::{BadTimestamp, Clock, ManualClock, SystemClock, Timestamp};
 pub use worker::{Registration, WorkerId, WorkerRecord};

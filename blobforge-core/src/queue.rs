@@ -28,6 +28,7 @@ use crate::{
     Clock, Failure, Finished, Job, JobId, JobType, LeaseSecret, LeaseToken, NewJob, Priority, Registration,
     RetryPolicy, Status, Timestamp, TypeRecord, TypeSettings, WorkerId, WorkerRecord,
     blob::{BlobStore, keys},
+    inline,
     requirement::check_labels,
     storage::{
         Attempt, Beat, BeatReply, Claim, Claimed, Command, Counts, Done, Event, JobFilter, JobPage, Refusal,
@@ -105,6 +106,22 @@ impl Queue {
     #[cfg(feature = "sqlite")]
     pub async fn open(path: impl AsRef<Path>) -> Result<Self, QueueError> {
         Self::builder().open(path).await
+    }
+
+    /// A queue in memory with the default settings, for tests and to try things out: nothing survives the process.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// use blobforge_core::{NewJob, Queue};
+    /// let queue = Queue::in_memory();
+    /// assert_eq!(queue.submit(NewJob::new("greet").unwrap()).await.unwrap().id.get(), 1);
+    /// # });
+    /// ```
+    ///
+    /// # Panics
+    /// Outside of a Tokio runtime.
+    pub fn in_memory() -> Self {
+        Self::builder().start_in_memory()
     }
 
     /// Opens a queue with other settings, another storage or another blob store.
@@ -196,8 +213,13 @@ impl Queue {
 
     /// Ends an attempt. Repeating it gets the same reply.
     ///
+    /// A result is small: at most [`MAX_RESULT_BYTES`](crate::MAX_RESULT_BYTES) of JSON. A failure is cut to
+    /// [`MAX_FAILURE_MESSAGE_BYTES`](crate::MAX_FAILURE_MESSAGE_BYTES) of message and
+    /// [`MAX_FAILURE_DETAILS_BYTES`](crate::MAX_FAILURE_DETAILS_BYTES) of details, never refused.
+    ///
     /// # Errors
-    /// When the lease is not the current one, or the store fails.
+    /// When the result is too large (the attempt goes on, and can be reported otherwise), the lease is not the current
+    /// one, or the store fails.
     pub async fn report(
         &self,
         job: JobId,
@@ -350,12 +372,12 @@ impl Queue {
         self.run(Command::RemoveWorker(worker)).await.map(drop)
     }
 
-    /// Carries out any command.
+    /// Carries out any command. What a worker says of a failure or of its progress is cut to what is kept of it.
     ///
     /// # Errors
-    /// When it is refused, or the store fails.
+    /// When it is refused, a result is too large, or the store fails.
     pub async fn run(&self, command: Command) -> Result<Done, QueueError> {
-        driver::receive(self.send(command, None)).await
+        driver::receive(self.send(inline::bounded(command)?, None)).await
     }
 
     fn send(&self, command: Command, wait_until: Option<Timestamp>) -> driver::Waiting {

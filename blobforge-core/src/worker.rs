@@ -77,6 +77,28 @@ pub struct Registration {
     pub metadata: Map<String, Value>,
 }
 
+impl Registration {
+    /// A worker that serves these types and offers nothing in particular. `instance` is a secret of this very process.
+    ///
+    /// ```
+    /// use blobforge_core::{JobType, Registration, WorkerId};
+    /// let types = [JobType::new("pdf").unwrap()];
+    /// let registration = Registration::new(WorkerId::new("smith").unwrap(), types, "drawn at the start");
+    /// assert!(registration.labels.is_empty());
+    /// ```
+    pub fn new(id: WorkerId, types: impl IntoIterator<Item = JobType>, instance: impl Into<String>) -> Self {
+        Self {
+            id,
+            types: types.into_iter().collect(),
+            name: None,
+            instance: instance.into(),
+            previous_instance: None,
+            labels: Map::new(),
+            metadata: Map::new(),
+        }
+    }
+}
+
 /// A worker as the store knows it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerRecord {

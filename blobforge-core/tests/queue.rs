@@ -4,8 +4,8 @@
 use std::{sync::Arc, time::Duration};
 
 use blobforge_core::{
-    Clock, Failure, Job, JobId, JobType, ManualClock, NewJob, NewSource, Priority, Queue, QueueError,
-    Registration, Retention, Status, TypeSettings, WorkerId,
+    Clock, Failure, Job, JobId, JobType, MAX_PROGRESS_TEXT_BYTES, ManualClock, NewJob, NewSource, Priority,
+    Progress, Queue, QueueError, Registration, Retention, Status, TypeSettings, WorkerId,
     blob::read_bytes,
     queue::Notice,
     storage::{Beat, Claimed, Event, HeldLease, JobFilter, LeaseState, Report},
@@ -352,4 +352,33 @@ async fn a_closed_queue_finishes_what_it_took_in_and_takes_nothing_more() {
 async fn a_setting_that_makes_no_sense_is_refused() {
     assert!(Queue::builder().lease(Duration::from_millis(999)).open_in_memory().is_err());
     assert!(Queue::builder().max_attempts(0).open_in_memory().is_err());
+}
+
+#[tokio::test]
+async fn a_progress_told_at_length_is_cut_and_renews_the_lease() {
+    let forge = Forge::new();
+    let worker = forge.worker("a").await;
+    let id = forge.submit().await;
+    let token = forge.claim(&worker).await.unwrap().token;
+    let progress = Progress { done: 1, message: Some("x".repeat(100_000)), ..Progress::default() };
+    let held = HeldLease { job: id, token, progress: Some(progress.clone()) };
+    let reply = forge.queue.heartbeat(Beat { worker, leases: vec![held] }).await.unwrap();
+    assert_eq!(reply.leases, [(id, LeaseState::Held)]);
+    let kept = forge.queue.job(id).await.unwrap().progress.unwrap();
+    assert_eq!(kept, progress.cut());
+    assert_eq!(kept.message.unwrap().len(), MAX_PROGRESS_TEXT_BYTES);
+}
+
+#[tokio::test]
+async fn a_claim_that_does_not_wait_sees_everything_that_is_due() {
+    let forge = Forge::new();
+    let worker = forge.worker("a").await;
+    for round in 0..20 {
+        let later = NewJob::new("work").unwrap().dedup(false).run_at(forge.clock.now() + LEASE);
+        let id = forge.queue.submit(later).await.unwrap().id;
+        assert!(forge.claim(&worker).await.is_none());
+        forge.clock.advance(LEASE);
+        assert_eq!(forge.claim(&worker).await.map(|claimed| claimed.job.id), Some(id), "round {round}");
+        forge.queue.cancel(id).await.unwrap();
+    }
 }

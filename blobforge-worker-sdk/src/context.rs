@@ -13,7 +13,7 @@ use std::{
 };
 
 use blobforge_core::{
-    Checkpoint, JobId, JobType, Output, Progress,
+    Checkpoint, JobId, JobType, Output, Progress, Task,
     broker::{Assignment, Broker, BrokerError},
 };
 use serde::de::DeserializeOwned;
@@ -26,9 +26,6 @@ pub(crate) use log::LogTail;
 pub(crate) use stop::Stop;
 
 use crate::{JobError, worker::Held};
-
-/// The most bytes of a progress message; what is longer is cut.
-const MAX_MESSAGE_BYTES: usize = 1024;
 
 /// A job under way: what is asked for, its files, and a line to the queue.
 ///
@@ -92,15 +89,53 @@ impl JobContext {
         self.failures() + 1 >= self.inner.assignment.max_attempts
     }
 
-    /// The parameters, read into a type of the handler's own.
+    /// The parameters as a task.
+    ///
+    /// ```
+    /// use async_trait::async_trait;
+    /// use blobforge_core::Task;
+    /// use blobforge_worker_sdk::{Handler, JobContext, JobError};
+    /// use serde_json::Value;
+    ///
+    /// #[derive(serde::Serialize, serde::Deserialize)]
+    /// struct Thumbnail {
+    ///     width: u32,
+    /// }
+    ///
+    /// impl Task for Thumbnail {
+    ///     const TYPE: &'static str = "thumbnail";
+    /// }
+    ///
+    /// struct Thumbnails;
+    ///
+    /// #[async_trait]
+    /// impl Handler for Thumbnails {
+    ///     fn job_type(&self) -> &str {
+    ///         Thumbnail::TYPE
+    ///     }
+    ///
+    ///     async fn run(&self, job: &JobContext) -> Result<Value, JobError> {
+    ///         Ok(job.task::<Thumbnail>()?.width.into())
+    ///     }
+    /// }
+    /// ```
     ///
     /// # Errors
-    /// When they do not fit: a permanent `bad_params`, since they never will.
+    /// When they do not fit, or the job is of another type: a permanent `invalid_params`, since they never will.
+    pub fn task<T: Task>(&self) -> Result<T, JobError> {
+        let task = self.inner.assignment.task();
+        task.map_err(|invalid| JobError::permanent("invalid_params", invalid.to_string()))
+    }
+
+    /// The parameters, read into a type of the handler's own that is no [`Task`].
+    ///
+    /// # Errors
+    /// When they do not fit: a permanent `invalid_params`, since they never will.
     pub fn params<T: DeserializeOwned>(&self) -> Result<T, JobError> {
         serde_json::from_value(Value::Object(self.raw_params().clone())).map_err(|error| {
             let message =
                 format!("the parameters do not fit this type of job: {error}. Submit it again with others");
-            JobError::permanent("bad_params", message)
+            JobError::permanent("invalid_params", message)
         })
     }
 
@@ -142,11 +177,8 @@ impl JobContext {
     }
 
     /// As [`JobContext::progress`], for who has it in one piece already.
-    pub fn report_progress(&self, mut progress: Progress) {
-        for text in [&mut progress.stage, &mut progress.message].into_iter().flatten() {
-            text.truncate(text.floor_char_boundary(MAX_MESSAGE_BYTES));
-        }
-        self.inner.held.tell(progress);
+    pub fn report_progress(&self, progress: Progress) {
+        self.inner.held.tell(progress.cut());
     }
 
     /// Writes a line to the worker's log. The last lines also go along with a failure, as `details.log`.

@@ -3,7 +3,8 @@
 use std::{any::Any, fmt, future::Future, io, marker::PhantomData, time::Duration};
 
 use async_trait::async_trait;
-use blobforge_core::{Failure, broker::BrokerError};
+use blobforge_core::{Failure, Task, broker::BrokerError};
+use serde::Serialize;
 use serde_json::Value;
 
 use crate::{JobContext, child::ChildError};
@@ -14,6 +15,9 @@ use crate::{JobContext, child::ChildError};
 /// a failure, after a crash, and in the rare case that a lease was lost while the work went on. What it does outside
 /// the job's own files has to bear being done twice.
 ///
+/// Its parameters can be a type of the program's own, a [`Task`]: ask for it by [`JobContext::task`], or write the handler
+/// as a function of it ([`WorkerBuilder::task`](crate::WorkerBuilder::task)).
+///
 /// A handler that panics has failed, retryably, with the kind `handler_panic`.
 #[async_trait]
 pub trait Handler: Send + Sync {
@@ -21,7 +25,8 @@ pub trait Handler: Send + Sync {
     fn job_type(&self) -> &str;
 
     /// Does one job. What it returns is kept as the job's result, so keep it small: files belong into
-    /// [`JobContext::output`]. [`Value::Null`] means that there is nothing to say.
+    /// [`JobContext::output`], and over [`MAX_RESULT_BYTES`](blobforge_core::MAX_RESULT_BYTES) the job fails for good as
+    /// `result_too_large`. [`Value::Null`] means that there is nothing to say.
     async fn run(&self, job: &JobContext) -> Result<Value, JobError>;
 }
 
@@ -157,6 +162,40 @@ where
 
     async fn run(&self, job: &JobContext) -> Result<Value, JobError> {
         (self.run)(job.clone()).await
+    }
+}
+
+/// A handler made of a function of a task; see [`crate::WorkerBuilder::task`].
+pub(crate) struct TaskHandler<T, F, Fut> {
+    run: F,
+    future: PhantomData<fn(T) -> Fut>,
+}
+
+impl<T, F, Fut> TaskHandler<T, F, Fut> {
+    pub(crate) fn new(run: F) -> Self {
+        Self { run, future: PhantomData }
+    }
+}
+
+#[async_trait]
+impl<T, F, Fut, R> Handler for TaskHandler<T, F, Fut>
+where
+    T: Task,
+    F: Fn(T, JobContext) -> Fut + Send + Sync,
+    Fut: Future<Output = Result<R, JobError>> + Send,
+    R: Serialize,
+{
+    fn job_type(&self) -> &str {
+        T::TYPE
+    }
+
+    async fn run(&self, job: &JobContext) -> Result<Value, JobError> {
+        let running = (self.run)(job.task()?, job.clone());
+        let result = running.await?;
+        serde_json::to_value(result).map_err(|error| {
+            let message = format!("what the handler returned cannot be written as JSON: {error}");
+            JobError::permanent("invalid_result", message)
+        })
     }
 }
 

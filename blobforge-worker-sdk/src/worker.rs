@@ -11,7 +11,7 @@ mod shutdown;
 
 use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::Duration};
 
-use blobforge_core::{Invalid, WorkerId, broker::Broker, broker::BrokerError};
+use blobforge_core::{Invalid, JobId, WorkerId, broker::Broker, broker::BrokerError};
 use serde_json::{Map, Value};
 
 pub use builder::WorkerBuilder;
@@ -130,6 +130,14 @@ pub enum WorkerError {
     /// The queue does not take this worker.
     #[error("the queue does not take this worker: {0}")]
     Refused(#[source] BrokerError),
+    /// A job was due again and again while the queue was being drained.
+    #[error("job {job} is at its attempt {attempts} and still due: does it snooze for no time?")]
+    Endless {
+        /// Which.
+        job: JobId,
+        /// How often it was claimed.
+        attempts: u32,
+    },
     /// The system has no randomness to give.
     #[error("the system has no randomness to give")]
     Randomness,

@@ -3,6 +3,7 @@
 
 use std::{
     fs,
+    io::{BufRead, BufReader},
     process::{Command, Stdio},
     time::Duration,
 };
@@ -19,19 +20,101 @@ const LINES_AN_EXAMPLE_MAY_HAVE: usize = 80;
 fn each_example_is_short_enough_to_be_read() {
     let files = fs::read_dir(env!("CARGO_MANIFEST_DIR")).unwrap().map(|entry| entry.unwrap().path());
     let examples: Vec<_> = files.filter(|path| path.extension().is_some_and(|e| e == "rs")).collect();
-    assert_eq!(examples.len(), 2);
+    assert_eq!(examples.len(), 9);
     for example in examples {
         let lines = fs::read_to_string(&example).unwrap().lines().count();
         assert!(lines < LINES_AN_EXAMPLE_MAY_HAVE, "{} has {lines} lines", example.display());
     }
 }
 
+/// What an example prints, that needs nothing and ends by itself.
+fn said(example: &str) -> String {
+    let output = Command::new(example).output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).unwrap()
+}
+
 #[test]
 fn hello_embedded_greets() {
-    let output = Command::new(env!("CARGO_BIN_EXE_hello_embedded")).output().unwrap();
-    let text = String::from_utf8(output.stdout).unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!(text, "job 1 completed: \"Hello, Margaret.\"\n1 completed\n");
+    assert_eq!(
+        said(env!("CARGO_BIN_EXE_hello_embedded")),
+        "job 1 completed: \"Hello, Margaret.\"\n1 completed\n"
+    );
+}
+
+#[test]
+fn typed_tasks_come_back_as_types_and_wrong_ones_fail_once() {
+    let said = said(env!("CARGO_BIN_EXE_typed_tasks"));
+    let lines: Vec<_> = said.lines().collect();
+    assert_eq!((lines.len(), lines[0], lines[2]), (3, "Resized { pixels: 307200 }", "1 completed, 1 failed"));
+    assert!(lines[1].starts_with("1, invalid_params: params: width: invalid type: string"), "{}", lines[1]);
+}
+
+#[test]
+fn retries_and_permanent_errors_tells_them_apart() {
+    let expected = "\
+jams: completed after 2 failures
+  Some(Failed) paper_jam
+  Some(Failed) paper_jam
+  Some(Completed) 
+torn: failed after 1 failures
+  Some(Failed) torn_paper
+cold: completed after 0 failures
+  Some(Snoozed) 
+  Some(Completed) 
+";
+    assert_eq!(said(env!("CARGO_BIN_EXE_retries_and_permanent_errors")), expected);
+}
+
+#[test]
+fn enqueue_in_your_transaction_keeps_both_or_neither() {
+    assert_eq!(said(env!("CARGO_BIN_EXE_enqueue_in_your_transaction")), "1 order, 1 job\n");
+}
+
+#[test]
+fn limits_and_labels_say_who_gets_what() {
+    let expected = "\
+the small card got files of ann, bob, ann
+job 7 waits: no live worker of type pdf offers what this job requires (vram_gb >= 24): start one that does
+the big card got job 7
+";
+    assert_eq!(said(env!("CARGO_BIN_EXE_limits_and_labels")), expected);
+}
+
+#[test]
+fn testing_a_handler_passes() {
+    let said = said(env!("CARGO_BIN_EXE_testing_a_handler"));
+    assert_eq!(said, "the handler does what it should\n");
+}
+
+#[test]
+fn custom_storage_counts_fewer_commits_than_jobs() {
+    let said = said(env!("CARGO_BIN_EXE_custom_storage"));
+    let commits = said.trim_end().strip_prefix("500 jobs in ").unwrap().strip_suffix(" commits").unwrap();
+    assert!((1..250).contains(&commits.parse::<u32>().unwrap()), "{said}");
+}
+
+#[test]
+fn graceful_shutdown_goes_on_where_it_was_stopped() {
+    let folder = tempfile::tempdir().unwrap();
+    // The pages of a run that is stopped after its first one.
+    let run = || {
+        let mut worker = Command::new(env!("CARGO_BIN_EXE_graceful_shutdown"))
+            .arg(folder.path())
+            .stdout(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut lines = BufReader::new(worker.stdout.take().unwrap()).lines().map(Result::unwrap);
+        let first = lines.next().unwrap();
+        kill_process(Pid::from_child(&worker), Signal::TERM).unwrap();
+        let mut said: Vec<String> = [first].into_iter().chain(lines).collect();
+        assert!(worker.wait().unwrap().success());
+        assert_eq!(said.pop().unwrap(), "1 released");
+        said.iter().map(|line| line.strip_prefix("page ").unwrap().parse().unwrap()).collect::<Vec<u64>>()
+    };
+    let (first, second) = (run(), run());
+    assert_eq!(first[0], 1);
+    assert_eq!(second[0], first.last().unwrap() + 1);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -64,6 +64,7 @@ macro_rules! broker_conformance {
                 a_waiting_claim_comes_back_empty_when_its_time_is_over,
                 a_waiting_claim_gets_what_is_submitted_later,
                 a_job_is_given_to_one_worker_only,
+                a_claim_says_how_long_its_type_may_go_without_progress,
             }
             ending: {
                 a_completed_job_has_its_outputs_and_its_result,
@@ -78,6 +79,8 @@ macro_rules! broker_conformance {
                 a_forged_lease_is_refused,
                 a_job_called_off_ends_as_cancelled_when_it_is_released,
                 a_completion_that_comes_first_beats_a_cancel,
+                a_result_too_large_is_refused_and_the_lease_lives_on,
+                a_failure_told_at_length_is_cut_and_kept,
             }
             files: {
                 the_source_comes_whole,

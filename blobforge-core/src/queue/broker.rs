@@ -44,7 +44,7 @@ impl Broker for Queue {
             }
             Ending::Fail { failure, retryable } => self.fail(job, token, failure, retryable).await,
             Ending::Release => self.report(job, token, Report::Release).await,
-            Ending::Snooze(until) => self.report(job, token, Report::Snooze(until)).await,
+            Ending::Snooze(delay) => self.report(job, token, Report::Snooze(self.now() + delay)).await,
         };
         Ok(finished?)
     }
@@ -118,6 +118,7 @@ fn assignment(claimed: Claimed, lease: std::time::Duration) -> Assignment {
         lease,
         expires_at: claimed.expires_at,
         checkpoints: claimed.checkpoints,
+        no_progress: claimed.no_progress,
     }
 }
 

@@ -106,26 +106,40 @@ impl QueueBuilder {
     ///
     /// # Errors
     /// When a setting is out of bounds.
-    pub fn open_in_memory(mut self) -> Result<Queue, QueueError> {
+    pub fn open_in_memory(self) -> Result<Queue, QueueError> {
+        self.check()?;
+        Ok(self.start_in_memory())
+    }
+
+    pub(super) fn start_in_memory(mut self) -> Queue {
         let storage = MemoryStorage::new(self.given_clock());
-        self.open_on(Arc::new(storage))
+        self.start(Arc::new(storage))
     }
 
     /// Opens a queue on a storage that is open already and reads the same clock.
     ///
     /// # Errors
     /// When a setting is out of bounds.
-    pub fn open_on(mut self, storage: Arc<dyn Storage>) -> Result<Queue, QueueError> {
+    pub fn open_on(self, storage: Arc<dyn Storage>) -> Result<Queue, QueueError> {
+        self.check()?;
+        Ok(self.start(storage))
+    }
+
+    fn check(&self) -> Result<(), Invalid> {
         if self.settings.lease < Duration::from_secs(1) {
-            return Err(Invalid::new("lease", "a lease is at least one second long").into());
+            return Err(Invalid::new("lease", "a lease is at least one second long"));
         }
         if self.settings.max_attempts == 0 {
-            return Err(Invalid::new("max_attempts", "a job needs at least one attempt").into());
+            return Err(Invalid::new("max_attempts", "a job needs at least one attempt"));
         }
         if self.settings.keep_deleted_files < MIN_KEPT {
             let reason = "deleted files are kept for at least an hour: workers may still be writing them";
-            return Err(Invalid::new("keep_deleted_files_for", reason).into());
+            return Err(Invalid::new("keep_deleted_files_for", reason));
         }
+        Ok(())
+    }
+
+    fn start(mut self, storage: Arc<dyn Storage>) -> Queue {
         let clock = self.given_clock();
         let blobs = self.blobs.unwrap_or_else(|| Arc::new(ObjectBlobs::in_memory()));
         let running = driver::start(storage.clone(), clock.clone());
@@ -141,7 +155,7 @@ impl QueueBuilder {
             collecting: Arc::default(),
         });
         tokio::spawn(garbage::run(Arc::downgrade(&shared), clock, halted));
-        Ok(Queue { shared })
+        Queue { shared }
     }
 
     fn given_clock(&mut self) -> Arc<dyn Clock> {

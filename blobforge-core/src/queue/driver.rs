@@ -152,6 +152,8 @@ impl Driver {
             let wake_at = self.committer.next_deadline().map_or(self.due, |at| at.min(self.due));
             let sleep = self.clock.sleep_until(wake_at);
             tokio::select! {
+                // What is due comes before what is asked: a claim that waits for nothing sees all of it.
+                biased;
                 Some(result) = OptionFuture::from(commit.as_mut()) => {
                     commit = None;
                     if let Err(error) = self.committed(result) {
@@ -159,10 +161,10 @@ impl Driver {
                         return;
                     }
                 }
+                () = sleep, if open => self.on_time(),
                 request = inbox.recv(), if open && self.committer.backlog() < INBOX => {
                     open = self.take(request, &mut inbox);
                 }
-                () = sleep, if open => self.on_time(),
             }
         }
         for ticket in self.committer.drain() {

@@ -42,6 +42,9 @@ struct ClaimView {
     lease_expires_at: Time,
     /// For how many seconds each heartbeat renews it.
     lease_seconds: f64,
+    /// After how many seconds without progress, checkpoint or output to stop the attempt and to report it as failed with
+    /// the kind `no_progress`; `null` for never.
+    no_progress_seconds: Option<f64>,
     /// Where to fetch the source, for 15 minutes; `null` if there is none. A path is relative to the service.
     source_url: Option<String>,
     /// Where to ask for the URLs that outputs are sent to.
@@ -134,6 +137,7 @@ impl ClaimsApi {
             lease: claimed.token.to_string(),
             lease_expires_at: claimed.expires_at.into(),
             lease_seconds: lease.as_secs_f64(),
+            no_progress_seconds: claimed.no_progress.map(|time| time.as_secs_f64()),
             source_url: source_url.map(|signed| signed.url),
             checkpoints: checkpoints.collect::<Result<_, Problem>>()?,
             job: JobView::new(claimed.job, self.0.queue.now()),

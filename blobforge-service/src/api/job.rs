@@ -180,14 +180,9 @@ impl From<Progress> for ProgressView {
     }
 }
 
-/// The most bytes of each text in a progress.
-const PROGRESS_TEXT: usize = 1000;
-
 impl From<ProgressView> for Progress {
     fn from(ProgressView { done, total, stage, message }: ProgressView) -> Self {
-        // A worker that talks too much is cut short rather than refused: its lease matters more.
-        let short = |text: String| text[..text.floor_char_boundary(PROGRESS_TEXT)].to_owned();
-        Self { done, total, stage: stage.map(short), message: message.map(short) }
+        Self { done, total, stage, message }
     }
 }
 

@@ -17,10 +17,6 @@ use crate::{auth::Principal, problem::Problem, service::Shared};
 
 /// The largest report, in bytes: a result of thousands of files has to fit.
 const REPORT_BYTES: usize = 8 * 1024 * 1024;
-/// The most bytes of a failure's kind.
-const MAX_KIND: usize = 64;
-/// The most bytes of a failure's message.
-const MAX_MESSAGE: usize = 16 * 1024;
 /// The furthest that a job can be snoozed.
 const MAX_SNOOZE: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
@@ -33,7 +29,7 @@ struct CompleteRequest {
     lease: String,
     /// The files it made, each sent before.
     outputs: Option<Vec<NamedOutput>>,
-    /// A small result for programs.
+    /// A small result for programs: at most 64 KiB of JSON; more belongs into an output.
     result: Option<Value>,
 }
 
@@ -53,13 +49,13 @@ struct NamedOutput {
 struct FailRequest {
     /// The lease of the attempt.
     lease: String,
-    /// What happened, for people.
+    /// What happened, for people; cut to 16 KiB.
     error: String,
     /// What kind of failure, in snake_case: failures are grouped by it.
     kind: Option<String>,
     /// Whether another run could do better; yes unless said otherwise.
     retryable: Option<bool>,
-    /// More for whoever investigates.
+    /// More for whoever investigates; of more than 64 KiB of JSON the beginning is kept.
     details: Option<Value>,
 }
 
@@ -176,7 +172,7 @@ impl ReportsApi {
     ) -> Result<Json<FinishedView>, Problem> {
         let (id, token) = self.held(&principal, id.0, &body.0.lease).await?;
         let kind = body.0.kind.filter(|kind| !kind.is_empty()).unwrap_or_else(|| "handler_error".to_owned());
-        let mut failure = Failure::new(short(kind, MAX_KIND), short(body.0.error, MAX_MESSAGE));
+        let mut failure = Failure::new(kind, body.0.error);
         failure.details = body.0.details;
         let retryable = body.0.retryable.unwrap_or(true);
         Ok(Json(finished(id, self.0.queue.fail(id, token, failure, retryable).await?)))
@@ -320,9 +316,4 @@ fn finished(id: JobId, finished: Finished) -> FinishedView {
         will_retry: finished.status == Status::Pending,
         retry_at: again.map(Time),
     }
-}
-
-fn short(mut text: String, bytes: usize) -> String {
-    text.truncate(text.floor_char_boundary(bytes));
-    text
 }

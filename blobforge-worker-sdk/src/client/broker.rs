@@ -38,6 +38,9 @@ struct Claim {
     lease_expires_at: Timestamp,
     source_url: Option<String>,
     checkpoints: Vec<ClaimedCheckpoint>,
+    /// A service that is older does not say.
+    #[serde(default)]
+    no_progress_seconds: Option<f64>,
 }
 
 #[derive(Deserialize)]
@@ -113,6 +116,7 @@ impl Claim {
             lease: seconds(self.lease_seconds).ok_or_else(|| nonsense("a lease time"))?,
             expires_at: self.lease_expires_at,
             checkpoints: self.checkpoints.into_iter().map(kept).collect(),
+            no_progress: self.no_progress_seconds.and_then(seconds),
         })
     }
 }
@@ -192,7 +196,7 @@ impl Broker for Client {
                 ("fail", body)
             }
             Ending::Release => ("release", json!({"lease": lease})),
-            Ending::Snooze(until) => ("snooze", json!({"lease": lease, "until": until})),
+            Ending::Snooze(delay) => ("snooze", json!({"lease": lease, "seconds": delay.as_secs_f64()})),
         };
         let reply: FinishedReply = self.post(&format!("api/jobs/{}/{verb}", assignment.job), &body).await?;
         Ok(Finished { status: reply.status, ready_at: reply.retry_at })

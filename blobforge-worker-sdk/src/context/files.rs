@@ -111,6 +111,8 @@ impl JobContext {
         F: FnMut() -> Fut,
         Fut: Future<Output = Result<T, BrokerError>>,
     {
+        // While a file is under way the handler cannot be asked for news. What stands still is broken off elsewhere.
+        let _moving = self.inner.held.moving();
         let mut backoff = Backoff::default();
         loop {
             let error = match call().await {

@@ -11,6 +11,8 @@ pub enum StopReason {
     Cancelled,
     /// The right to run the job is gone, or can no longer be trusted: another worker may have it already.
     LeaseLost,
+    /// It was silent for longer than its type allows: no progress, checkpoint or output. The attempt has failed.
+    NoProgress,
     /// The worker stops. The job goes back to its place in line, at no cost.
     Shutdown,
 }

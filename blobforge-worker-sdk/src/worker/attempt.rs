@@ -3,8 +3,9 @@
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use blobforge_core::{
-    Failure, Status, Timestamp,
+    Failure, Status,
     broker::{Assignment, Broker, BrokerError, Ending},
+    check_result,
 };
 use serde_json::{Value, json};
 use tokio::{
@@ -37,8 +38,6 @@ pub(super) struct Attempt {
     pub(super) handler: Arc<dyn Handler>,
     pub(super) broker: Arc<dyn Broker>,
     pub(super) held: Arc<Held>,
-    /// Just before the claim was sent.
-    pub(super) asked_at: Instant,
     pub(super) settings: Settings,
     pub(super) shutdown: Shutdown,
 }
@@ -60,10 +59,7 @@ impl Attempt {
 
     /// Ends an attempt that could not begin.
     pub(super) async fn fail(self, failure: JobError) -> Fate {
-        match self.verdict(failure.0) {
-            Some(ending) => self.report(ending).await,
-            None => Fate::Lost,
-        }
+        self.report(verdict(failure.0)).await
     }
 
     /// Runs the handler to its end, or stops it when that is asked for; what it returned, if it did.
@@ -80,6 +76,10 @@ impl Attempt {
             () = self.held.distrusted() => {
                 tracing::warn!("the queue was out of reach until the lease ran out: stopping the handler");
                 self.held.stop.set(StopReason::LeaseLost);
+            }
+            () = self.held.silent(self.assignment.no_progress) => {
+                tracing::warn!("nothing was heard of the handler for too long: stopping it");
+                self.held.stop.set(StopReason::NoProgress);
             }
         }
         self.stop(handle).await
@@ -113,29 +113,30 @@ impl Attempt {
         match (run, job.stop_reason()) {
             (_, Some(StopReason::LeaseLost)) => None,
             (Some(Ok(result)), _) => {
+                if let Err(invalid) = check_result(&result) {
+                    // The next run would only make the same again.
+                    let error = JobError::permanent("result_too_large", invalid.to_string());
+                    return Some(verdict(with_log(error.0, job.log_tail())));
+                }
                 let result = (!result.is_null()).then_some(result);
                 Some(Ending::Complete { outputs: job.outputs(), result })
             }
             // Whatever a handler says that was told to stop: it is because it was told to.
             (_, Some(StopReason::Cancelled | StopReason::Shutdown)) => Some(Ending::Release),
-            (Some(Err(error)), None) => self.verdict(with_log(error.0, job.log_tail())),
+            (_, Some(StopReason::NoProgress)) => Some(verdict(with_log(self.silence().0, job.log_tail()))),
+            (Some(Err(error)), None) => Some(verdict(with_log(error.0, job.log_tail()))),
             // Dropped, though nothing was wrong: the handler fired its own token and then did not end.
             (None, None) => Some(Ending::Release),
         }
     }
 
-    fn verdict(&self, verdict: Verdict) -> Option<Ending> {
-        Some(match verdict {
-            Verdict::Failed { failure, retryable } => Ending::Fail { failure, retryable },
-            Verdict::Snoozed(delay) => Ending::Snooze(self.queue_time() + delay),
-        })
-    }
-
-    /// The time by the queue's clock, which may be far from this machine's; never later than it really is.
-    fn queue_time(&self) -> Timestamp {
-        let lease = i64::try_from(self.assignment.lease.as_millis()).unwrap_or(i64::MAX);
-        let claimed_at = self.assignment.expires_at.as_millis().saturating_sub(lease);
-        Timestamp::from_millis(claimed_at) + self.asked_at.elapsed()
+    fn silence(&self) -> JobError {
+        let limit = self.assignment.no_progress.unwrap_or_default();
+        let message = format!(
+            "the handler reported no progress, checkpoint or output for {limit:?}: it was stopped. If it works so long in silence, raise no_progress of the type {}",
+            self.assignment.job_type
+        );
+        JobError::retryable("no_progress", message)
     }
 
     /// Reports how the attempt ended, as often as it takes. Repeating it is harmless.
@@ -202,6 +203,14 @@ fn returned_by(returned: Result<Result<Value, JobError>, JoinError>) -> Result<V
     let message = format!("the handler panicked: {}", said.as_deref().unwrap_or("without a message"));
     tracing::error!("{message}");
     Err(JobError::retryable("handler_panic", message))
+}
+
+/// How an error ends the attempt.
+fn verdict(verdict: Verdict) -> Ending {
+    match verdict {
+        Verdict::Failed { failure, retryable } => Ending::Fail { failure, retryable },
+        Verdict::Snoozed(delay) => Ending::Snooze(delay),
+    }
 }
 
 /// What to report instead of a completion that the queue cannot take.

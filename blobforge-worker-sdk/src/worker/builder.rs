@@ -8,11 +8,15 @@ use std::{
     time::Duration,
 };
 
-use blobforge_core::{Invalid, JobType, WorkerId, broker::Broker};
+use blobforge_core::{Invalid, JobType, Task, WorkerId, broker::Broker};
+use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::{Settings, Worker, WorkerError, identity::Identity};
-use crate::{Handler, JobContext, JobError, handler::FnHandler};
+use super::{Settings, Summary, Worker, WorkerError, identity::Identity};
+use crate::{
+    Handler, JobContext, JobError,
+    handler::{FnHandler, TaskHandler},
+};
 
 /// The most jobs that one worker runs at once.
 const MAX_CONCURRENCY: usize = 1000;
@@ -71,6 +75,42 @@ impl WorkerBuilder {
         Fut: Future<Output = Result<Value, JobError>> + Send + 'static,
     {
         self.handler(FnHandler::new(job_type, run))
+    }
+
+    /// Adds a handler that is a function of a [`Task`]: it serves the task's type, and gets the parameters decoded.
+    ///
+    /// What it returns is the job's result, as JSON; `()` is none. Parameters that are no such task fail the job for good
+    /// as `invalid_params`, and the function is not called.
+    ///
+    /// ```
+    /// use blobforge_core::Task;
+    /// use blobforge_worker_sdk::{JobContext, WorkerBuilder};
+    ///
+    /// #[derive(serde::Serialize, serde::Deserialize)]
+    /// struct Thumbnail {
+    ///     width: u32,
+    /// }
+    ///
+    /// impl Task for Thumbnail {
+    ///     const TYPE: &'static str = "thumbnail";
+    /// }
+    ///
+    /// fn with_thumbnails(worker: WorkerBuilder) -> WorkerBuilder {
+    ///     worker.task(async |task: Thumbnail, job: JobContext| {
+    ///         let picture = job.source_file().await?;
+    ///         Ok(format!("{} at {} pixels", picture.display(), task.width))
+    ///     })
+    /// }
+    /// ```
+    #[must_use]
+    pub fn task<T, F, Fut, R>(self, run: F) -> Self
+    where
+        T: Task + 'static,
+        F: Fn(T, JobContext) -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<R, JobError>> + Send + 'static,
+        R: Serialize,
+    {
+        self.handler(TaskHandler::new(run))
     }
 
     /// How many jobs run at once; 1 by default, at most 1,000.
@@ -138,10 +178,65 @@ impl WorkerBuilder {
     /// When there is no handler, two serve one type, a setting is out of bounds, the id is taken by another process on
     /// this machine, or a folder cannot be used.
     pub fn build(self) -> Result<Worker, WorkerError> {
+        let handlers = self.checked_handlers()?;
+        let id = match self.id {
+            Some(id) => Some(id),
+            None => id_from_environment()?,
+        };
+        let (identity, state_dir) = Identity::take(id, self.state_dir.as_deref())?;
+        let work_dir = self.work_dir.unwrap_or_else(|| match &state_dir {
+            Some(folder) => folder.join("work"),
+            None => std::env::temp_dir().join(format!("blobforge-{}", identity.id())),
+        });
+        Ok(Worker { broker: self.broker, handlers, identity, work_dir, settings: self.settings })
+    }
+
+    /// Runs everything that is due now, and what becomes due by that, until nothing is: for tests of handlers.
+    ///
+    /// Nothing of it outlives the call: the worker's name is made up, unless it was given, and its files lie in a
+    /// temporary folder. On a queue with a [`ManualClock`](blobforge_core::ManualClock) a job that failed runs again once
+    /// the test has moved the clock on and drains again.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// use std::sync::Arc;
+    /// use blobforge_core::{NewJob, Queue};
+    /// use blobforge_worker_sdk::{JobContext, Worker};
+    ///
+    /// let queue = Queue::in_memory();
+    /// let worker = Worker::builder(Arc::new(queue.clone()))
+    ///     .handle("shout", async |job: JobContext| Ok(job.raw_params()["text"].clone()));
+    /// let id = queue.submit(NewJob::new("shout").unwrap().param("text", "Smith!")).await.unwrap().id;
+    /// assert_eq!(worker.drain().await.unwrap().completed, 1);
+    /// assert_eq!(queue.job(id).await.unwrap().result, Some("Smith!".into()));
+    /// # });
+    /// ```
+    ///
+    /// A handler that waits for another job of the same queue may wait for ever: what it submits runs once it has ended.
+    ///
+    /// # Errors
+    /// As [`WorkerBuilder::build`] and [`Worker::run`]; and when a job is still due after 1,000 attempts, as one that
+    /// snoozes for no time is.
+    pub async fn drain(&self) -> Result<Summary, WorkerError> {
+        let handlers = self.checked_handlers()?;
+        let failed = |source| WorkerError::Folder { path: std::env::temp_dir(), source };
+        let temporary = tempfile::tempdir().map_err(failed)?;
+        let worker = Worker {
+            broker: self.broker.clone(),
+            handlers,
+            identity: Identity::passing(self.id.clone())?,
+            work_dir: self.work_dir.clone().unwrap_or_else(|| temporary.path().to_owned()),
+            settings: self.settings.clone(),
+        };
+        worker.drain().await
+    }
+
+    /// The handlers by type, if they and the settings make sense.
+    fn checked_handlers(&self) -> Result<BTreeMap<String, Arc<dyn Handler>>, WorkerError> {
         let mut handlers = BTreeMap::new();
-        for handler in self.handlers {
+        for handler in &self.handlers {
             let job_type = JobType::new(handler.job_type())?;
-            if handlers.insert(job_type.to_string(), handler).is_some() {
+            if handlers.insert(job_type.to_string(), handler.clone()).is_some() {
                 let reason = format!("two handlers serve {job_type}: a type has one");
                 return Err(Invalid::new("handler", reason).into());
             }
@@ -153,16 +248,7 @@ impl WorkerBuilder {
             let reason = format!("a worker runs 1 to {MAX_CONCURRENCY} jobs at once");
             return Err(Invalid::new("concurrency", reason).into());
         }
-        let id = match self.id {
-            Some(id) => Some(id),
-            None => id_from_environment()?,
-        };
-        let (identity, state_dir) = Identity::take(id, self.state_dir.as_deref())?;
-        let work_dir = self.work_dir.unwrap_or_else(|| match &state_dir {
-            Some(folder) => folder.join("work"),
-            None => std::env::temp_dir().join(format!("blobforge-{}", identity.id())),
-        });
-        Ok(Worker { broker: self.broker, handlers, identity, work_dir, settings: self.settings })
+        Ok(handlers)
     }
 }
 

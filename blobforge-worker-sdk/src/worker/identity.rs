@@ -68,7 +68,7 @@ impl Identity {
     }
 
     /// An identity that ends with the process.
-    fn passing(wanted: Option<WorkerId>) -> Result<Self, WorkerError> {
+    pub(super) fn passing(wanted: Option<WorkerId>) -> Result<Self, WorkerError> {
         let made_up = wanted.is_none();
         let id = wanted.map_or_else(new_id, Ok)?;
         Ok(Self { id, instance: secret()?, previous_instance: None, made_up, kept: None })

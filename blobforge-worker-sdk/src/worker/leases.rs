@@ -10,12 +10,31 @@ use blobforge_core::{
     JobId, LeaseToken, Progress,
     storage::{HeldLease, LeaseState},
 };
+use futures_util::future::OptionFuture;
 use tokio::{
     sync::{Notify, watch},
     time::Instant,
 };
 
 use crate::context::{Stop, StopReason};
+
+/// What shows that a handler gets on.
+#[derive(Clone, Copy, Debug)]
+struct Sign {
+    at: Instant,
+    /// Files that are under way now.
+    moving: usize,
+}
+
+/// A file is under way as long as this lives.
+#[derive(Debug)]
+pub(crate) struct Moving<'a>(&'a Held);
+
+impl Drop for Moving<'_> {
+    fn drop(&mut self) {
+        self.0.sign.send_modify(|sign| *sign = Sign { at: Instant::now(), moving: sign.moving - 1 });
+    }
+}
 
 /// One lease, as the worker sees it.
 #[derive(Debug)]
@@ -26,6 +45,8 @@ pub(crate) struct Held {
     good_for: Duration,
     /// Just before the request that last renewed it was sent.
     renewed_at: watch::Sender<Instant>,
+    /// The last thing that was seen of the work.
+    sign: watch::Sender<Sign>,
     /// News for the next heartbeat.
     progress: Mutex<Option<Progress>>,
     /// Wakes the heartbeat.
@@ -47,6 +68,7 @@ impl Held {
             token,
             good_for,
             renewed_at: watch::Sender::new(asked_at),
+            sign: watch::Sender::new(Sign { at: Instant::now(), moving: 0 }),
             progress: Mutex::default(),
             news,
             stop: Stop::default(),
@@ -56,7 +78,30 @@ impl Held {
     /// Takes the newest word on how far the work is.
     pub(crate) fn tell(&self, progress: Progress) {
         *self.progress() = Some(progress);
+        self.sign.send_modify(|sign| sign.at = Instant::now());
         self.news.notify_one();
+    }
+
+    /// A file of the job begins to move: its source, an output or a checkpoint.
+    pub(crate) fn moving(&self) -> Moving<'_> {
+        self.sign.send_modify(|sign| sign.moving += 1);
+        Moving(self)
+    }
+
+    /// Waits until nothing was seen of the work for `limit`; for ever if there is none.
+    pub(super) async fn silent(&self, limit: Option<Duration>) {
+        let mut signs = self.sign.subscribe();
+        loop {
+            let Sign { at, moving } = *signs.borrow_and_update();
+            // A limit beyond what the clock can count is none.
+            let until = limit.and_then(|limit| at.checked_add(limit)).filter(|_| moving == 0);
+            tokio::select! {
+                biased;
+                // The sender lives as long as `self`.
+                _ = signs.changed() => {}
+                Some(()) = OptionFuture::from(until.map(tokio::time::sleep_until)) => return,
+            }
+        }
     }
 
     /// Until when nobody else can have been given the job.

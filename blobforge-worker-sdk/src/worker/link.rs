@@ -108,21 +108,33 @@ impl Link {
 
     /// Asks for up to `limit` jobs until there are some, unless the worker is draining.
     pub(super) async fn claim(&self, limit: usize) -> Result<(Vec<Assignment>, Instant), WorkerError> {
-        let mut backoff = Backoff::default();
         let mut draining = self.draining.subscribe();
         loop {
             // The sender lives as long as `self`.
             let _ = draining.wait_for(|draining| !draining).await;
             // Trust in a lease begins when it was asked for: a long wait must not use it up.
             let wait = CLAIM_WAIT.min(self.lease() / 3);
+            let (assignments, asked_at) = self.ask(limit, wait).await?;
+            if !assignments.is_empty() {
+                return Ok((assignments, asked_at));
+            }
+            // A queue that says "nothing" without waiting is not to be asked without a pause.
+            sleep_until(asked_at + wait.min(EMPTY_PACE)).await;
+        }
+    }
+
+    /// Asks once for up to `limit` jobs that are due now.
+    pub(super) async fn claim_due(&self, limit: usize) -> Result<(Vec<Assignment>, Instant), WorkerError> {
+        self.ask(limit, Duration::ZERO).await
+    }
+
+    /// Asks until the queue answers, if only that there is nothing; and says when it was asked.
+    async fn ask(&self, limit: usize, wait: Duration) -> Result<(Vec<Assignment>, Instant), WorkerError> {
+        let mut backoff = Backoff::default();
+        loop {
             let wish = Wish { worker: self.id().await, types: self.types.clone(), limit, wait };
             let asked_at = Instant::now();
             match self.broker.claim(&wish).await {
-                Ok(assignments) if assignments.is_empty() => {
-                    backoff.reset();
-                    // A queue that says "nothing" without waiting is not to be asked without a pause.
-                    sleep_until(asked_at + wait.min(EMPTY_PACE)).await;
-                }
                 Ok(assignments) => return Ok((assignments, asked_at)),
                 Err(BrokerError::NotRegistered(reason)) => {
                     tracing::info!(reason, "registering again");

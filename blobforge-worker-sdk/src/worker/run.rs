@@ -31,6 +31,8 @@ use crate::{Handler, JobError, StopReason};
 
 /// How long the queue is given to hear the good-bye.
 const GOOD_BYE: Duration = Duration::from_secs(5);
+/// The most attempts of a job in a queue that is being drained: one that needs more is due again and again.
+const MOST_ATTEMPTS: u32 = 1000;
 
 impl Worker {
     /// Claims and runs jobs until the shutdown begins; then finishes or gives back what runs, and says good-bye.
@@ -43,24 +45,35 @@ impl Worker {
     /// shutdown.
     pub async fn run(self, shutdown: impl Into<Shutdown>) -> Result<Summary, WorkerError> {
         let shutdown = shutdown.into();
-        let folder = WorkFolder::open(&self.work_dir)?;
-        let types = self.handlers.keys().map(JobType::new).collect::<Result<Vec<_>, Invalid>>()?;
-        let link = Link::new(self.broker.clone(), self.identity, types, self.settings.clone());
-        let floor = Floor {
-            handlers: self.handlers,
-            broker: self.broker,
-            settings: self.settings,
-            shutdown: shutdown.clone(),
-            folder: Arc::new(folder),
-            link: Arc::new(link),
-            running: TaskTracker::new(),
-            summary: Arc::default(),
-        };
+        let floor = self.open(shutdown.clone())?;
         tokio::select! {
             registered = floor.link.register() => registered?,
             () = shutdown.cancelled() => return Ok(Summary::default()),
         }
         floor.work().await
+    }
+
+    /// Runs everything that is due now, and what becomes due by that, until nothing is.
+    pub(super) async fn drain(self) -> Result<Summary, WorkerError> {
+        let floor = self.open(Shutdown::new())?;
+        floor.link.register().await?;
+        floor.drain().await
+    }
+
+    fn open(self, shutdown: Shutdown) -> Result<Floor, WorkerError> {
+        let folder = WorkFolder::open(&self.work_dir)?;
+        let types = self.handlers.keys().map(JobType::new).collect::<Result<Vec<_>, Invalid>>()?;
+        let link = Link::new(self.broker.clone(), self.identity, types, self.settings.clone());
+        Ok(Floor {
+            handlers: self.handlers,
+            broker: self.broker,
+            settings: self.settings,
+            shutdown,
+            folder: Arc::new(folder),
+            link: Arc::new(link),
+            running: TaskTracker::new(),
+            summary: Arc::default(),
+        })
     }
 }
 
@@ -78,10 +91,28 @@ struct Floor {
 
 impl Floor {
     async fn work(self) -> Result<Summary, WorkerError> {
+        let shutdown = self.shutdown.clone();
+        self.beating(async |floor| {
+            tokio::select! {
+                () = shutdown.cancelled() => Ok(()),
+                refused = floor.claim_for_ever() => Err(refused),
+            }
+        })
+        .await
+    }
+
+    async fn drain(self) -> Result<Summary, WorkerError> {
+        self.beating(Self::claim_what_is_due).await
+    }
+
+    /// Claims as told, sending heartbeats meanwhile; then ends everything in good order.
+    async fn beating(
+        &self,
+        claim: impl AsyncFnOnce(&Self) -> Result<(), WorkerError>,
+    ) -> Result<Summary, WorkerError> {
         let mut beat = pin!(self.link.beat().fuse());
         let ended = tokio::select! {
-            () = self.shutdown.cancelled() => Ok(()),
-            refused = self.claim_for_ever() => Err(refused),
+            ended = claim(self) => ended,
             refused = &mut beat => Err(refused),
         };
         // What runs on needs its leases.
@@ -110,6 +141,27 @@ impl Floor {
         }
     }
 
+    /// Keeps every slot busy until nothing is due and nothing runs.
+    async fn claim_what_is_due(&self) -> Result<(), WorkerError> {
+        let slots = Arc::new(Semaphore::new(self.settings.concurrency));
+        let mut free = Vec::new();
+        loop {
+            // Waits for a job to end unless all slots are free: until then nothing more becomes due.
+            free.extend(free_slots(&slots).await);
+            let (assignments, asked_at) = self.link.claim_due(free.len()).await?;
+            if assignments.is_empty() && free.len() == self.settings.concurrency {
+                return Ok(());
+            }
+            for assignment in assignments {
+                let (job, attempts) = (assignment.job, assignment.token.epoch.get());
+                self.start(assignment, asked_at, free.pop());
+                if attempts > MOST_ATTEMPTS {
+                    return Err(WorkerError::Endless { job, attempts });
+                }
+            }
+        }
+    }
+
     fn start(&self, assignment: Assignment, asked_at: Instant, slot: Option<OwnedSemaphorePermit>) {
         let span = tracing::info_span!(
             "job",
@@ -131,7 +183,6 @@ impl Floor {
             handler,
             broker: self.broker.clone(),
             held: held.clone(),
-            asked_at,
             settings: self.settings.clone(),
             shutdown: self.shutdown.clone(),
         });

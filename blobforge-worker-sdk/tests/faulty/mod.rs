@@ -1,8 +1,10 @@
 //! A broker whose line breaks where a test wants it to.
+#![allow(dead_code)] // Each test program wants other faults.
 
 use std::{
     path::Path,
     sync::atomic::{AtomicBool, AtomicU32, Ordering},
+    time::Duration,
 };
 
 use async_trait::async_trait;
@@ -18,11 +20,22 @@ pub(crate) struct Faulty {
     queue: Queue,
     heartbeats_fail: AtomicBool,
     replies_to_lose: AtomicU32,
+    transfers_take: Duration,
 }
 
 impl Faulty {
     pub(crate) fn new(queue: Queue) -> Self {
-        Self { queue, heartbeats_fail: AtomicBool::new(false), replies_to_lose: AtomicU32::new(0) }
+        Self {
+            queue,
+            heartbeats_fail: AtomicBool::new(false),
+            replies_to_lose: AtomicU32::new(0),
+            transfers_take: Duration::ZERO,
+        }
+    }
+
+    /// Every output takes so long to be sent.
+    pub(crate) fn transfers_take(self, time: Duration) -> Self {
+        Self { transfers_take: time, ..self }
     }
 
     pub(crate) fn heartbeats_fail(&self, fail: bool) {
@@ -82,6 +95,7 @@ impl Broker for Faulty {
         name: &str,
         file: &Path,
     ) -> Result<Output, BrokerError> {
+        tokio::time::sleep(self.transfers_take).await;
         Broker::put_output(&self.queue, assignment, name, file).await
     }
 

@@ -92,3 +92,13 @@ pub async fn a_job_is_given_to_one_worker_only(bench: &Bench) {
     let (first, second) = tokio::join!(bench.try_claim(&a), bench.try_claim(&b));
     assert_eq!([first, second].iter().flatten().count(), 1);
 }
+
+pub async fn a_claim_says_how_long_its_type_may_go_without_progress(bench: &Bench) {
+    let (worker, held) = bench.running("a").await;
+    assert_eq!(held.no_progress, None, "for ever, unless its type says otherwise");
+    let no_progress = Some(Duration::from_millis(90_500));
+    let settings = crate::TypeSettings { no_progress, ..crate::TypeSettings::default() };
+    bench.queue.set_type(job_type("pdf"), settings).await.unwrap();
+    bench.submit(new("pdf").tag("another").dedup(false)).await;
+    assert_eq!(bench.claim(&worker).await.no_progress, no_progress);
+}

@@ -67,9 +67,11 @@ pub async fn a_release_costs_nothing_and_keeps_the_place_in_line(bench: &Bench) 
 
 pub async fn a_snooze_costs_nothing_and_waits(bench: &Bench) {
     let (worker, held) = bench.running("a").await;
-    let until = bench.queue.now() + Duration::from_secs(3600);
-    let finished = bench.finish(&held, Ending::Snooze(until)).await;
-    assert_eq!((finished.status, finished.ready_at), (Status::Pending, Some(until)));
+    let (before, hour) = (bench.queue.now(), Duration::from_secs(3600));
+    let finished = bench.finish(&held, Ending::Snooze(hour)).await;
+    let until = finished.ready_at.expect("it has a time");
+    assert!(before + hour <= until && until <= bench.queue.now() + hour, "{until}");
+    assert_eq!(finished.status, Status::Pending);
     let life = bench.job(held.job).await.life;
     assert_eq!((life.failures, life.losses, life.ready_at), (0, 0, until));
     assert!(bench.try_claim(&worker).await.is_none());
@@ -77,8 +79,8 @@ pub async fn a_snooze_costs_nothing_and_waits(bench: &Bench) {
 
 pub async fn the_same_ending_again_gets_the_same_answer(bench: &Bench) {
     let worker = bench.worker("a").await;
-    let until = bench.queue.now() + Duration::from_secs(3600);
-    for ending in [complete(), failed(true), failed(false), Ending::Release, Ending::Snooze(until)] {
+    let hour = Duration::from_secs(3600);
+    for ending in [complete(), failed(true), failed(false), Ending::Release, Ending::Snooze(hour)] {
         let id = bench.submit(new("picture")).await;
         let wish = Wish { types: vec![job_type("picture")], ..wish(&worker, 1, Duration::ZERO) };
         let held = bench.broker.claim(&wish).await.unwrap().pop().unwrap();
@@ -97,7 +99,7 @@ pub async fn another_ending_of_an_ended_attempt_is_refused(bench: &Bench) {
     let (_, held) = bench.running("a").await;
     bench.finish(&held, complete()).await;
     let after = bench.job(held.job).await;
-    for ending in [failed(true), failed(false), Ending::Release, Ending::Snooze(bench.queue.now())] {
+    for ending in [failed(true), failed(false), Ending::Release, Ending::Snooze(Duration::ZERO)] {
         let refused = bench.broker.finish(&held, ending.clone()).await;
         assert!(is_refused(&refused), "{ending:?}: {refused:?}");
     }
@@ -109,8 +111,7 @@ pub async fn a_report_under_an_older_lease_changes_nothing(bench: &Bench) {
     let current = bench.claim(&worker).await;
     assert_eq!(current.job, old.job);
     let before = bench.job(old.job).await;
-    let now = bench.queue.now();
-    for ending in [complete(), failed(true), failed(false), Ending::Release, Ending::Snooze(now)] {
+    for ending in [complete(), failed(true), failed(false), Ending::Release, Ending::Snooze(Duration::ZERO)] {
         let refused = bench.broker.finish(&old, ending.clone()).await;
         assert!(is_lost(&refused), "{ending:?}: {refused:?}");
     }
@@ -142,4 +143,27 @@ pub async fn a_completion_that_comes_first_beats_a_cancel(bench: &Bench) {
     let (_, held) = bench.running("a").await;
     bench.queue.cancel(held.job).await.unwrap();
     assert_eq!(bench.finish(&held, complete()).await.status, Status::Completed);
+}
+
+pub async fn a_result_too_large_is_refused_and_the_lease_lives_on(bench: &Bench) {
+    let (worker, held) = bench.running("a").await;
+    let of_bytes = |bytes| Some(serde_json::Value::from("x".repeat(bytes - 2)));
+    let over = Ending::Complete { outputs: Vec::new(), result: of_bytes(crate::MAX_RESULT_BYTES + 1) };
+    let refused = bench.broker.finish(&held, over).await;
+    assert!(is_refused(&refused), "{refused:?}");
+    let text = refused.unwrap_err().to_string();
+    assert!(text.contains("output file"), "{text}");
+    assert_eq!(bench.beat_state(&worker, &held).await, LeaseState::Held);
+    let full = Ending::Complete { outputs: Vec::new(), result: of_bytes(crate::MAX_RESULT_BYTES) };
+    assert_eq!(bench.finish(&held, full).await.status, Status::Completed);
+}
+
+pub async fn a_failure_told_at_length_is_cut_and_kept(bench: &Bench) {
+    let (_, held) = bench.running("a").await;
+    let mut failure = Failure::new("io", "é".repeat(crate::MAX_FAILURE_MESSAGE_BYTES));
+    failure.details = Some(vec!["x".repeat(1000); 1000].into());
+    let kept = failure.clone().cut();
+    assert_ne!(kept, failure);
+    bench.finish(&held, Ending::Fail { failure, retryable: false }).await;
+    assert_eq!(bench.job(held.job).await.last_error, Some(kept));
 }

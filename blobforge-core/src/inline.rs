@@ -1,0 +1,177 @@
+//! What is kept within a job rather than in a file of it, and how much of that.
+//!
+//! A job is read whole whenever somebody looks at it, and rewritten whole with every step of its life. So what a worker
+//! says of it is bounded. A result is refused, since half of one is none; what is for people is cut instead, since a
+//! failure has to be recorded however long its story is, and a lease must not be lost to a talkative handler.
+
+use std::io;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use crate::{
+    Failure, Invalid, Progress,
+    storage::{Command, Report},
+};
+
+/// The most bytes of a job's result as JSON; a larger one is refused.
+pub const MAX_RESULT_BYTES: usize = 64 * 1024;
+/// The most bytes of a failure's kind; what is longer is cut.
+pub const MAX_FAILURE_KIND_BYTES: usize = 64;
+/// The most bytes of a failure's message; what is longer is cut.
+pub const MAX_FAILURE_MESSAGE_BYTES: usize = 16 * 1024;
+/// The most bytes of a failure's details as JSON. Of larger ones the beginning of that JSON is kept, as text.
+pub const MAX_FAILURE_DETAILS_BYTES: usize = 64 * 1024;
+/// The most bytes of a progress's stage, and of its message; what is longer is cut.
+pub const MAX_PROGRESS_TEXT_BYTES: usize = 1024;
+
+/// How much is kept of details that are too large.
+const CUT_DETAILS_BYTES: usize = 16 * 1024;
+
+/// Checks that a result is small enough to be kept within its job.
+///
+/// ```
+/// use blobforge_core::check_result;
+/// assert!(check_result(&"fine".into()).is_ok());
+/// assert!(check_result(&"x".repeat(100_000).into()).is_err());
+/// ```
+///
+/// # Errors
+/// When it is over [`MAX_RESULT_BYTES`] as JSON: then it belongs into an output file.
+pub fn check_result(result: &Value) -> Result<(), Invalid> {
+    let bytes = json_bytes(result);
+    if bytes <= MAX_RESULT_BYTES {
+        return Ok(());
+    }
+    let reason = format!(
+        "{bytes} bytes of JSON are too many: at most {MAX_RESULT_BYTES}. Write them to an output file instead, and let the result name it"
+    );
+    Err(Invalid::new("result", reason))
+}
+
+impl Failure {
+    /// The same with everything cut to what is kept of it.
+    ///
+    /// ```
+    /// use blobforge_core::{Failure, MAX_FAILURE_MESSAGE_BYTES};
+    /// let failure = Failure::new("io", "é".repeat(100_000)).cut();
+    /// assert!(failure.message.len() <= MAX_FAILURE_MESSAGE_BYTES && failure.message.ends_with('…'));
+    /// ```
+    #[must_use]
+    pub fn cut(mut self) -> Self {
+        let kind = self.kind.floor_char_boundary(MAX_FAILURE_KIND_BYTES);
+        self.kind.truncate(kind);
+        cut(&mut self.message, MAX_FAILURE_MESSAGE_BYTES);
+        self.details = self.details.map(|details| {
+            let bytes = json_bytes(&details);
+            if bytes <= MAX_FAILURE_DETAILS_BYTES {
+                return details;
+            }
+            let mut text = details.to_string();
+            cut(&mut text, CUT_DETAILS_BYTES);
+            json!({"cut": text, "bytes": bytes})
+        });
+        self
+    }
+}
+
+impl Progress {
+    /// The same with both texts cut to what is kept of them.
+    ///
+    /// ```
+    /// use blobforge_core::{MAX_PROGRESS_TEXT_BYTES, Progress};
+    /// let progress = Progress { message: Some("x".repeat(10_000)), ..Progress::default() }.cut();
+    /// assert_eq!(progress.message.unwrap().len(), MAX_PROGRESS_TEXT_BYTES);
+    /// ```
+    #[must_use]
+    pub fn cut(mut self) -> Self {
+        for text in [&mut self.stage, &mut self.message].into_iter().flatten() {
+            cut(text, MAX_PROGRESS_TEXT_BYTES);
+        }
+        self
+    }
+}
+
+/// The same command with what a worker says in it brought within its bounds.
+pub(crate) fn bounded(command: Command) -> Result<Command, Invalid> {
+    Ok(match command {
+        Command::Report { job, token, mut report } => {
+            *report = match *report {
+                Report::Complete { outputs, result } => {
+                    result.as_ref().map_or(Ok(()), check_result)?;
+                    Report::Complete { outputs, result }
+                }
+                Report::Fail { failure, retryable, policy, jitter } => {
+                    Report::Fail { failure: failure.cut(), retryable, policy, jitter }
+                }
+                other => other,
+            };
+            Command::Report { job, token, report }
+        }
+        Command::Heartbeat(mut beat) => {
+            for held in &mut beat.leases {
+                held.progress = held.progress.take().map(Progress::cut);
+            }
+            Command::Heartbeat(beat)
+        }
+        Command::RejectSource { job, failure } => Command::RejectSource { job, failure: failure.cut() },
+        other => other,
+    })
+}
+
+/// Cuts a text so that it shows.
+fn cut(text: &mut String, bytes: usize) {
+    const MARK: &str = "…";
+    if text.len() > bytes {
+        text.truncate(text.floor_char_boundary(bytes - MARK.len()));
+        text.push_str(MARK);
+    }
+}
+
+/// How many bytes a value has as JSON, without writing it anywhere.
+fn json_bytes(value: &impl Serialize) -> usize {
+    struct Counted(usize);
+    impl io::Write for Counted {
+        fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
+            self.0 += piece.len();
+            Ok(piece.len())
+        }
+
+        fn flush(&mut self) -> io::Result<()> {
+            Ok(())
+        }
+    }
+    let mut counted = Counted(0);
+    serde_json::to_writer(&mut counted, value).map_or(usize::MAX, |()| counted.0)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_result_may_have_as_many_bytes_as_is_said_and_not_one_more() {
+        let text = |bytes| Value::from("x".repeat(bytes - 2));
+        assert_eq!(json_bytes(&text(MAX_RESULT_BYTES)), MAX_RESULT_BYTES);
+        assert!(check_result(&text(MAX_RESULT_BYTES)).is_ok());
+        let refused = check_result(&text(MAX_RESULT_BYTES + 1)).unwrap_err();
+        assert_eq!(refused.field, "result");
+        assert!(refused.reason.contains("output file"), "{refused}");
+    }
+
+    #[test]
+    fn a_failure_is_cut_only_where_it_is_too_long() {
+        let fine = Failure { details: Some(json!({"page": 7})), ..Failure::new("io", "The disk sulks.") };
+        assert_eq!(fine.clone().cut(), fine);
+        let long = Failure {
+            details: Some(json!({"log": "x".repeat(MAX_FAILURE_DETAILS_BYTES)})),
+            ..Failure::new("k".repeat(1000), "m".repeat(MAX_FAILURE_MESSAGE_BYTES + 1))
+        };
+        let cut = long.cut();
+        assert_eq!((cut.kind.len(), cut.message.len()), (MAX_FAILURE_KIND_BYTES, MAX_FAILURE_MESSAGE_BYTES));
+        let details = cut.details.unwrap();
+        assert!(details["cut"].as_str().unwrap().starts_with("{\"log\":\"xxx"), "{details}");
+        assert_eq!(details["bytes"], MAX_FAILURE_DETAILS_BYTES + "{\"log\":\"\"}".len());
+        assert!(json_bytes(&details) <= MAX_FAILURE_DETAILS_BYTES);
+    }
+}
