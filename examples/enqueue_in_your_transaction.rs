@@ -5,8 +5,8 @@ use std::error::Error;
 
 use blobforge_core::{
     NewJob, Queue, SystemClock,
+    queue::submit_within,
     rusqlite::{Connection, TransactionBehavior},
-    storage::sqlite::submit_within,
 };
 
 #[tokio::main]

@@ -10,6 +10,8 @@ mod feed;
 mod files;
 mod garbage;
 mod obstacle;
+#[cfg(feature = "sqlite")]
+mod within;
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -23,6 +25,8 @@ pub use feed::{Feed, Notice};
 pub use files::{SIGNED_URL_LIFETIME, UPLOAD_LIMIT};
 pub use garbage::{Garbage, MIN_KEPT};
 pub use obstacle::Obstacle;
+#[cfg(feature = "sqlite")]
+pub use within::submit_within;
 
 use crate::{
     Clock, Failure, Finished, Job, JobId, JobType, LeaseSecret, LeaseToken, NewJob, Priority, Registration,

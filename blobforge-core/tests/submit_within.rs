@@ -6,11 +6,9 @@ use std::path::{Path, PathBuf};
 
 use blobforge_core::{
     JobId, JobType, NewJob, NewSource, Queue, Sha256, Status, SystemClock,
+    queue::{QueueError, submit_within},
     rusqlite::{Connection, TransactionBehavior},
-    storage::{
-        StorageError,
-        sqlite::{SubmitWithinError, submit_within},
-    },
+    storage::StorageError,
 };
 
 struct Shop {
@@ -30,7 +28,7 @@ async fn shop() -> Shop {
 }
 
 /// Orders something: its row and its job together.
-fn order(orders: &mut Connection, job: NewJob, commit: bool) -> Result<JobId, SubmitWithinError> {
+fn order(orders: &mut Connection, job: NewJob, commit: bool) -> Result<JobId, QueueError> {
     let transaction = orders.transaction_with_behavior(TransactionBehavior::Immediate).unwrap();
     let submitted = submit_within(&transaction, job, &SystemClock)?;
     transaction.execute("INSERT INTO orders VALUES ('a', ?1)", [submitted.id.get()]).unwrap();
@@ -82,9 +80,9 @@ async fn the_rules_of_the_queue_hold() {
 
     let stored = NewSource::Stored { key: "sources/mine".to_owned(), sha256: hash, size: 1 };
     let refused = order(&mut shop.orders, NewJob::new("invoice").unwrap().source(stored), true);
-    assert!(matches!(refused, Err(SubmitWithinError::Invalid(_))), "{refused:?}");
+    assert!(matches!(refused, Err(QueueError::Invalid(_))), "{refused:?}");
     let long = NewJob::new("invoice").unwrap().tag("x".repeat(1000));
-    assert!(matches!(order(&mut shop.orders, long, true), Err(SubmitWithinError::Invalid(_))));
+    assert!(matches!(order(&mut shop.orders, long, true), Err(QueueError::Invalid(_))));
 }
 
 #[tokio::test]
@@ -92,6 +90,6 @@ async fn a_file_that_is_no_queue_is_refused() {
     let mut other = Connection::open_in_memory().unwrap();
     let transaction = other.transaction().unwrap();
     let refused = submit_within(&transaction, NewJob::new("invoice").unwrap(), &SystemClock);
-    let Err(SubmitWithinError::Storage(StorageError::Unusable(why))) = refused else { panic!("{refused:?}") };
-    assert!(why.contains("Queue::open"), "{why}");
+    let Err(QueueError::Storage(StorageError::Unusable(why))) = refused else { panic!("{refused:?}") };
+    assert!(why.contains("with this version"), "{why}");
 }

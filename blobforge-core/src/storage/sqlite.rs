@@ -15,7 +15,6 @@
 //! ```
 
 mod columns;
-mod enlist;
 mod failure;
 mod filesystem;
 mod lanes;
@@ -25,6 +24,7 @@ mod reads;
 mod restore;
 mod rows;
 mod statements;
+mod within;
 mod writer;
 
 use std::{
@@ -34,8 +34,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use enlist::{SubmitWithinError, submit_within};
 pub use restore::mark_restored;
+pub use within::commit_within;
 
 use async_trait::async_trait;
 use deadpool_sqlite::{Hook, HookError, InteractError, Pool, PoolError, Runtime};
