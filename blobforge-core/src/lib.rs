@@ -4,6 +4,7 @@ pub mod blob;
 pub mod broker;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod entropy;
 mod job;
 mod lease;
 pub mod lifecycle;
@@ -14,9 +15,12 @@ mod requirement;
 mod retry;
 mod settings;
 pub mod storage;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod time;
 mod worker;
 
+pub use entropy::{Entropy, SystemEntropy};
 pub use job::{
     Body, Checkpoint, Failure, Invalid, Job, JobId, JobType, Output, Priority, Progress, Sha256, Source,
     Status,

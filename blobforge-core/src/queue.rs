@@ -21,13 +21,13 @@ pub use files::{SIGNED_URL_LIFETIME, UPLOAD_LIMIT};
 pub use obstacle::Obstacle;
 
 use crate::{
-    Clock, Failure, Finished, Job, JobId, JobType, LeaseSecret, LeaseToken, NewJob, Priority, Registration,
-    RetryPolicy, Status, Timestamp, TypeRecord, TypeSettings, WorkerId, WorkerRecord,
+    Clock, Entropy, Failure, Finished, Job, JobId, JobType, LeaseSecret, LeaseToken, NewJob, Priority,
+    Registration, RetryPolicy, Status, Timestamp, TypeRecord, TypeSettings, WorkerId, WorkerRecord,
     blob::{BlobStore, keys},
     requirement::check_labels,
     storage::{
-        Attempt, Beat, BeatReply, Claim, Claimed, Command, Counts, Done, Event, JobFilter, JobPage, Refusal,
-        Report, Storage, Submit, Submitted,
+        Attempt, Beat, BeatReply, Claim, Claimed, Command, Counts, Done, JobFilter, JobPage, Refusal, Report,
+        Storage, Submit, Submitted,
     },
 };
 use driver::Request;
@@ -51,9 +51,10 @@ struct Shared {
     storage: Arc<dyn Storage>,
     blobs: Arc<dyn BlobStore>,
     clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
     settings: Settings,
     requests: mpsc::Sender<Request>,
-    events: broadcast::Sender<Event>,
+    notices: broadcast::Sender<Notice>,
     halted: Halted,
 }
 
@@ -141,7 +142,7 @@ impl Queue {
 
     fn submission(&self, job: NewJob) -> Result<Command, QueueError> {
         job.validate()?;
-        let upload_key = keys::source(&drawn_id()?);
+        let upload_key = keys::source(&self.drawn_id()?);
         let default_max_attempts = self.shared.settings.max_attempts;
         Ok(Command::Submit(Box::new(Submit { job, upload_key, default_max_attempts })))
     }
@@ -158,7 +159,7 @@ impl Queue {
         wait: Duration,
     ) -> Result<Vec<Claimed>, QueueError> {
         let secrets = (0..limit.clamp(1, MAX_CLAIM))
-            .map(|_| LeaseSecret::draw())
+            .map(|_| LeaseSecret::draw(&*self.shared.entropy))
             .collect::<Result<Vec<_>, _>>()
             .map_err(QueueError::Randomness)?;
         let claim = Claim {
@@ -167,7 +168,7 @@ impl Queue {
             secrets,
             lease: self.shared.settings.lease,
         };
-        let deadline = (!wait.is_zero()).then(|| self.now() + wait);
+        let deadline = (!wait.is_zero()).then(|| self.shared.clock.uptime().saturating_add(wait));
         match driver::receive(self.send(Command::Claim(claim), deadline)).await? {
             Done::Claimed(claimed) => Ok(claimed),
             other => Err(QueueError::unexpected(&other)),
@@ -213,7 +214,7 @@ impl Queue {
         retryable: bool,
     ) -> Result<Finished, QueueError> {
         let mut bits = [0; 2];
-        getrandom::fill(&mut bits).map_err(std::io::Error::other).map_err(QueueError::Randomness)?;
+        self.shared.entropy.fill(&mut bits).map_err(QueueError::Randomness)?;
         let jitter = crate::Jitter::from_bits(u16::from_ne_bytes(bits));
         let policy = self.shared.settings.retry;
         self.report(job, token, Report::Fail { failure, retryable, policy, jitter }).await
@@ -329,7 +330,7 @@ impl Queue {
         driver::receive(self.send(command, None)).await
     }
 
-    fn send(&self, command: Command, wait_until: Option<Timestamp>) -> driver::Waiting {
+    fn send(&self, command: Command, wait_until: Option<Duration>) -> driver::Waiting {
         driver::send(&self.shared.requests, &self.shared.halted, command, wait_until)
     }
 
@@ -408,7 +409,7 @@ impl Queue {
     /// When there is no such job, or the store fails.
     pub async fn wait(&self, id: JobId, limit: Duration) -> Result<Job, QueueError> {
         let mut feed = self.events();
-        let deadline = self.shared.clock.sleep_until(self.now() + limit);
+        let deadline = self.shared.clock.sleep(limit);
         let ended = async {
             loop {
                 let job = self.job(id).await?;
@@ -421,6 +422,7 @@ impl Queue {
             }
         };
         tokio::select! {
+            biased;
             ended = ended => ended,
             () = deadline => self.job(id).await,
         }
@@ -428,7 +430,7 @@ impl Queue {
 
     /// What happens from now on, as hints: who falls behind is told how much it missed.
     pub fn events(&self) -> Feed {
-        Feed::new(self.shared.events.subscribe())
+        Feed::new(self.shared.notices.subscribe())
     }
 
     /// The time by the queue's clock.
@@ -465,11 +467,11 @@ impl Queue {
             let _ = closed.await;
         }
     }
-}
 
-/// 128 random bits in hexadecimal, to name something that nobody can guess.
-fn drawn_id() -> Result<String, QueueError> {
-    let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(std::io::Error::other).map_err(QueueError::Randomness)?;
-    Ok(hex::encode(bytes))
+    /// 128 random bits in hexadecimal, to name something that nobody can guess.
+    fn drawn_id(&self) -> Result<String, QueueError> {
+        let mut bytes = [0; 16];
+        self.shared.entropy.fill(&mut bytes).map_err(QueueError::Randomness)?;
+        Ok(hex::encode(bytes))
+    }
 }

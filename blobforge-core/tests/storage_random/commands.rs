@@ -82,6 +82,7 @@ impl World {
             122..125 => set_type(rng),
             125..127 => Command::SetPaused(job_type(rng), rng.random_bool(0.4)),
             _ => Command::Maintain(Maintain {
+                asked_at: now - Duration::from_secs(rng.random_range(0..5)),
                 available_since: self.began + Duration::from_secs(rng.random_range(0..200)),
                 upload_limit: Duration::from_secs(rng.random_range(30..300)),
                 limit: *[1, 2, 100].choose(rng).unwrap(),

@@ -7,7 +7,7 @@
 //! here and written at the end. The heads of a class are read window by window, the best first, as claims need them.
 
 use std::{
-    collections::{BTreeSet, HashMap},
+    collections::{BTreeSet, HashMap, hash_map::Entry},
     mem,
 };
 
@@ -554,9 +554,9 @@ impl Lanes {
             };
             heads.window = (heads.window * 2).min(WIDEST_WINDOW);
             for (id, key, head) in window {
-                if !lanes.contains_key(&key) {
-                    heads.known.insert((head.priority, head.turn, key.clone()));
-                    lanes.insert(key, Lane::stored(id, Some(head)));
+                if let Entry::Vacant(unknown) = lanes.entry(key) {
+                    heads.known.insert((head.priority, head.turn, unknown.key().clone()));
+                    unknown.insert(Lane::stored(id, Some(head)));
                 }
             }
         }
