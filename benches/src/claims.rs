@@ -6,7 +6,7 @@ use std::{
 };
 
 use blobforge_core::{
-    JobType, KeyLimits, LeaseSecret, LimitBy, Limits, NewJob, Rate, TypeSettings, WorkerId,
+    JobType, KeyLimits, LeaseSecret, LimitBy, Limits, NewJob, Rate, SystemEntropy, TypeSettings, WorkerId,
     storage::{Claim, Command, Done},
 };
 
@@ -64,7 +64,7 @@ fn claim() -> Result<Command, Failure> {
     Ok(Command::Claim(Claim {
         worker: WorkerId::new(WORKER)?,
         types: vec![JobType::new(TYPE)?],
-        secrets: vec![LeaseSecret::draw()?],
+        secrets: vec![LeaseSecret::draw(&SystemEntropy)?],
         lease: Duration::from_secs(180),
     }))
 }

@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr, time::Duration};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 use subtle::ConstantTimeEq;
 
-use crate::{Timestamp, WorkerId};
+use crate::{Entropy, Timestamp, WorkerId};
 
 /// The lease's number within its job: the fencing token. It only grows and is never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
@@ -52,13 +52,13 @@ impl Generation {
 pub struct LeaseSecret([u8; 32]);
 
 impl LeaseSecret {
-    /// Draws a secret from the system's randomness.
+    /// Draws a secret.
     ///
     /// # Errors
-    /// When the system has no randomness to give, which no caller can mend.
-    pub fn draw() -> std::io::Result<Self> {
+    /// When there is no randomness to give, which no caller can mend.
+    pub fn draw(entropy: &dyn Entropy) -> std::io::Result<Self> {
         let mut bytes = [0; 32];
-        getrandom::fill(&mut bytes).map_err(std::io::Error::other)?;
+        entropy.fill(&mut bytes)?;
         Ok(Self(bytes))
     }
 

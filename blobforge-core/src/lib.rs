@@ -4,6 +4,7 @@ pub mod blob;
 pub mod broker;
 #[cfg(feature = "conformance")]
 pub mod conformance;
+mod entropy;
 mod inline;
 mod job;
 mod lease;
@@ -16,9 +17,12 @@ mod retry;
 mod settings;
 pub mod storage;
 mod task;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod time;
 mod worker;
 
+pub use entropy::{Entropy, SystemEntropy};
 pub use inline::{
     MAX_FAILURE_DETAILS_BYTES, MAX_FAILURE_KIND_BYTES, MAX_FAILURE_MESSAGE_BYTES, MAX_PROGRESS_TEXT_BYTES,
     MAX_RESULT_BYTES, check_result,

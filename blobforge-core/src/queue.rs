@@ -29,14 +29,14 @@ pub use obstacle::Obstacle;
 pub use within::submit_within;
 
 use crate::{
-    Clock, Failure, Finished, Job, JobId, JobType, LeaseSecret, LeaseToken, NewJob, Priority, Registration,
-    RetryPolicy, Status, Timestamp, TypeRecord, TypeSettings, WorkerId, WorkerRecord,
+    Clock, Entropy, Failure, Finished, Job, JobId, JobType, LeaseSecret, LeaseToken, NewJob, Priority,
+    Registration, RetryPolicy, Status, Timestamp, TypeRecord, TypeSettings, WorkerId, WorkerRecord,
     blob::{BlobStore, keys},
     inline,
     requirement::check_labels,
     storage::{
-        Attempt, Beat, BeatReply, Claim, Claimed, Command, Counts, Done, Event, JobFilter, JobPage, Refusal,
-        Report, Storage, Submit, Submitted,
+        Attempt, Beat, BeatReply, Claim, Claimed, Command, Counts, Done, JobFilter, JobPage, Refusal, Report,
+        Storage, Submit, Submitted,
     },
 };
 use driver::Request;
@@ -60,9 +60,10 @@ struct Shared {
     storage: Arc<dyn Storage>,
     blobs: Arc<dyn BlobStore>,
     clock: Arc<dyn Clock>,
+    entropy: Arc<dyn Entropy>,
     settings: Settings,
     requests: mpsc::Sender<Request>,
-    events: broadcast::Sender<Event>,
+    notices: broadcast::Sender<Notice>,
     halted: Halted,
     /// Held by whoever collects garbage.
     collecting: Arc<tokio::sync::Mutex<()>>,
@@ -171,7 +172,7 @@ impl Queue {
 
     fn submission(&self, job: NewJob) -> Result<Command, QueueError> {
         job.validate()?;
-        let upload_key = keys::source(&drawn_id()?);
+        let upload_key = keys::source(&self.drawn_id()?);
         let default_max_attempts = self.shared.settings.max_attempts;
         Ok(Command::Submit(Box::new(Submit { job, upload_key, default_max_attempts })))
     }
@@ -188,7 +189,7 @@ impl Queue {
         wait: Duration,
     ) -> Result<Vec<Claimed>, QueueError> {
         let secrets = (0..limit.clamp(1, MAX_CLAIM))
-            .map(|_| LeaseSecret::draw())
+            .map(|_| LeaseSecret::draw(&*self.shared.entropy))
             .collect::<Result<Vec<_>, _>>()
             .map_err(QueueError::Randomness)?;
         let claim = Claim {
@@ -197,7 +198,7 @@ impl Queue {
             secrets,
             lease: self.shared.settings.lease,
         };
-        let deadline = (!wait.is_zero()).then(|| self.now() + wait);
+        let deadline = (!wait.is_zero()).then(|| self.shared.clock.uptime().saturating_add(wait));
         match driver::receive(self.send(Command::Claim(claim), deadline)).await? {
             Done::Claimed(claimed) => Ok(claimed),
             other => Err(QueueError::unexpected(&other)),
@@ -248,7 +249,7 @@ impl Queue {
         retryable: bool,
     ) -> Result<Finished, QueueError> {
         let mut bits = [0; 2];
-        getrandom::fill(&mut bits).map_err(std::io::Error::other).map_err(QueueError::Randomness)?;
+        self.shared.entropy.fill(&mut bits).map_err(QueueError::Randomness)?;
         let jitter = crate::Jitter::from_bits(u16::from_ne_bytes(bits));
         let policy = self.shared.settings.retry;
         self.report(job, token, Report::Fail { failure, retryable, policy, jitter }).await
@@ -384,7 +385,7 @@ impl Queue {
         driver::receive(self.send(inline::bounded(command)?, None)).await
     }
 
-    fn send(&self, command: Command, wait_until: Option<Timestamp>) -> driver::Waiting {
+    fn send(&self, command: Command, wait_until: Option<Duration>) -> driver::Waiting {
         driver::send(&self.shared.requests, &self.shared.halted, command, wait_until)
     }
 
@@ -463,7 +464,7 @@ impl Queue {
     /// When there is no such job, or the store fails.
     pub async fn wait(&self, id: JobId, limit: Duration) -> Result<Job, QueueError> {
         let mut feed = self.events();
-        let deadline = self.shared.clock.sleep_until(self.now() + limit);
+        let deadline = self.shared.clock.sleep(limit);
         let ended = async {
             loop {
                 let job = self.job(id).await?;
@@ -476,6 +477,7 @@ impl Queue {
             }
         };
         tokio::select! {
+            biased;
             ended = ended => ended,
             () = deadline => self.job(id).await,
         }
@@ -483,7 +485,7 @@ impl Queue {
 
     /// What happens from now on, as hints: who falls behind is told how much it missed.
     pub fn events(&self) -> Feed {
-        Feed::new(self.shared.events.subscribe())
+        Feed::new(self.shared.notices.subscribe())
     }
 
     /// The time by the queue's clock.
@@ -520,11 +522,16 @@ impl Queue {
             let _ = closed.await;
         }
     }
+
+    /// 128 random bits in hexadecimal, to name something that nobody can guess.
+    fn drawn_id(&self) -> Result<String, QueueError> {
+        drawn_id(&*self.shared.entropy)
+    }
 }
 
 /// 128 random bits in hexadecimal, to name something that nobody can guess.
-fn drawn_id() -> Result<String, QueueError> {
+fn drawn_id(entropy: &dyn Entropy) -> Result<String, QueueError> {
     let mut bytes = [0; 16];
-    getrandom::fill(&mut bytes).map_err(std::io::Error::other).map_err(QueueError::Randomness)?;
+    entropy.fill(&mut bytes).map_err(QueueError::Randomness)?;
     Ok(hex::encode(bytes))
 }

@@ -39,7 +39,8 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// Carries out `commands` in order, in one durable transaction.
     ///
     /// # Errors
-    /// Nothing of the batch was kept; [`StorageError::is_retryable`] tells whether trying again can help.
+    /// Nothing of the batch was kept, unless it is [`StorageError::Unknown`]; [`StorageError::is_retryable`] tells
+    /// whether trying again can help.
     async fn commit(&self, commands: Vec<Command>) -> Result<Committed, StorageError>;
 
     /// One job.
@@ -89,6 +90,11 @@ pub enum StorageError {
     /// Somebody else holds the database for too long, or a read took too long.
     #[error("the database is busy: {0}. Nothing was changed; try again")]
     Busy(String),
+    /// The connection to the store broke while a batch was being written: it was kept whole, or not at all.
+    #[error(
+        "the database did not say whether it kept this: {0}. Look, or try again: a repeated report is harmless"
+    )]
+    Unknown(String),
     /// The database cannot be opened by this version, on this machine or at all.
     #[error("{0}")]
     Unusable(String),
@@ -103,6 +109,17 @@ pub enum StorageError {
 impl StorageError {
     /// Whether the same call can succeed later without anybody repairing something.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Full(_) | Self::Busy(_))
+        matches!(self, Self::Full(_) | Self::Busy(_) | Self::Unknown(_))
+    }
+
+    /// Whether the batch may have been kept all the same.
+    ///
+    /// ```
+    /// use blobforge_core::storage::StorageError;
+    /// assert!(StorageError::Unknown("the connection broke".to_owned()).may_have_been_kept());
+    /// assert!(!StorageError::Full("no space".to_owned()).may_have_been_kept());
+    /// ```
+    pub fn may_have_been_kept(&self) -> bool {
+        matches!(self, Self::Unknown(_))
     }
 }

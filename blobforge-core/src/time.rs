@@ -6,8 +6,8 @@ use std::{
     future::Future,
     pin::Pin,
     str::FromStr,
-    sync::{Mutex, PoisonError},
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    sync::{Mutex, MutexGuard, OnceLock, PoisonError},
+    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
 
 use chrono::{DateTime, SecondsFormat, Utc};
@@ -108,13 +108,30 @@ impl<'de> Deserialize<'de> for Timestamp {
     }
 }
 
-/// Where the queue takes its time from.
+/// Where the queue takes its time from: what people call the time, and how much of it has passed.
+///
+/// The two are kept apart because the first one jumps: somebody sets the clock, or the machine was suspended. What is
+/// kept or shown is a [`Timestamp`]; what is waited for is a span of uptime.
+///
+/// ```
+/// use blobforge_core::{Clock, ManualClock, Timestamp};
+/// use std::time::Duration;
+/// let clock = ManualClock::new(Timestamp::ZERO);
+/// clock.advance(Duration::from_secs(5));
+/// clock.jump_forward(Duration::from_secs(3600));
+/// assert_eq!(clock.now().since(Timestamp::ZERO), Duration::from_secs(3605));
+/// assert_eq!(clock.uptime(), Duration::from_secs(5), "nobody has waited for an hour");
+/// ```
 pub trait Clock: Send + Sync + fmt::Debug {
-    /// The time now.
+    /// The time now. It can be set, forwards and backwards.
     fn now(&self) -> Timestamp;
 
-    /// Waits until this clock shows at least `deadline`.
-    fn sleep_until(&self, deadline: Timestamp) -> Pin<Box<dyn Future<Output = ()> + Send>>;
+    /// The time that has passed since some start that is the same for the life of the process. It never goes back, and
+    /// does not follow when the time of day is set.
+    fn uptime(&self) -> Duration;
+
+    /// Waits until `span` of uptime has passed.
+    fn sleep(&self, span: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 }
 
 /// The clock of the machine.
@@ -127,17 +144,13 @@ impl Clock for SystemClock {
         Timestamp::ZERO + since_1970
     }
 
-    fn sleep_until(&self, deadline: Timestamp) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        // A machine's clock can be set back while we sleep, so the span is bounded and checked again.
-        Box::pin(async move {
-            loop {
-                let left = deadline.since(Self.now());
-                if left.is_zero() {
-                    return;
-                }
-                tokio::time::sleep(left.min(Duration::from_secs(60))).await;
-            }
-        })
+    fn uptime(&self) -> Duration {
+        static START: OnceLock<Instant> = OnceLock::new();
+        START.get_or_init(Instant::now).elapsed()
+    }
+
+    fn sleep(&self, span: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(tokio::time::sleep(span))
     }
 }
 
@@ -150,47 +163,74 @@ pub struct ManualClock {
 #[derive(Debug)]
 struct ManualState {
     now: Timestamp,
-    sleepers: BTreeMap<Timestamp, Vec<oneshot::Sender<()>>>,
+    uptime: Duration,
+    sleepers: BTreeMap<Duration, Vec<oneshot::Sender<()>>>,
 }
 
 impl ManualClock {
     /// A clock that shows `now`.
     pub fn new(now: Timestamp) -> Self {
-        let sleepers = BTreeMap::new();
-        Self { state: Mutex::new(ManualState { now, sleepers }) }
+        let (uptime, sleepers) = (Duration::ZERO, BTreeMap::new());
+        Self { state: Mutex::new(ManualState { now, uptime, sleepers }) }
     }
 
-    /// Moves the clock on by `span` and wakes who waited for a time up to then.
+    /// Lets `span` pass and wakes who slept until then.
     pub fn advance(&self, span: Duration) {
-        let now = self.now() + span;
-        self.set(now);
-    }
-
-    /// Sets the clock to `now`, forwards or backwards.
-    pub fn set(&self, now: Timestamp) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        state.now = now;
-        while let Some(due) = state.sleepers.first_entry().filter(|s| *s.key() <= now) {
+        let mut state = self.state();
+        state.now = state.now + span;
+        state.uptime += span;
+        let uptime = state.uptime;
+        while let Some(due) = state.sleepers.first_entry().filter(|s| *s.key() <= uptime) {
             for sleeper in due.remove() {
                 // A sleeper that gave up waiting has nothing to be told.
                 let _ = sleeper.send(());
             }
         }
     }
+
+    /// Lets time pass until it is `now`, or sets the time of day back to it.
+    pub fn set(&self, now: Timestamp) {
+        let shown = self.now();
+        if now > shown { self.advance(now.since(shown)) } else { self.jump_back(shown.since(now)) }
+    }
+
+    /// Sets the time of day forward by `span`, without that any time passes.
+    pub fn jump_forward(&self, span: Duration) {
+        let mut state = self.state();
+        state.now = state.now + span;
+    }
+
+    /// Sets the time of day back by `span`.
+    pub fn jump_back(&self, span: Duration) {
+        let mut state = self.state();
+        state.now = state.now - span;
+    }
+
+    fn state(&self) -> MutexGuard<'_, ManualState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner).now
+        self.state().now
     }
 
-    fn sleep_until(&self, deadline: Timestamp) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
-        if state.now >= deadline {
+    fn uptime(&self) -> Duration {
+        self.state().uptime
+    }
+
+    fn sleep(&self, span: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        if span.is_zero() {
             return Box::pin(std::future::ready(()));
         }
+        let mut state = self.state();
+        let wakes_at = state.uptime.saturating_add(span);
         let (wake, woken) = oneshot::channel();
-        state.sleepers.entry(deadline).or_default().push(wake);
+        let sleepers = state.sleepers.entry(wakes_at).or_default();
+        // Who waits in a loop and mostly for something else leaves many of these behind.
+        sleepers.retain(|sleeper| !sleeper.is_closed());
+        sleepers.push(wake);
         Box::pin(async move {
             let _ = woken.await;
         })

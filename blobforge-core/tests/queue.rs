@@ -8,11 +8,15 @@ use blobforge_core::{
     Progress, Queue, QueueError, Registration, Retention, Status, TypeSettings, WorkerId,
     blob::read_bytes,
     queue::Notice,
-    storage::{Beat, Claimed, Event, HeldLease, JobFilter, LeaseState, Report},
+    storage::{
+        Beat, Claimed, Event, HeldLease, JobFilter, LeaseState, Report, StorageError, memory::MemoryStorage,
+    },
+    testing::{Fault, Faults, FaultyStorage},
 };
 use futures_util::FutureExt;
 
 const LEASE: Duration = Duration::from_secs(60);
+const DAY: Duration = Duration::from_secs(24 * 3600);
 
 struct Forge {
     queue: Queue,
@@ -24,6 +28,15 @@ impl Forge {
         let clock = Arc::new(ManualClock::new("2026-03-01T12:00:00Z".parse().unwrap()));
         let queue = Queue::builder().clock(clock.clone()).lease(LEASE).open_in_memory().unwrap();
         Self { queue, clock }
+    }
+
+    /// One whose storage fails when it is told to.
+    fn faulty() -> (Self, Faults) {
+        let clock = Arc::new(ManualClock::new("2026-03-01T12:00:00Z".parse().unwrap()));
+        let storage = FaultyStorage::new(Arc::new(MemoryStorage::new(clock.clone())), clock.clone());
+        let faults = storage.faults();
+        let queue = Queue::builder().clock(clock.clone()).lease(LEASE).open_on(Arc::new(storage)).unwrap();
+        (Self { queue, clock }, faults)
     }
 
     async fn worker(&self, id: &str) -> WorkerId {
@@ -57,8 +70,23 @@ impl Forge {
         }
     }
 
+    /// Lets the queue do what time has made due.
+    async fn settle(&self) {
+        for _ in 0..50 {
+            tokio::task::yield_now().await;
+        }
+    }
+
+    async fn is_lapsed(&self, id: JobId) -> bool {
+        self.queue.job(id).await.unwrap().lease().is_some_and(|lease| lease.lapsed)
+    }
+
     async fn lapse(&self, id: JobId) {
         self.clock.advance(LEASE);
+        self.lapsed(id).await;
+    }
+
+    async fn lapsed(&self, id: JobId) {
         self.until(id, |job| job.lease().is_some_and(|lease| lease.lapsed)).await;
     }
 }
@@ -381,4 +409,152 @@ async fn a_claim_that_does_not_wait_sees_everything_that_is_due() {
         assert_eq!(forge.claim(&worker).await.map(|claimed| claimed.job.id), Some(id), "round {round}");
         forge.queue.cancel(id).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn no_lease_lapses_because_the_time_of_day_was_set_forward() {
+    let forge = Forge::new();
+    let (worker, other) = (forge.worker("a").await, forge.worker("b").await);
+    let id = forge.submit().await;
+    let held = forge.claim(&worker).await.unwrap();
+    forge.clock.jump_forward(DAY);
+    forge.clock.advance(LEASE - Duration::from_secs(1));
+    forge.settle().await;
+    assert!(!forge.is_lapsed(id).await);
+    assert!(forge.claim(&other).await.is_none());
+    let leases = vec![HeldLease { job: id, token: held.token, progress: None }];
+    let reply = forge.queue.heartbeat(Beat { worker, leases }).await.unwrap();
+    assert_eq!(reply.leases, [(id, LeaseState::Held)]);
+}
+
+#[tokio::test]
+async fn a_silent_worker_loses_its_job_though_the_time_of_day_was_set_forward() {
+    let forge = Forge::new();
+    let worker = forge.worker("a").await;
+    let id = forge.submit().await;
+    forge.claim(&worker).await.unwrap();
+    forge.clock.jump_forward(DAY);
+    // Once until somebody looks at the clock again, and once for the lease.
+    for _ in 0..2 {
+        forge.clock.advance(LEASE);
+        forge.settle().await;
+    }
+    assert!(forge.is_lapsed(id).await);
+}
+
+#[tokio::test]
+async fn what_is_due_happens_though_the_time_of_day_was_set_back() {
+    let forge = Forge::new();
+    let worker = forge.worker("a").await;
+    let types = [work()];
+    let claim = forge.queue.claim(&worker, &types, 1, LEASE * 3);
+    let mut waiting = Box::pin(claim);
+    assert!((&mut waiting).now_or_never().is_none());
+    forge.settle().await;
+    forge.clock.jump_back(DAY);
+    let soon = forge.clock.now() + LEASE;
+    let job = forge.queue.submit(NewJob::new("work").unwrap().run_at(soon)).await.unwrap().id;
+    for _ in 0..2 {
+        forge.clock.advance(LEASE);
+        forge.settle().await;
+    }
+    assert_eq!(waiting.await.unwrap()[0].job.id, job);
+    for _ in 0..3 {
+        forge.clock.advance(LEASE);
+        forge.settle().await;
+    }
+    assert!(forge.is_lapsed(job).await, "its lease was given after the jump");
+}
+
+#[tokio::test]
+async fn a_claim_waits_no_longer_because_the_time_of_day_was_set_back() {
+    let forge = Forge::new();
+    let worker = forge.worker("a").await;
+    let types = [work()];
+    let mut waiting = Box::pin(forge.queue.claim(&worker, &types, 1, LEASE));
+    assert!((&mut waiting).now_or_never().is_none());
+    forge.settle().await;
+    forge.clock.jump_back(DAY);
+    forge.clock.advance(LEASE);
+    forge.settle().await;
+    assert!(waiting.now_or_never().unwrap().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn no_lease_lapses_because_one_commit_took_longer() {
+    let (forge, faults) = Forge::faulty();
+    let worker = forge.worker("a").await;
+    let id = forge.submit().await;
+    forge.claim(&worker).await.unwrap();
+    forge.clock.advance(LEASE / 2);
+    forge.settle().await;
+    faults.next_write(Fault::Held);
+    let mut stuck = Box::pin(forge.queue.submit(NewJob::new("work").unwrap()));
+    assert!((&mut stuck).now_or_never().is_none());
+    forge.settle().await;
+    forge.clock.advance(LEASE * 2);
+    forge.settle().await;
+    faults.release();
+    stuck.await.unwrap();
+    forge.settle().await;
+    assert!(!forge.is_lapsed(id).await, "its worker could not renew it");
+    forge.clock.advance(LEASE);
+    forge.lapsed(id).await;
+}
+
+#[tokio::test]
+async fn a_commit_with_unknown_result_wakes_who_waits_for_what_it_made() {
+    let (forge, faults) = Forge::faulty();
+    let worker = forge.worker("a").await;
+    let types = [work()];
+    let mut waiting = Box::pin(forge.queue.claim(&worker, &types, 1, LEASE));
+    assert!((&mut waiting).now_or_never().is_none());
+    forge.settle().await;
+    // A job that the waiting claim is not put beside, since it is ready only when its source has come.
+    let upload = NewJob::new("work").unwrap().source(NewSource::Upload { sha256: None, size: Some(2) });
+    let id = forge.queue.submit(upload).await.unwrap().id;
+    let mut feed = forge.queue.events();
+    faults.next_write(Fault::Unknown);
+    let unknown = forge.queue.put_source(id, read_bytes("ab")).await.unwrap_err();
+    assert!(matches!(&unknown, QueueError::Storage(StorageError::Unknown(_))), "{unknown}");
+    assert!(unknown.is_retryable());
+    assert_eq!(waiting.await.unwrap()[0].job.id, id, "the clock never moved");
+    assert_eq!(feed.next().await, Some(Notice::Missed(1)), "listeners know that they missed something");
+}
+
+#[tokio::test]
+async fn a_draining_worker_that_waits_does_not_keep_work_from_another() {
+    let forge = Forge::new();
+    let (draining, other) = (forge.worker("a").await, forge.worker("b").await);
+    let types = [work()];
+    let mut first = Box::pin(forge.queue.claim(&draining, &types, 1, LEASE));
+    assert!((&mut first).now_or_never().is_none());
+    forge.settle().await;
+    let mut second = Box::pin(forge.queue.claim(&other, &types, 1, LEASE));
+    assert!((&mut second).now_or_never().is_none());
+    forge.settle().await;
+    forge.queue.set_draining(draining.clone(), true).await.unwrap();
+    let id = forge.submit().await;
+    assert_eq!(second.await.unwrap()[0].job.id, id, "the clock never moved");
+    let id = forge.submit().await;
+    forge.settle().await;
+    forge.queue.set_draining(draining.clone(), false).await.unwrap();
+    assert_eq!(first.await.unwrap()[0].job.id, id, "it waited all the while");
+}
+
+#[tokio::test]
+async fn a_worker_that_has_gone_while_it_waited_does_not_keep_work_from_another() {
+    let forge = Forge::new();
+    let (gone, other) = (forge.worker("a").await, forge.worker("b").await);
+    let types = [work()];
+    let mut first = Box::pin(forge.queue.claim(&gone, &types, 1, LEASE));
+    assert!((&mut first).now_or_never().is_none());
+    forge.settle().await;
+    let mut second = Box::pin(forge.queue.claim(&other, &types, 1, LEASE));
+    assert!((&mut second).now_or_never().is_none());
+    forge.settle().await;
+    forge.queue.unregister(gone.clone(), None).await.unwrap();
+    let id = forge.submit().await;
+    assert_eq!(second.await.unwrap()[0].job.id, id, "the clock never moved");
+    assert!(first.await.is_err());
 }

@@ -9,7 +9,8 @@ mod opening;
 use std::{path::Path, sync::Arc, time::Duration};
 
 use blobforge_core::{
-    JobId, JobType, LeaseSecret, ManualClock, NewJob, Registration, Status, Timestamp, WorkerId,
+    JobId, JobType, LeaseSecret, ManualClock, NewJob, Registration, Status, SystemEntropy, Timestamp,
+    WorkerId,
     rusqlite::Connection,
     storage::{
         Beat, Claim, Claimed, Command, Done, HeldLease, JobFilter, Outcome, Report, Storage, StorageError,
@@ -61,7 +62,7 @@ fn claim() -> Command {
     Command::Claim(Claim {
         worker: worker(),
         types: vec![JobType::new("pdf").unwrap()],
-        secrets: vec![LeaseSecret::draw().unwrap()],
+        secrets: vec![LeaseSecret::draw(&SystemEntropy).unwrap()],
         lease: Duration::from_secs(60),
     })
 }

@@ -290,6 +290,7 @@ impl From<StorageError> for Problem {
         match error {
             StorageError::Full(_) => disk_full(),
             StorageError::Busy(_) => busy("the database is busy. Nothing was changed"),
+            StorageError::Unknown(_) => busy("the database did not say whether it kept this"),
             error => {
                 tracing::error!(%error, "the storage failed");
                 Self::new(

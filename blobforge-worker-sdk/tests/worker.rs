@@ -21,7 +21,10 @@ use blobforge_worker_sdk::{
 use faulty::Faulty;
 use futures_util::TryStreamExt;
 use serde_json::{Value, json};
-use tokio::{sync::Notify, task::JoinHandle};
+use tokio::{
+    sync::{Notify, Semaphore},
+    task::JoinHandle,
+};
 
 /// Long enough that a test which waits for it has failed.
 const AGES: Duration = Duration::from_secs(120);
@@ -185,12 +188,12 @@ async fn every_way_to_fail_is_told_apart() {
 
 /// A handler that says that it runs, and stops when it is told to, with an error that is not its fault.
 fn patient(
-    started: Arc<Notify>,
+    started: Arc<Semaphore>,
 ) -> impl Fn(JobContext) -> futures_util::future::BoxFuture<'static, Result<Value, JobError>> {
     move |job| {
         let started = started.clone();
         Box::pin(async move {
-            started.notify_one();
+            started.add_permits(1);
             let why = job.stopped().await;
             Err(JobError::permanent("stopped", format!("{why:?}")))
         })
@@ -200,10 +203,10 @@ fn patient(
 #[tokio::test]
 async fn a_running_job_that_is_called_off_ends_as_cancelled() {
     let forge = Forge::new();
-    let started = Arc::new(Notify::new());
+    let started = Arc::new(Semaphore::new(0));
     let worker = Running::of(forge.worker().handle("work", patient(started.clone())));
     let id = forge.submit(work()).await;
-    started.notified().await;
+    started.acquire().await.unwrap().forget();
     forge.queue.cancel(id).await.unwrap();
     assert_eq!(forge.ended(id).await.status(), Status::Cancelled);
     assert_eq!(worker.stop().await.cancelled, 1);
@@ -212,11 +215,10 @@ async fn a_running_job_that_is_called_off_ends_as_cancelled() {
 #[tokio::test]
 async fn a_shutdown_gives_back_what_runs_at_no_cost() {
     let forge = Forge::new();
-    let started = Arc::new(Notify::new());
+    let started = Arc::new(Semaphore::new(0));
     let worker = Running::of(forge.worker().concurrency(2).handle("work", patient(started.clone())));
     let (one, two) = (forge.submit(work()).await, forge.submit(work()).await);
-    started.notified().await;
-    started.notified().await;
+    started.acquire_many(2).await.unwrap().forget();
     assert_eq!(worker.stop().await, Summary { released: 2, ..Summary::default() });
     for id in [one, two] {
         let job = forge.queue.job(id).await.unwrap();
@@ -487,10 +489,10 @@ async fn an_output_that_vanished_fails_the_attempt_and_not_the_worker() {
 #[tokio::test]
 async fn a_worker_that_is_dropped_gives_back_what_runs() {
     let forge = Forge::with_lease(AGES);
-    let started = Arc::new(Notify::new());
+    let started = Arc::new(Semaphore::new(0));
     let first = Running::of(forge.worker().handle("work", patient(started.clone())));
     let id = forge.submit(work()).await;
-    started.notified().await;
+    started.acquire().await.unwrap().forget();
     first.task.abort();
     assert!(first.task.await.unwrap_err().is_cancelled());
     let job = forge.until(id, |job| job.status() == Status::Pending).await;

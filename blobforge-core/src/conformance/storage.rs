@@ -194,6 +194,8 @@ macro_rules! storage_conformance {
                 a_checkpoint_sets_the_losses_back,
                 the_same_checkpoint_again_advances_nothing,
                 no_lease_lapses_within_its_time_of_the_store_being_away,
+                what_expires_while_the_store_is_slow_does_not_lapse,
+                a_job_whose_holder_is_silent_is_free_wherever_the_clock_was_set,
                 maintenance_does_no_more_than_its_limit,
             }
             reading: {
@@ -472,7 +474,8 @@ impl Bench {
 
     async fn maintain_since(&self, available_since: Timestamp) -> Maintained {
         let upload_limit = Duration::from_secs(24 * 60 * 60);
-        self.maintain_with(Maintain { available_since, upload_limit, limit: 100 }).await
+        let asked_at = self.clock.now();
+        self.maintain_with(Maintain { asked_at, available_since, upload_limit, limit: 100 }).await
     }
 
     async fn maintain_with(&self, maintain: Maintain) -> Maintained {

@@ -8,7 +8,7 @@ use std::{
 
 use super::{MIN_KEPT, Queue, QueueError, Settings, Shared, driver, garbage};
 use crate::{
-    Clock, Invalid, RetryPolicy, SystemClock,
+    Clock, Entropy, Invalid, RetryPolicy, SystemClock, SystemEntropy,
     blob::{BlobStore, ObjectBlobs},
     storage::{Storage, memory::MemoryStorage},
 };
@@ -18,6 +18,7 @@ use crate::{
 pub struct QueueBuilder {
     settings: Settings,
     clock: Option<Arc<dyn Clock>>,
+    entropy: Option<Arc<dyn Entropy>>,
     blobs: Option<Arc<dyn BlobStore>>,
 }
 
@@ -75,6 +76,22 @@ impl QueueBuilder {
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = Some(clock);
+        self
+    }
+
+    /// Draws secrets, names and jitter from here; by default from the operating system.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+    /// use blobforge_core::{Queue, SystemEntropy};
+    /// use std::sync::Arc;
+    /// let queue = Queue::builder().entropy(Arc::new(SystemEntropy)).open_in_memory();
+    /// assert!(queue.is_ok());
+    /// # });
+    /// ```
+    #[must_use]
+    pub fn entropy(mut self, entropy: Arc<dyn Entropy>) -> Self {
+        self.entropy = Some(entropy);
         self
     }
 
@@ -142,15 +159,17 @@ impl QueueBuilder {
     fn start(mut self, storage: Arc<dyn Storage>) -> Queue {
         let clock = self.given_clock();
         let blobs = self.blobs.unwrap_or_else(|| Arc::new(ObjectBlobs::in_memory()));
+        let entropy = self.entropy.unwrap_or_else(|| Arc::new(SystemEntropy));
         let running = driver::start(storage.clone(), clock.clone());
         let halted = running.halted.clone();
         let shared = Arc::new(Shared {
             storage,
             blobs,
             clock: clock.clone(),
+            entropy,
             settings: self.settings,
             requests: running.requests,
-            events: running.events,
+            notices: running.notices,
             halted: running.halted,
             collecting: Arc::default(),
         });

@@ -2,15 +2,17 @@
 //!
 //! Whatever arrives while a commit is under way forms the next batch, so that an idle queue answers at once and a busy
 //! one batches by itself. A claim that finds nothing stays here until its deadline, and goes into the very batch whose
-//! submission it could take.
+//! submission it could take. Deadlines are spans of uptime, so that nobody waits a day longer or
+//! less because somebody set the clock.
 
 use std::{
     collections::{BTreeMap, VecDeque},
     mem,
+    time::Duration,
 };
 
 use crate::{
-    JobType, NewSource, Timestamp,
+    JobType, NewSource,
     storage::{Claim, Command, Committed, Done, Outcome, Wake},
 };
 
@@ -34,7 +36,8 @@ struct Waiting<T> {
 struct Patience {
     /// Its place among the claims that wait, which it keeps however often it looks.
     number: u64,
-    until: Timestamp,
+    /// The uptime until which it waits.
+    until: Duration,
     claim: Claim,
     /// It was woken, alone, for a job of this type.
     woken_for: Option<JobType>,
@@ -56,7 +59,7 @@ impl<T: Ticket> Committer<T> {
     }
 
     /// Takes a command in. A claim with a deadline waits until then if there is nothing for it.
-    pub(super) fn push(&mut self, command: Command, ticket: T, wait_until: Option<Timestamp>) {
+    pub(super) fn push(&mut self, command: Command, ticket: T, wait_until: Option<Duration>) {
         let patience = match (&command, wait_until) {
             (Command::Claim(claim), Some(until)) => {
                 self.last_number += 1;
@@ -113,12 +116,13 @@ impl<T: Ticket> Committer<T> {
     pub(super) fn committed(&mut self, committed: &mut Committed) -> Vec<(T, Outcome)> {
         let waiting = self.in_flight.take().unwrap_or_default();
         let mut replies = Vec::with_capacity(waiting.len());
-        let mut in_vain = Vec::new();
+        // Jobs that are there, or may be, although somebody was woken to take them.
+        let mut left = Vec::new();
         for (waits, outcome) in waiting.into_iter().zip(mem::take(&mut committed.outcomes)) {
+            left.extend(waits.leaves(&outcome));
             match (waits.patience, &outcome) {
                 (Some(patience), Ok(Done::Claimed(found))) if found.is_empty() => {
-                    let woken_for = self.park(patience, waits.ticket);
-                    in_vain.extend(woken_for);
+                    self.park(patience, waits.ticket);
                 }
                 _ => replies.push((waits.ticket, outcome)),
             }
@@ -133,15 +137,28 @@ impl<T: Ticket> Committer<T> {
             }
         }
         // The claim that was to take a job could not, or somebody was faster: the others should look for themselves.
-        for job_type in in_vain {
+        for job_type in left {
             self.unpark_all(&job_type);
         }
         replies
     }
 
-    /// Who waited for a batch that failed.
+    /// Who waited for a batch that failed. What a claim was woken for is left to the others.
     pub(super) fn failed(&mut self) -> Vec<T> {
-        self.in_flight.take().unwrap_or_default().into_iter().map(|waits| waits.ticket).collect()
+        let waiting = self.in_flight.take().unwrap_or_default();
+        let left: Vec<JobType> =
+            waiting.iter().filter_map(|waits| waits.patience.as_ref()?.woken_for.clone()).collect();
+        for job_type in left {
+            self.unpark_all(&job_type);
+        }
+        waiting.into_iter().map(|waits| waits.ticket).collect()
+    }
+
+    /// Tries every waiting claim again: what was made ready is not known.
+    pub(super) fn retry_waiting(&mut self) {
+        for (patience, ticket) in mem::take(&mut self.parked).into_values() {
+            self.inbox.push_back(woken(patience, ticket, None));
+        }
     }
 
     /// Everybody who still waits for anything.
@@ -151,8 +168,8 @@ impl<T: Ticket> Committer<T> {
         inbox.chain(parked).collect()
     }
 
-    /// The claims that have waited long enough at `now`.
-    pub(super) fn expire(&mut self, now: Timestamp) -> Vec<T> {
+    /// The claims that have waited long enough at this uptime.
+    pub(super) fn expire(&mut self, now: Duration) -> Vec<T> {
         let over = |(patience, ticket): &(Patience, T)| patience.until <= now || ticket.is_abandoned();
         let expired: Vec<u64> =
             self.parked.iter().filter(|(_, waits)| over(waits)).map(|(number, _)| *number).collect();
@@ -163,17 +180,14 @@ impl<T: Ticket> Committer<T> {
             .collect()
     }
 
-    /// When the next waiting claim has waited long enough.
-    pub(super) fn next_deadline(&self) -> Option<Timestamp> {
+    /// The uptime at which the next waiting claim has waited long enough.
+    pub(super) fn next_deadline(&self) -> Option<Duration> {
         self.parked.values().map(|(patience, _)| patience.until).min()
     }
 
-    /// Keeps a claim that found nothing. Returns the type for a job of which it had been woken, alone.
-    fn park(&mut self, patience: Patience, ticket: T) -> Option<JobType> {
-        let mut patience = patience;
-        let woken_for = patience.woken_for.take();
+    /// Keeps a claim that found nothing.
+    fn park(&mut self, patience: Patience, ticket: T) {
         self.parked.insert(patience.number, (patience, ticket));
-        woken_for
     }
 
     /// Takes out the claim that has waited longest for a job of this type, and forgets those that nobody waits for.
@@ -199,6 +213,19 @@ impl<T: Ticket> Committer<T> {
     }
 }
 
+impl<T> Waiting<T> {
+    /// The type of the job that a claim was woken for, alone, and did not take: it found nothing, was refused, or took
+    /// a job of another type.
+    fn leaves(&self, outcome: &Outcome) -> Option<JobType> {
+        let job_type = self.patience.as_ref()?.woken_for.as_ref()?;
+        let took = match outcome {
+            Ok(Done::Claimed(found)) => found.iter().any(|claimed| claimed.job.job_type == *job_type),
+            _ => false,
+        };
+        (!took).then(|| job_type.clone())
+    }
+}
+
 /// A claim that looks again.
 fn woken<T>(patience: Patience, ticket: T, woken_for: Option<JobType>) -> (Command, Waiting<T>) {
     let command = Command::Claim(patience.claim.clone());
@@ -221,11 +248,11 @@ fn ready_at_once(command: &Command) -> Option<&JobType> {
 
 #[cfg(test)]
 mod tests {
-    use std::{cell::Cell, rc::Rc, time::Duration};
+    use std::{cell::Cell, rc::Rc};
 
     use super::*;
     use crate::{
-        Job, JobId, NewJob, WorkerId,
+        Job, JobId, NewJob, Timestamp, WorkerId,
         storage::{Claimed, Maintain, Ready, Submit},
     };
 
@@ -259,8 +286,8 @@ mod tests {
         })
     }
 
-    fn at(millis: i64) -> Timestamp {
-        Timestamp::from_millis(millis)
+    fn at(millis: u64) -> Duration {
+        Duration::from_millis(millis)
     }
 
     fn nothing_found(outcomes: usize) -> Committed {
@@ -328,7 +355,7 @@ mod tests {
 
     fn unreachable_job() -> Claimed {
         use crate::{Body, Epoch, Generation, LeaseSecret, LeaseToken, Life, Priority};
-        let now = at(0);
+        let now = Timestamp::ZERO;
         Claimed {
             job: Job {
                 id: JobId::new(1),
@@ -360,7 +387,12 @@ mod tests {
         committer.push(claim("a"), caller("waiting"), Some(at(100)));
         committer.next_batch();
         committer.committed(&mut nothing_found(1));
-        let maintain = Maintain { available_since: at(0), upload_limit: Duration::ZERO, limit: 1 };
+        let maintain = Maintain {
+            asked_at: Timestamp::ZERO,
+            available_since: Timestamp::ZERO,
+            upload_limit: Duration::ZERO,
+            limit: 1,
+        };
         committer.push(Command::Maintain(maintain), caller("clock"), None);
         committer.next_batch();
         let ready = vec![ready("a", Wake::One)];
@@ -448,5 +480,43 @@ mod tests {
         committer.push(submit("a"), caller("next"), None);
         assert_eq!(committer.failed().iter().map(|c| c.0).collect::<Vec<_>>(), ["failed"]);
         assert_eq!(committer.next_batch().unwrap().len(), 1);
+    }
+
+    #[test]
+    fn after_a_commit_with_unknown_result_every_waiting_claim_is_tried_again() {
+        let mut committer = waiting(&["one", "two"]);
+        committer.retry_waiting();
+        assert_eq!(committer.next_batch().unwrap().len(), 2);
+        assert!(committer.committed(&mut nothing_found(2)).is_empty());
+        assert_eq!(committer.next_deadline(), Some(at(100)), "they wait as long as before");
+    }
+
+    #[test]
+    fn a_job_that_is_left_by_who_was_woken_for_it_lets_the_others_look() {
+        let refused = || Err(crate::storage::Refusal::WorkerNotRegistered(WorkerId::new("w").unwrap()));
+        let mut other = unreachable_job();
+        other.job.job_type = JobType::new("b").unwrap();
+        for early in [refused(), Ok(Done::Claimed(vec![other]))] {
+            let mut committer = waiting(&["early", "late"]);
+            committer.push(submit("a"), caller("submitter"), None);
+            committer.next_batch();
+            let outcomes = vec![Ok(Done::Ok), early];
+            let replies = committer.committed(&mut Committed { outcomes, ..Committed::default() });
+            assert_eq!(names(&replies), ["submitter", "early"]);
+            assert_eq!(committer.next_batch().unwrap().len(), 1, "late looks");
+        }
+    }
+
+    #[test]
+    fn what_a_claim_of_a_failed_batch_was_woken_for_is_left_to_the_others() {
+        let mut committer = waiting(&["early", "late"]);
+        committer.push(submit("a"), caller("submitter"), None);
+        committer.next_batch();
+        assert_eq!(names_of(&committer.failed()), ["submitter", "early"]);
+        assert_eq!(committer.next_batch().unwrap().len(), 1, "late looks");
+    }
+
+    fn names_of(callers: &[Caller]) -> Vec<&'static str> {
+        callers.iter().map(|caller| caller.0).collect()
     }
 }

@@ -6,28 +6,29 @@ use futures_util::future::OptionFuture;
 use tokio::sync::{broadcast, mpsc, oneshot, watch};
 
 use super::{
-    QueueError,
+    Notice, QueueError,
     committer::{Committer, MAX_BATCH, Ticket},
 };
 use crate::{
     Clock, Timestamp,
-    storage::{
-        Command, Committed, Done, Event, Maintain, Maintained, Outcome, Report, Storage, StorageError,
-    },
+    storage::{Command, Committed, Done, Maintain, Maintained, Outcome, Report, Storage, StorageError},
 };
 
 /// How many requests may wait to be taken in before the queue says that it is busy.
 const INBOX: usize = 8192;
 /// How many claims may wait for work.
 const MAX_WAITING_CLAIMS: usize = 10_000;
-/// How many events a slow listener may fall behind before it misses some.
-const EVENTS: usize = 4096;
+/// How many notices a slow listener may fall behind before it misses some.
+const NOTICES: usize = 4096;
 /// How long an upload may take before it is given up.
 const UPLOAD_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
-/// At least this often the queue looks for what is due, whatever it was told.
+/// At least this often the queue looks for what is due, whatever it was told and wherever the time of day has gone.
 const LOOK_EVERY: Duration = Duration::from_secs(60);
 /// How long to leave a store alone that could not take a batch, before maintenance tries again.
 const AFTER_TROUBLE: Duration = Duration::from_secs(1);
+/// A commit that takes longer, and a time of day that moves by so much more or less than time passes, count as the store
+/// having been away: workers could not renew, or their leases were measured by another clock.
+const AWAY: Duration = Duration::from_secs(5);
 /// How much is done in one maintenance command.
 const MAINTAIN_LIMIT: usize = 500;
 
@@ -36,7 +37,7 @@ pub(super) enum Request {
     Run {
         command: Box<Command>,
         reply: oneshot::Sender<Result<Done, QueueError>>,
-        wait_until: Option<Timestamp>,
+        wait_until: Option<Duration>,
     },
     Close(oneshot::Sender<()>),
 }
@@ -52,7 +53,7 @@ pub(super) fn send(
     requests: &mpsc::Sender<Request>,
     halted: &Halted,
     command: Command,
-    wait_until: Option<Timestamp>,
+    wait_until: Option<Duration>,
 ) -> Waiting {
     let (reply, replied) = oneshot::channel();
     match requests.try_send(Request::Run { command: Box::new(command), reply, wait_until }) {
@@ -82,29 +83,31 @@ impl Halted {
 /// The ends of a running driver.
 pub(super) struct Running {
     pub(super) requests: mpsc::Sender<Request>,
-    pub(super) events: broadcast::Sender<Event>,
+    pub(super) notices: broadcast::Sender<Notice>,
     pub(super) halted: Halted,
 }
 
 /// Starts the driver. It stops when it is closed, or when every sender of requests is gone.
 pub(super) fn start(storage: Arc<dyn Storage>, clock: Arc<dyn Clock>) -> Running {
     let (requests, inbox) = mpsc::channel(INBOX);
-    let (events, _) = broadcast::channel(EVENTS);
+    let (notices, _) = broadcast::channel(NOTICES);
     let (halt, halted) = watch::channel(None);
-    let now = clock.now();
+    let (now, uptime) = (clock.now(), clock.uptime());
     let driver = Driver {
         storage,
         clock,
         committer: Committer::new(),
-        events: events.downgrade(),
+        notices: notices.downgrade(),
         halt,
         available_since: now,
+        seen: (now, uptime),
         due: now,
+        look_at: uptime + LOOK_EVERY,
         maintaining: false,
         closing: Vec::new(),
     };
     tokio::spawn(driver.run(inbox));
-    Running { requests, events, halted: Halted(halted) }
+    Running { requests, notices, halted: Halted(halted) }
 }
 
 /// Where outcomes go.
@@ -120,19 +123,24 @@ impl Ticket for To {
     }
 }
 
-type Commit = Pin<Box<dyn Future<Output = Result<Committed, StorageError>> + Send>>;
+/// A commit under way, which also says at which uptime it began.
+type Commit = Pin<Box<dyn Future<Output = (Result<Committed, StorageError>, Duration)> + Send>>;
 
 struct Driver {
     storage: Arc<dyn Storage>,
     clock: Arc<dyn Clock>,
     committer: Committer<To>,
     /// Weak, so that listeners learn of the end of the queue.
-    events: broadcast::WeakSender<Event>,
+    notices: broadcast::WeakSender<Notice>,
     halt: watch::Sender<Option<StorageError>>,
     /// Since when the store has answered without a break.
     available_since: Timestamp,
+    /// The last reading of the clock, by which a jump of the time of day is told.
+    seen: (Timestamp, Duration),
     /// When to look next for what time has made due.
     due: Timestamp,
+    /// The uptime at which to look even so.
+    look_at: Duration,
     maintaining: bool,
     closing: Vec<oneshot::Sender<()>>,
 }
@@ -142,26 +150,37 @@ impl Driver {
         let mut commit: Option<Commit> = None;
         let mut open = true;
         loop {
-            if let Some(batch) = self.committer.next_batch() {
+            self.watch_clock();
+            if let Some(mut batch) = self.committer.next_batch() {
+                self.date(&mut batch);
                 let storage = self.storage.clone();
-                commit = Some(Box::pin(async move { storage.commit(batch).await }));
+                let begun = self.clock.uptime();
+                commit = Some(Box::pin(async move { (storage.commit(batch).await, begun) }));
             }
             if !open && self.committer.is_idle() {
                 break;
             }
-            let wake_at = self.committer.next_deadline().map_or(self.due, |at| at.min(self.due));
-            let sleep = self.clock.sleep_until(wake_at);
+            let sleep = self.clock.sleep(self.until_next());
+            // In order, so that a run can be repeated. Nobody starves: a commit ends only after something else began
+            // it, and whoever is second to time is taken in by time's own branch.
             tokio::select! {
-                // What is due comes before what is asked: a claim that waits for nothing sees all of it.
                 biased;
-                Some(result) = OptionFuture::from(commit.as_mut()) => {
+                Some((result, begun)) = OptionFuture::from(commit.as_mut()) => {
                     commit = None;
+                    if self.clock.uptime().saturating_sub(begun) > AWAY {
+                        self.was_away();
+                    }
                     if let Err(error) = self.committed(result) {
                         self.halt(error);
                         return;
                     }
                 }
-                () = sleep, if open => self.on_time(),
+                () = sleep, if open => {
+                    self.on_time();
+                    if self.committer.backlog() < INBOX {
+                        open = self.take_more(&mut inbox);
+                    }
+                }
                 request = inbox.recv(), if open && self.committer.backlog() < INBOX => {
                     open = self.take(request, &mut inbox);
                 }
@@ -179,6 +198,11 @@ impl Driver {
     fn take(&mut self, first: Option<Request>, inbox: &mut mpsc::Receiver<Request>) -> bool {
         let Some(first) = first else { return false };
         self.take_one(first, inbox);
+        self.take_more(inbox)
+    }
+
+    /// Takes in what has arrived, up to a batch of it; `false` once nothing more may come.
+    fn take_more(&mut self, inbox: &mut mpsc::Receiver<Request>) -> bool {
         for _ in 1..MAX_BATCH {
             match inbox.try_recv() {
                 Ok(request) => self.take_one(request, inbox),
@@ -203,23 +227,63 @@ impl Driver {
         }
     }
 
-    fn on_time(&mut self) {
+    /// For how long nothing is due.
+    fn until_next(&self) -> Duration {
+        let uptime = self.clock.uptime();
+        let look_at = self.committer.next_deadline().map_or(self.look_at, |at| at.min(self.look_at));
+        self.due.since(self.clock.now()).min(look_at.saturating_sub(uptime))
+    }
+
+    /// Notices when the time of day has moved by something else than the time that passed: somebody set it, or the
+    /// machine was suspended. No lease may lapse by that, and whatever is due is found by looking.
+    fn watch_clock(&mut self) {
+        let (now, uptime) = (self.clock.now(), self.clock.uptime());
+        let expected = self.seen.0 + uptime.saturating_sub(self.seen.1);
+        self.seen = (now, uptime);
+        if now.since(expected).max(expected.since(now)) > AWAY {
+            tracing::warn!(from = %expected, to = %now, "the time of day jumped");
+            self.was_away();
+        }
+    }
+
+    /// Leases are given their whole time from now on.
+    fn was_away(&mut self) {
         let now = self.clock.now();
-        for ticket in self.committer.expire(now) {
+        self.available_since = now;
+        self.due = self.due.min(now);
+    }
+
+    fn maintain(&self) -> Maintain {
+        Maintain {
+            asked_at: self.clock.now(),
+            available_since: self.available_since,
+            upload_limit: UPLOAD_LIMIT,
+            limit: MAINTAIN_LIMIT,
+        }
+    }
+
+    /// Asks for maintenance as things are now: it may have waited behind a commit that took long.
+    fn date(&self, batch: &mut [Command]) {
+        for command in batch {
+            if let Command::Maintain(maintain) = command {
+                *maintain = self.maintain();
+            }
+        }
+    }
+
+    fn on_time(&mut self) {
+        let (now, uptime) = (self.clock.now(), self.clock.uptime());
+        for ticket in self.committer.expire(uptime) {
             reply(ticket, Ok(Done::Claimed(Vec::new())));
         }
-        if now >= self.due && !self.maintaining {
+        if (now >= self.due || uptime >= self.look_at) && !self.maintaining {
             self.maintaining = true;
-            let maintain = Maintain {
-                available_since: self.available_since,
-                upload_limit: UPLOAD_LIMIT,
-                limit: MAINTAIN_LIMIT,
-            };
-            self.committer.push(Command::Maintain(maintain), To::Maintenance, None);
+            self.committer.push(Command::Maintain(self.maintain()), To::Maintenance, None);
         }
         if self.maintaining {
             // Its outcome says when to look again; until then nothing is due.
             self.due = now + LOOK_EVERY;
+            self.look_at = uptime + LOOK_EVERY;
         }
     }
 
@@ -234,13 +298,17 @@ impl Driver {
         if let Some(at) = committed.next_due {
             self.due = self.due.min(at);
         }
-        if let Some(events) = self.events.upgrade() {
-            for event in committed.events {
-                // Nobody listens: nobody is told.
-                let _ = events.send(event);
-            }
+        for event in committed.events {
+            self.notify(Notice::Event(event));
         }
         Ok(())
+    }
+
+    fn notify(&self, notice: Notice) {
+        if let Some(notices) = self.notices.upgrade() {
+            // Nobody listens: nobody is told.
+            let _ = notices.send(notice);
+        }
     }
 
     fn deliver(&mut self, ticket: To, outcome: Outcome) {
@@ -272,7 +340,14 @@ impl Driver {
     fn trouble(&mut self, error: StorageError) -> Result<(), StorageError> {
         let now = self.clock.now();
         self.available_since = now;
-        for ticket in self.committer.failed() {
+        let waited = self.committer.failed();
+        if error.may_have_been_kept() {
+            // What it made ready, made due and would have told is not known: look, and let everybody look.
+            self.committer.retry_waiting();
+            self.due = self.due.min(now + AFTER_TROUBLE);
+            self.notify(Notice::Missed(waited.len() as u64));
+        }
+        for ticket in waited {
             if matches!(ticket, To::Maintenance) {
                 self.maintaining = false;
                 self.due = now + AFTER_TROUBLE;

@@ -19,18 +19,18 @@ pub enum Notice {
 /// A subscription to what happens in a queue. It ends when the queue does.
 #[derive(Debug)]
 pub struct Feed {
-    events: Receiver<Event>,
+    notices: Receiver<Notice>,
 }
 
 impl Feed {
-    pub(super) fn new(events: Receiver<Event>) -> Self {
-        Self { events }
+    pub(super) fn new(notices: Receiver<Notice>) -> Self {
+        Self { notices }
     }
 
     /// The next notice; `None` when the queue has stopped.
     pub async fn next(&mut self) -> Option<Notice> {
-        match self.events.recv().await {
-            Ok(event) => Some(Notice::Event(event)),
+        match self.notices.recv().await {
+            Ok(notice) => Some(notice),
             Err(RecvError::Lagged(missed)) => Some(Notice::Missed(missed)),
             Err(RecvError::Closed) => None,
         }

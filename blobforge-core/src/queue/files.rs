@@ -2,7 +2,7 @@
 
 use std::{path::Path, time::Duration};
 
-use super::{Queue, QueueError, drawn_id};
+use super::{Queue, QueueError};
 use crate::{
     Job, JobId, LeaseToken, NewJob, NewSource, Output, Sha256,
     blob::{BlobError, ByteStream, Method, SignedUrl, Stored, keys, read_file},
@@ -44,7 +44,7 @@ impl Queue {
         max_bytes: u64,
     ) -> Result<Submitted, QueueError> {
         job.validate()?;
-        let key = keys::source(&drawn_id()?);
+        let key = keys::source(&self.drawn_id()?);
         self.run(Command::ReserveFile { key: key.clone(), owner: None }).await?;
         let Stored { size, sha256 } = self.blobs().put(&key, content, max_bytes).await?;
         job.source = NewSource::Stored { key, sha256, size };

@@ -86,13 +86,14 @@ impl Queue {
 
 /// Collects every hour until the queue ends.
 pub(super) async fn run(queue: Weak<Shared>, clock: Arc<dyn Clock>, halted: Halted) {
-    let mut due = clock.now() + COLLECT_SOON;
+    let mut pause = COLLECT_SOON;
     loop {
         tokio::select! {
-            () = clock.sleep_until(due) => {}
+            biased;
             () = halted.wait() => return,
+            () = clock.sleep(pause) => {}
         }
-        let pause = match collect(&queue, false).await {
+        pause = match collect(&queue, false).await {
             Ok(garbage) if garbage.files + garbage.failed > 0 => {
                 let Garbage { files, bytes, failed, more, .. } = garbage;
                 tracing::info!(files, bytes, failed, "files that nobody needed were deleted");
@@ -105,7 +106,6 @@ pub(super) async fn run(queue: Weak<Shared>, clock: Arc<dyn Clock>, halted: Halt
             }
             Err(_) => return,
         };
-        due = clock.now() + pause;
     }
 }
 

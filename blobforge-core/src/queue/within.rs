@@ -4,7 +4,7 @@ use rusqlite::Transaction;
 
 use super::{QueueError, Settings, drawn_id};
 use crate::{
-    Clock, Invalid, NewJob, NewSource,
+    Clock, Invalid, NewJob, NewSource, SystemEntropy,
     blob::keys,
     storage::{Command, Done, Submit, Submitted, sqlite::commit_within},
 };
@@ -48,7 +48,7 @@ pub fn submit_within(
         let reason = "a stored source belongs to the queue that stored it: submit the job with a source to come, and send it after the commit";
         return Err(Invalid::new("source", reason).into());
     }
-    let upload_key = keys::source(&drawn_id()?);
+    let upload_key = keys::source(&drawn_id(&SystemEntropy)?);
     let default_max_attempts = Settings::default().max_attempts;
     let submit = Command::Submit(Box::new(Submit { job, upload_key, default_max_attempts }));
     let committed = commit_within(transaction, clock.now(), vec![submit])?;

@@ -222,6 +222,8 @@ impl Report {
 /// Asks for what time has made due.
 #[derive(Clone, Copy, Debug)]
 pub struct Maintain {
+    /// When this was asked for: what fell due after that, while the store kept it waiting, is left for the next time.
+    pub asked_at: Timestamp,
     /// Since when the store has been there without a break: no lease lapses within its duration of that.
     pub available_since: Timestamp,
     /// How long an upload may take.

@@ -216,7 +216,8 @@ impl<R: Rows> Batch<'_, R> {
 
     fn enter_line(&mut self, job: &Job) -> Result<(), R::Error> {
         let due = job.life.ready_at;
-        if due > self.now {
+        // Whose holder fell silent has had its time before, wherever the clock was set since.
+        if due > self.now && job.lease().is_none() {
             self.falls_due(due);
             return self.rows.push_scheduled(due, job.id);
         }
@@ -276,12 +277,13 @@ impl<R: Rows> Batch<'_, R> {
             }
         }
         let mut held_back: Option<Timestamp> = None;
-        for id in self.rows.due_leases(self.now, maintain.limit)? {
+        let until = maintain.asked_at.min(self.now);
+        for id in self.rows.due_leases(until, maintain.limit)? {
             let Some(job) = self.rows.job(id)? else { continue };
             let Some(lease) = job.lease() else { continue };
             // Its holder could not renew while the store was away: it gets a whole lease time to do so.
             let not_before = maintain.available_since + lease.duration;
-            if not_before > self.now {
+            if not_before > until {
                 held_back = Some(held_back.map_or(not_before, |at| at.min(not_before)));
             } else if let Ok(transition) = lifecycle::apply(&job.life, None, &Step::Lapse, self.now) {
                 self.follow(job, transition, |_| {})?;
@@ -298,7 +300,7 @@ impl<R: Rows> Batch<'_, R> {
         done.reopened = self.reopen(maintain.limit)?;
         // A lease that is due still is either held back, or one too many for this time.
         let leases = self.rows.next_lease_expiry()?;
-        let leases = leases.map(|at| if at > self.now { at } else { held_back.unwrap_or(self.now) });
+        let leases = leases.map(|at| if at > until { at } else { held_back.unwrap_or(self.now) });
         done.expired = self.expire(maintain.limit)?;
         let rescan = self.rescan(maintain.limit)?;
         let (scheduled, reopening) = (self.rows.next_scheduled()?, self.rows.next_reopening()?);

@@ -106,6 +106,7 @@ impl World {
                 Command::ForgetFiles((0..3).map(|_| self.key(rng)).chain(marked).collect())
             }
             _ => Command::Maintain(Maintain {
+                asked_at: now - Duration::from_secs(rng.random_range(0..5)),
                 available_since: self.began + Duration::from_secs(rng.random_range(0..200)),
                 upload_limit: Duration::from_secs(rng.random_range(30..300)),
                 limit: *[1, 2, 100].choose(rng).unwrap(),

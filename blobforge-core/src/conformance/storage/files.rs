@@ -115,7 +115,8 @@ pub async fn an_upload_that_never_comes_is_given_up(bench: &Bench) {
     let old = bench.submit(new("pdf").source(upload(None, None))).await.id;
     bench.advance(LEASE);
     let young = bench.submit(new("pdf").source(upload(None, None))).await.id;
-    let maintain = Maintain { available_since: bench.began, upload_limit: LEASE, limit: 100 };
+    let asked_at = bench.clock.now();
+    let maintain = Maintain { asked_at, available_since: bench.began, upload_limit: LEASE, limit: 100 };
     assert_eq!(bench.maintain_with(maintain).await.uploads_expired, 1);
     assert_eq!(bench.job(old).await.status(), Status::Cancelled);
     assert_eq!(bench.job(young).await.status(), Status::Uploading);

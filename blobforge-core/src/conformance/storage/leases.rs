@@ -200,6 +200,26 @@ pub async fn no_lease_lapses_within_its_time_of_the_store_being_away(bench: &Ben
     assert_eq!(bench.maintain_since(back).await.lapsed, 1, "the grace ends");
 }
 
+pub async fn what_expires_while_the_store_is_slow_does_not_lapse(bench: &Bench) {
+    let (worker, held) = bench.running("w1").await;
+    let (asked_at, available_since) = (bench.clock.now(), bench.began - LEASE * 1000);
+    bench.advance(LEASE * 2);
+    let late = Maintain { asked_at, available_since, upload_limit: LEASE * 1000, limit: 100 };
+    let done = bench.maintain_with(late).await;
+    assert_eq!(done.lapsed, 0);
+    assert!(done.next_due.is_some_and(|due| due <= bench.clock.now()), "it is looked at again at once");
+    assert_eq!(bench.beat_state(&worker, &held).await, LeaseState::Held);
+}
+
+pub async fn a_job_whose_holder_is_silent_is_free_wherever_the_clock_was_set(bench: &Bench) {
+    let (worker, held) = bench.running("w1").await;
+    let other = bench.worker("w2").await;
+    bench.clock.set(bench.began - LEASE * 100);
+    assert_eq!(bench.beat_state(&worker, &held).await, LeaseState::Held);
+    bench.silence().await;
+    assert_eq!(bench.claim(&other).await.job.id, held.job.id);
+}
+
 pub async fn maintenance_does_no_more_than_its_limit(bench: &Bench) {
     let worker = bench.worker("w1").await;
     for _ in 0..3 {
@@ -207,7 +227,8 @@ pub async fn maintenance_does_no_more_than_its_limit(bench: &Bench) {
     }
     bench.claims(&worker, &["pdf"], 3).await;
     bench.advance(LEASE * 2);
-    let some = Maintain { available_since: bench.began, upload_limit: LEASE * 1000, limit: 2 };
+    let (asked_at, available_since) = (bench.clock.now(), bench.began);
+    let some = Maintain { asked_at, available_since, upload_limit: LEASE * 1000, limit: 2 };
     let done = bench.maintain_with(some).await;
     assert_eq!((done.lapsed, done.next_due), (2, Some(bench.clock.now())), "there is more to do now");
     let done = bench.maintain_with(some).await;

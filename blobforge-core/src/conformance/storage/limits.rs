@@ -132,7 +132,8 @@ pub async fn starts_of_a_key_are_spread_over_time(bench: &Bench) {
     bench.submit_for("b", 2).await;
     assert_eq!(bench.turns(bench.claim_each(&worker, 4).await).await, "ab");
     bench.advance(SECOND * 10);
-    let maintain = Maintain { available_since: bench.began, upload_limit: LEASE, limit: 100 };
+    let asked_at = bench.clock.now();
+    let maintain = Maintain { asked_at, available_since: bench.began, upload_limit: LEASE, limit: 100 };
     let committed = bench.commit(vec![Command::Maintain(maintain)]).await;
     assert!(committed.ready.contains(&Ready { job_type: pdf(), wake: Wake::All }), "{committed:?}");
     assert_eq!(bench.turns(bench.claim_each(&worker, 4).await).await, "ab");

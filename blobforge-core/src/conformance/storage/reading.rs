@@ -218,7 +218,7 @@ pub async fn hints_tell_what_became_ready_and_when_something_falls_due(bench: &B
     let failed = bench.commit(vec![report(&held[0], fail())]).await;
     assert_eq!((failed.ready, failed.next_due), (vec![], Some(now + SECOND)));
     bench.advance(SECOND);
-    let maintain = Maintain { available_since: now, upload_limit: LEASE, limit: 9 };
+    let maintain = Maintain { asked_at: now + SECOND, available_since: now, upload_limit: LEASE, limit: 9 };
     let promoted = bench.commit(vec![Command::Maintain(maintain)]).await;
     assert_eq!(promoted.ready, [pdf]);
     let taken = bench.commit(vec![submit(new("pdf")), bench.claim_command(&worker, &["pdf"], 9)]).await;

@@ -43,7 +43,8 @@ impl Bench {
 /// Few at a time, so that more than one round is needed.
 fn few() -> Maintain {
     let upload_limit = DAY * 365;
-    Maintain { available_since: Timestamp::ZERO, upload_limit, limit: 2 }
+    let asked_at = Timestamp::from_millis(i64::MAX);
+    Maintain { asked_at, available_since: Timestamp::ZERO, upload_limit, limit: 2 }
 }
 
 pub async fn ended_jobs_are_kept_for_ever_unless_said_otherwise(bench: &Bench) {

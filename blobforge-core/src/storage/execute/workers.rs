@@ -8,7 +8,7 @@ use super::{Batch, accept};
 use crate::{
     Finish, Lease, Registration, Step, WorkerId, WorkerRecord, lifecycle,
     storage::{
-        command::{Done, Event, Outcome, Refusal},
+        command::{Done, Event, Outcome, Refusal, Wake},
         rows::Rows,
     },
 };
@@ -60,7 +60,14 @@ impl<R: Rows> Batch<'_, R> {
 
     pub(super) fn set_draining(&mut self, id: WorkerId, draining: bool) -> Result<Outcome, R::Error> {
         let record = accept!(self.known(&id)?);
+        let types = record.registration.types.clone();
         self.rows.put_worker(&WorkerRecord { draining, ..record })?;
+        if !draining {
+            // Its claims may have waited while there was work for it.
+            for job_type in &types {
+                self.becomes_ready(job_type, Wake::All);
+            }
+        }
         Ok(Ok(Done::Ok))
     }
 

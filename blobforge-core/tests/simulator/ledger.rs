@@ -1,0 +1,187 @@
+//! What the store really did, command by command: the truth that every check starts from.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, Mutex, MutexGuard},
+    time::Duration,
+};
+
+use async_trait::async_trait;
+use blobforge_core::{
+    Checkpoint, Clock, Generation, Job, JobId, ManualClock, Timestamp, TypeRecord, WorkerId, WorkerRecord,
+    storage::{
+        Attempt, Command, Committed, Counts, Event, JobFilter, JobPage, MAX_PAGE, Outcome, Storage,
+        StorageError, memory::MemoryStorage,
+    },
+};
+use serde_json::Value;
+
+/// What a store holds at one moment.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Snapshot {
+    pub(crate) jobs: BTreeMap<JobId, Arc<Job>>,
+    pub(crate) counts: Counts,
+    pub(crate) workers: Vec<WorkerRecord>,
+}
+
+/// One command, and all that it changed.
+#[derive(Clone, Debug)]
+pub(crate) struct Change {
+    pub(crate) now: Timestamp,
+    pub(crate) uptime: Duration,
+    pub(crate) command: Command,
+    pub(crate) outcome: Outcome,
+    pub(crate) events: Vec<Event>,
+    pub(crate) before: Arc<Snapshot>,
+    pub(crate) after: Arc<Snapshot>,
+    /// The attempts of every job that changed, as they are afterwards.
+    pub(crate) attempts: BTreeMap<JobId, Vec<Attempt>>,
+}
+
+impl Change {
+    /// The jobs that are not as they were; `None` for one that was not there.
+    pub(crate) fn jobs(&self) -> impl Iterator<Item = (Option<&Job>, &Job)> {
+        let differs = |(id, after): &(&JobId, &Arc<Job>)| {
+            !self.before.jobs.get(id).is_some_and(|before| Arc::ptr_eq(before, after))
+        };
+        let both = |(id, after): (&JobId, _)| (self.before.jobs.get(id).map(|job| &**job), after);
+        self.after.jobs.iter().filter(differs).map(move |(id, after)| both((id, &**after)))
+    }
+
+    pub(crate) fn was(&self, id: JobId) -> Option<&Job> {
+        self.before.jobs.get(&id).map(|job| &**job)
+    }
+}
+
+/// A store in memory that keeps a record of everything it does. It carries a batch out one command at a time, which to
+/// its users is the same, and lets every change be seen.
+#[derive(Debug)]
+pub(crate) struct Ledger {
+    storage: MemoryStorage,
+    clock: Arc<ManualClock>,
+    log: Mutex<(Vec<Change>, Arc<Snapshot>)>,
+}
+
+impl Ledger {
+    pub(crate) fn new(clock: Arc<ManualClock>) -> Self {
+        Self { storage: MemoryStorage::new(clock.clone()), clock, log: Mutex::default() }
+    }
+
+    fn log(&self) -> MutexGuard<'_, (Vec<Change>, Arc<Snapshot>)> {
+        self.log.lock().unwrap()
+    }
+
+    /// How many commands were carried out.
+    pub(crate) fn len(&self) -> usize {
+        self.log().0.len()
+    }
+
+    /// The changes from this one on.
+    pub(crate) fn since(&self, index: usize) -> Vec<Change> {
+        self.log().0[index..].to_vec()
+    }
+
+    /// What the store holds now.
+    pub(crate) fn now(&self) -> Arc<Snapshot> {
+        self.log().1.clone()
+    }
+
+    async fn snapshot(&self, before: &Snapshot) -> Result<Snapshot, StorageError> {
+        let page = self.storage.jobs(&JobFilter::all(MAX_PAGE)).await?;
+        let job = |job: Job| match before.jobs.get(&job.id) {
+            Some(known) if **known == job => (job.id, known.clone()),
+            _ => (job.id, Arc::new(job)),
+        };
+        Ok(Snapshot {
+            jobs: page.items.into_iter().map(job).collect(),
+            counts: self.storage.counts().await?,
+            workers: self.storage.workers().await?,
+        })
+    }
+}
+
+#[async_trait]
+impl Storage for Ledger {
+    async fn commit(&self, commands: Vec<Command>) -> Result<Committed, StorageError> {
+        let mut all = Committed::default();
+        for command in commands {
+            let committed = self.storage.commit(vec![command.clone()]).await?;
+            // Field by field: a new one has to be put together here, too.
+            let Committed { mut outcomes, events, ready, next_due } = committed;
+            let outcome = outcomes.pop().expect("an outcome for every command");
+            let before = self.now();
+            let after = Arc::new(self.snapshot(&before).await?);
+            let mut change = Change {
+                now: self.clock.now(),
+                uptime: self.clock.uptime(),
+                command,
+                outcome: outcome.clone(),
+                events: events.clone(),
+                before,
+                after: after.clone(),
+                attempts: BTreeMap::new(),
+            };
+            let changed: Vec<JobId> = change.jobs().map(|(_, job)| job.id).collect();
+            for id in changed {
+                change.attempts.insert(id, self.storage.attempts(id).await?);
+            }
+            let mut log = self.log();
+            log.0.push(change);
+            log.1 = after;
+            drop(log);
+            all.outcomes.push(outcome);
+            all.events.extend(events);
+            all.ready.extend(ready);
+            all.next_due = [all.next_due, next_due].into_iter().flatten().min();
+        }
+        Ok(all)
+    }
+
+    async fn job(&self, id: JobId) -> Result<Option<Job>, StorageError> {
+        self.storage.job(id).await
+    }
+
+    async fn jobs(&self, filter: &JobFilter) -> Result<JobPage, StorageError> {
+        self.storage.jobs(filter).await
+    }
+
+    async fn types(&self) -> Result<Vec<TypeRecord>, StorageError> {
+        self.storage.types().await
+    }
+
+    async fn counts(&self) -> Result<Counts, StorageError> {
+        self.storage.counts().await
+    }
+
+    async fn attempts(&self, id: JobId) -> Result<Vec<Attempt>, StorageError> {
+        self.storage.attempts(id).await
+    }
+
+    async fn checkpoints(&self, id: JobId) -> Result<Vec<Checkpoint>, StorageError> {
+        self.storage.checkpoints(id).await
+    }
+
+    async fn worker(&self, id: &WorkerId) -> Result<Option<WorkerRecord>, StorageError> {
+        self.storage.worker(id).await
+    }
+
+    async fn workers(&self) -> Result<Vec<WorkerRecord>, StorageError> {
+        self.storage.workers().await
+    }
+
+    async fn record(&self, collection: &str, key: &str) -> Result<Option<Value>, StorageError> {
+        self.storage.record(collection, key).await
+    }
+
+    async fn records(&self, collection: &str) -> Result<Vec<(String, Value)>, StorageError> {
+        self.storage.records(collection).await
+    }
+
+    async fn has_file(&self, key: &str) -> Result<bool, StorageError> {
+        self.storage.has_file(key).await
+    }
+
+    fn generation(&self) -> Generation {
+        self.storage.generation()
+    }
+}
