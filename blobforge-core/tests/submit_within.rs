@@ -41,8 +41,7 @@ fn order(orders: &mut Connection, job: NewJob, commit: bool) -> Result<JobId, Qu
 fn orders(path: &Path) -> Vec<i64> {
     let connection = Connection::open(path).unwrap();
     let mut rows = connection.prepare("SELECT job FROM orders").unwrap();
-    let jobs = rows.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect();
-    jobs
+    rows.query_map([], |row| row.get(0)).unwrap().map(Result::unwrap).collect()
 }
 
 #[tokio::test]

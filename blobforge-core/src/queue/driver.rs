@@ -162,7 +162,8 @@ impl Driver {
             }
             let sleep = self.clock.sleep(self.until_next());
             // In order, so that a run can be repeated. Nobody starves: a commit ends only after something else began
-            // it, and whoever is second to time is taken in by time's own branch.
+            // it, and whoever is second to time is taken in by time's own branch. What is due comes before what is asked:
+            // a claim that waits for nothing sees all of it.
             tokio::select! {
                 biased;
                 Some((result, begun)) = OptionFuture::from(commit.as_mut()) => {

@@ -136,9 +136,10 @@ impl World {
         self.watch.claimable.retain(|id, _| free(&snapshot.jobs[id]));
         for job in snapshot.jobs.values().filter(|job| free(job)) {
             let since = *self.watch.claimable.entry(job.id).or_insert(uptime);
-            // After trouble, time is looked at again within a minute; otherwise at the very moment.
-            let excused = uptime < self.watch.trouble_at + GRACE && since < self.watch.trouble_at + GRACE;
-            if excused {
+            // What only time made ready is found at the very moment, or after trouble within a minute.
+            let by_time =
+                job.lease().is_none() && (job.life.ready_at > job.updated_at || self.jumps_back > 0);
+            if by_time && uptime < self.watch.trouble_at + GRACE {
                 continue;
             }
             let deaf = self.calls.iter().find(|call| match &call.asked {

@@ -24,7 +24,7 @@ use crate::{
 /// For how long a lease is good here.
 pub(crate) const LEASE: Duration = Duration::from_secs(60);
 /// How many things happen before the faults stop.
-const STEPS: usize = 70;
+const STEPS: usize = 64;
 /// Time passes in pieces of at most this, so that who is well can say so.
 const TICK: Duration = Duration::from_secs(10);
 
@@ -139,7 +139,13 @@ impl World {
 
     /// Sends a request on its way; the queue gets to it when it is next looked at.
     pub(crate) fn call(&mut self, by: By, asked: Asked, answer: impl Future<Output = Answer> + 'static) {
-        self.trace(format!("{by:?} asks {asked:?}"));
+        self.trace(match &asked {
+            Asked::Beat { leases } => {
+                let jobs: Vec<i64> = leases.iter().map(|held| held.job.get()).collect();
+                format!("{by:?} says that it lives, with jobs {jobs:?}")
+            }
+            asked => format!("{by:?} asks {asked:?}"),
+        });
         let (begun, since) = (self.ledger.len(), self.uptime());
         let mut answer: Pin<Box<dyn Future<Output = Answer>>> = Box::pin(answer);
         let answered = (&mut answer).now_or_never();
