@@ -66,5 +66,6 @@ fn claim() -> Result<Command, Failure> {
         types: vec![JobType::new(TYPE)?],
         secrets: vec![LeaseSecret::draw(&SystemEntropy)?],
         lease: Duration::from_secs(180),
+        claim_id: None,
     }))
 }

@@ -30,6 +30,7 @@ pub(crate) async fn open(path: &Path) -> Result<Queue, Failure> {
             instance: String::new(),
             previous_instance: None,
             labels: Default::default(),
+            host: None,
             metadata: Default::default(),
         })
         .await?;

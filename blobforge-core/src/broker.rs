@@ -85,6 +85,9 @@ pub struct Wish {
     pub limit: usize,
     /// How long to wait for the first one.
     pub wait: Duration,
+    /// A name for this claim of at most 255 printable bytes: repeated, it gets what it got before and still holds,
+    /// rather than more.
+    pub claim_id: Option<String>,
 }
 
 /// A job to be run, and the right to run it.

@@ -1,7 +1,8 @@
 //! What is kept within a job rather than in a file of it, and how much of that.
 //!
 //! A job is read whole whenever somebody looks at it, and rewritten whole with every step of its life. So what a worker
-//! says of it is bounded. A result is refused, since half of one is none; what is for people is cut instead, since a
+//! says of it is bounded. A result is refused, since half of one is none, and so is a failure's kind, which programs
+//! count by; what is for people is cut instead, since a
 //! failure has to be recorded however long its story is, and a lease must not be lost to a talkative handler.
 
 use std::io;
@@ -16,12 +17,14 @@ use crate::{
 
 /// The most bytes of a job's result as JSON; a larger one is refused.
 pub const MAX_RESULT_BYTES: usize = 64 * 1024;
-/// The most bytes of a failure's kind; what is longer is cut.
+/// The most bytes of a failure's kind; a longer one is refused.
 pub const MAX_FAILURE_KIND_BYTES: usize = 64;
 /// The most bytes of a failure's message; what is longer is cut.
 pub const MAX_FAILURE_MESSAGE_BYTES: usize = 16 * 1024;
 /// The most bytes of a failure's details as JSON. Of larger ones the beginning of that JSON is kept, as text.
 pub const MAX_FAILURE_DETAILS_BYTES: usize = 64 * 1024;
+/// The most bytes of the last lines of a log; of what is longer the end is kept.
+pub const MAX_LOG_TAIL_BYTES: usize = 16 * 1024;
 /// The most bytes of a progress's stage, and of its message; what is longer is cut.
 pub const MAX_PROGRESS_TEXT_BYTES: usize = 1024;
 
@@ -49,8 +52,32 @@ pub fn check_result(result: &Value) -> Result<(), Invalid> {
     Err(Invalid::new("result", reason))
 }
 
+/// Checks what kind a failure is said to be of: snake_case, that is `a` to `z`, then digits and `_` too, at most
+/// [`MAX_FAILURE_KIND_BYTES`] of them.
+///
+/// ```
+/// use blobforge_core::check_failure_kind;
+/// assert!(check_failure_kind("out_of_memory").is_ok());
+/// assert!(check_failure_kind("Out of memory!").is_err());
+/// ```
+///
+/// # Errors
+/// When it is anything else.
+pub fn check_failure_kind(kind: &str) -> Result<(), Invalid> {
+    let fits = kind.len() <= MAX_FAILURE_KIND_BYTES
+        && kind.starts_with(|c: char| c.is_ascii_lowercase())
+        && kind.bytes().all(|b| matches!(b, b'a'..=b'z' | b'0'..=b'9' | b'_'));
+    if fits {
+        return Ok(());
+    }
+    let reason = format!(
+        "failures are grouped by their kind: use 1 to {MAX_FAILURE_KIND_BYTES} of a-z, 0-9 and '_' that begin with a letter, such as \"out_of_memory\""
+    );
+    Err(Invalid::new("kind", reason))
+}
+
 impl Failure {
-    /// The same with everything cut to what is kept of it.
+    /// The same with everything but its kind cut to what is kept of it.
     ///
     /// ```
     /// use blobforge_core::{Failure, MAX_FAILURE_MESSAGE_BYTES};
@@ -59,8 +86,6 @@ impl Failure {
     /// ```
     #[must_use]
     pub fn cut(mut self) -> Self {
-        let kind = self.kind.floor_char_boundary(MAX_FAILURE_KIND_BYTES);
-        self.kind.truncate(kind);
         cut(&mut self.message, MAX_FAILURE_MESSAGE_BYTES);
         self.details = self.details.map(|details| {
             let bytes = json_bytes(&details);
@@ -71,6 +96,10 @@ impl Failure {
             cut(&mut text, CUT_DETAILS_BYTES);
             json!({"cut": text, "bytes": bytes})
         });
+        self.log_tail = self.log_tail.filter(|log| !log.is_empty());
+        if let Some(log) = &mut self.log_tail {
+            keep_end(log, MAX_LOG_TAIL_BYTES);
+        }
         self
     }
 }
@@ -102,6 +131,7 @@ pub(crate) fn bounded(command: Command) -> Result<Command, Invalid> {
                     Report::Complete { outputs, result }
                 }
                 Report::Fail { failure, retryable, policy, jitter } => {
+                    check_failure_kind(&failure.kind)?;
                     Report::Fail { failure: failure.cut(), retryable, policy, jitter }
                 }
                 other => other,
@@ -114,17 +144,30 @@ pub(crate) fn bounded(command: Command) -> Result<Command, Invalid> {
             }
             Command::Heartbeat(beat)
         }
-        Command::RejectSource { job, failure } => Command::RejectSource { job, failure: failure.cut() },
+        Command::RejectSource { job, failure } => {
+            check_failure_kind(&failure.kind)?;
+            Command::RejectSource { job, failure: failure.cut() }
+        }
         other => other,
     })
 }
 
-/// Cuts a text so that it shows.
+/// Shows where a text was cut.
+const MARK: &str = "…";
+
+/// Cuts the end of a text so that it shows.
 fn cut(text: &mut String, bytes: usize) {
-    const MARK: &str = "…";
     if text.len() > bytes {
         text.truncate(text.floor_char_boundary(bytes - MARK.len()));
         text.push_str(MARK);
+    }
+}
+
+/// Cuts the beginning of a text so that it shows.
+fn keep_end(text: &mut String, bytes: usize) {
+    if text.len() > bytes {
+        let from = text.ceil_char_boundary(text.len() - (bytes - MARK.len()));
+        text.replace_range(..from, MARK);
     }
 }
 
@@ -160,15 +203,29 @@ mod tests {
     }
 
     #[test]
+    fn a_kind_is_snake_case() {
+        for kind in ["a", "io", "out_of_memory", "http_500", &"x".repeat(64)] {
+            assert!(check_failure_kind(kind).is_ok(), "{kind}");
+        }
+        for kind in ["", "_a", "5xx", "IoError", "out of memory", "größe", "a-b", &"x".repeat(65)] {
+            assert!(check_failure_kind(kind).is_err(), "{kind}");
+        }
+    }
+
+    #[test]
     fn a_failure_is_cut_only_where_it_is_too_long() {
         let fine = Failure { details: Some(json!({"page": 7})), ..Failure::new("io", "The disk sulks.") };
         assert_eq!(fine.clone().cut(), fine);
         let long = Failure {
             details: Some(json!({"log": "x".repeat(MAX_FAILURE_DETAILS_BYTES)})),
-            ..Failure::new("k".repeat(1000), "m".repeat(MAX_FAILURE_MESSAGE_BYTES + 1))
+            log_tail: Some(format!("{}the end", "é".repeat(MAX_LOG_TAIL_BYTES))),
+            ..Failure::new("io", "m".repeat(MAX_FAILURE_MESSAGE_BYTES + 1))
         };
         let cut = long.cut();
-        assert_eq!((cut.kind.len(), cut.message.len()), (MAX_FAILURE_KIND_BYTES, MAX_FAILURE_MESSAGE_BYTES));
+        assert_eq!((cut.kind.as_str(), cut.message.len()), ("io", MAX_FAILURE_MESSAGE_BYTES));
+        let log = cut.log_tail.unwrap();
+        assert!(log.starts_with("…é") && log.ends_with("éthe end"));
+        assert!((MAX_LOG_TAIL_BYTES - 1..=MAX_LOG_TAIL_BYTES).contains(&log.len()), "{}", log.len());
         let details = cut.details.unwrap();
         assert!(details["cut"].as_str().unwrap().starts_with("{\"log\":\"xxx"), "{details}");
         assert_eq!(details["bytes"], MAX_FAILURE_DETAILS_BYTES + "{\"log\":\"\"}".len());

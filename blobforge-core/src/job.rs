@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{Lease, Life, Phase, Requirements, Timestamp};
+use crate::{FailureGroupId, Lease, Life, Phase, Requirements, Timestamp};
 
 /// A job's number, unique within its store and never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -365,12 +365,16 @@ pub struct Failure {
     /// More for whoever investigates.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub details: Option<Value>,
+    /// The last lines of the handler's log, in a report. They are kept with the attempt, as its `log_tail`, and nowhere
+    /// else.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub log_tail: Option<String>,
 }
 
 impl Failure {
     /// A failure of a kind, with a message for people.
     pub fn new(kind: impl Into<String>, message: impl Into<String>) -> Self {
-        Self { kind: kind.into(), message: message.into(), details: None }
+        Self { kind: kind.into(), message: message.into(), details: None, log_tail: None }
     }
 }
 
@@ -418,6 +422,8 @@ pub struct Job {
     pub progress: Option<Progress>,
     /// Why the last attempt that failed did so.
     pub last_error: Option<Failure>,
+    /// The group of failures that it belongs to, while it is failed.
+    pub failure_group: Option<FailureGroupId>,
     /// What the handler returned.
     pub result: Option<Value>,
     /// The files that the accepted completion named.

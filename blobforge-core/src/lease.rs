@@ -159,6 +159,10 @@ pub struct Lease {
     pub token: LeaseToken,
     /// Who holds it.
     pub worker: WorkerId,
+    /// The machine that its holder runs on, as far as it said so.
+    pub host: Option<String>,
+    /// What its holder called the claim that got it.
+    pub claim_id: Option<String>,
     /// When the attempt began.
     pub started_at: Timestamp,
     /// Until when it is safe from being taken, unless renewed.

@@ -5,6 +5,7 @@ pub mod broker;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod entropy;
+mod failure_group;
 mod inline;
 mod job;
 mod lease;
@@ -23,9 +24,12 @@ mod time;
 mod worker;
 
 pub use entropy::{Entropy, SystemEntropy};
+pub use failure_group::{
+    FailureGroup, FailureGroupId, MAX_FAILURE_GROUPS, MAX_GROUP_MESSAGE_BYTES, normalised,
+};
 pub use inline::{
-    MAX_FAILURE_DETAILS_BYTES, MAX_FAILURE_KIND_BYTES, MAX_FAILURE_MESSAGE_BYTES, MAX_PROGRESS_TEXT_BYTES,
-    MAX_RESULT_BYTES, check_result,
+    MAX_FAILURE_DETAILS_BYTES, MAX_FAILURE_KIND_BYTES, MAX_FAILURE_MESSAGE_BYTES, MAX_LOG_TAIL_BYTES,
+    MAX_PROGRESS_TEXT_BYTES, MAX_RESULT_BYTES, check_failure_kind, check_result,
 };
 pub use job::{
     Body, Checkpoint, Failure, Invalid, Job, JobId, JobType, Output, Priority, Progress, Sha256, Source,
@@ -38,8 +42,8 @@ pub use lifecycle::{
 };
 pub use limits::{KeyLimits, LimitBy, Limits, MAX_LIMIT_KEY_BYTES, Rate, StartedUpTo};
 pub use new_job::{
-    MAX_ATTEMPTS_LIMIT, MAX_JSON_BYTES, MAX_SOURCE_PATH_BYTES, MAX_TAG_BYTES, MAX_TAGS, NewJob, NewSource,
-    file_name,
+    MAX_ATTEMPTS_LIMIT, MAX_JSON_BYTES, MAX_KEY_BYTES, MAX_SOURCE_PATH_BYTES, MAX_TAG_BYTES, MAX_TAGS,
+    NewJob, NewSource, file_name,
 };
 pub use queue::{Queue, QueueBuilder, QueueError};
 pub use requirement::{
@@ -51,4 +55,4 @@ pub use rusqlite;
 pub use settings::{OLDEST_SHARE, Retention, TypeRecord, TypeSettings};
 pub use task::Task;
 pub use time::{BadTimestamp, Clock, ManualClock, SystemClock, Timestamp};
-pub use worker::{Registration, WorkerId, WorkerRecord};
+pub use worker::{MAX_HOST_BYTES, Registration, WorkerId, WorkerRecord};

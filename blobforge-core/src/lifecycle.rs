@@ -131,6 +131,10 @@ pub struct NewLease {
     pub secret: LeaseSecret,
     /// Who claims.
     pub worker: WorkerId,
+    /// The machine that it runs on, as far as it said so.
+    pub host: Option<String>,
+    /// What it calls this claim.
+    pub claim_id: Option<String>,
     /// For how long the lease is good without a heartbeat.
     pub duration: Duration,
 }
@@ -370,6 +374,8 @@ fn claim(life: &Life, new: &NewLease, now: Timestamp) -> Result<Transition, Refu
     let lease = Lease {
         token: LeaseToken::new(new.generation, epoch, new.secret),
         worker: new.worker.clone(),
+        host: new.host.clone(),
+        claim_id: new.claim_id.clone(),
         started_at: now,
         expires_at: now + new.duration,
         duration: new.duration,

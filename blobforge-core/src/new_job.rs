@@ -12,6 +12,8 @@ pub const MAX_TAGS: usize = 64;
 pub const MAX_TAG_BYTES: usize = 128;
 /// The most bytes of `source_path`.
 pub const MAX_SOURCE_PATH_BYTES: usize = 4096;
+/// The most bytes of an idempotency key, and of a claim's id.
+pub const MAX_KEY_BYTES: usize = 255;
 /// The most failing runs a job can be given.
 pub const MAX_ATTEMPTS_LIMIT: u32 = 1000;
 
@@ -67,6 +69,8 @@ pub struct NewJob {
     pub dedup: bool,
     /// If that job has failed, run it again.
     pub retry_failed: bool,
+    /// A name of the submitter's for this submission: whoever says it again gets the same job.
+    pub idempotency_key: Option<String>,
 }
 
 impl NewJob {
@@ -88,6 +92,7 @@ impl NewJob {
             source: NewSource::None,
             dedup: true,
             retry_failed: false,
+            idempotency_key: None,
         })
     }
 
@@ -160,6 +165,27 @@ impl NewJob {
         self
     }
 
+    /// Names this submission, so that it can be repeated without making a second job: for submitters whose reply may
+    /// get lost. For 7 days the same submitter gets the same job for the same key, whatever became of the job; another
+    /// job under the same key is refused.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// use blobforge_core::{NewJob, Queue};
+    /// let queue = Queue::builder().open_in_memory().unwrap();
+    /// let job = NewJob::new("invoice").unwrap().param("order", 17).idempotency_key("order-17");
+    /// let first = queue.submit(job.clone()).await.unwrap();
+    /// let again = queue.submit(job.clone()).await.unwrap();
+    /// assert_eq!((again.id, again.replayed), (first.id, true));
+    /// assert!(queue.submit(job.param("order", 18)).await.is_err());
+    /// # });
+    /// ```
+    #[must_use]
+    pub fn idempotency_key(mut self, key: impl Into<String>) -> Self {
+        self.idempotency_key = Some(key.into());
+        self
+    }
+
     /// Checks everything that the types alone do not.
     ///
     /// # Errors
@@ -168,6 +194,7 @@ impl NewJob {
         bounded_json("params", &self.body.params)?;
         bounded_json("metadata", &self.body.metadata)?;
         bounded_tags(&self.body.tags)?;
+        self.idempotency_key.as_deref().map_or(Ok(()), |key| printable("idempotency_key", key))?;
         if self.body.requires.len() > MAX_REQUIREMENTS {
             let reason =
                 format!("{} requirements are too many: at most {MAX_REQUIREMENTS}", self.body.requires.len());
@@ -187,6 +214,15 @@ impl NewJob {
             _ => Ok(()),
         }
     }
+}
+
+/// Checks a name that somebody chose for a request of theirs.
+pub(crate) fn printable(field: &'static str, name: &str) -> Result<(), Invalid> {
+    let fits = (1..=MAX_KEY_BYTES).contains(&name.len()) && name.bytes().all(|b| matches!(b, b' '..=b'~'));
+    if fits {
+        return Ok(());
+    }
+    Err(Invalid::new(field, format!("use 1 to {MAX_KEY_BYTES} printable ASCII characters, such as a UUID")))
 }
 
 fn bounded_json(field: &'static str, map: &Map<String, Value>) -> Result<(), Invalid> {

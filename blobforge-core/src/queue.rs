@@ -29,11 +29,12 @@ pub use obstacle::Obstacle;
 pub use within::submit_within;
 
 use crate::{
-    Clock, Entropy, Failure, Finished, Job, JobId, JobType, LeaseSecret, LeaseToken, NewJob, Priority,
-    Registration, RetryPolicy, Status, Timestamp, TypeRecord, TypeSettings, WorkerId, WorkerRecord,
+    Clock, Entropy, Failure, FailureGroup, Finished, Job, JobId, JobType, LeaseSecret, LeaseToken, NewJob,
+    Priority, Registration, RetryPolicy, Status, Timestamp, TypeRecord, TypeSettings, WorkerId, WorkerRecord,
     blob::{BlobStore, keys},
+    broker::Wish,
     inline,
-    requirement::check_labels,
+    new_job::printable,
     storage::{
         Attempt, Beat, BeatReply, Claim, Claimed, Command, Counts, Done, JobFilter, JobPage, Refusal, Report,
         Storage, Submit, Submitted,
@@ -188,16 +189,48 @@ impl Queue {
         limit: usize,
         wait: Duration,
     ) -> Result<Vec<Claimed>, QueueError> {
+        let (worker, types) = (worker.clone(), types.to_vec());
+        self.claim_wish(Wish { worker, types, limit, wait, claim_id: None }).await
+    }
+
+    /// As [`Queue::claim`], for a wish that may have a name: repeated under the same [`Wish::claim_id`] it renews and
+    /// returns the leases that it got, as far as they are still held, rather than taking more. For workers whose reply
+    /// may get lost.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// use std::time::Duration;
+    /// use blobforge_core::{JobType, NewJob, Queue, Registration, WorkerId, broker::Wish};
+    /// let queue = Queue::builder().open_in_memory().unwrap();
+    /// # let json = serde_json::json!({"id": "smith", "types": ["greet"], "instance": "first"});
+    /// # let registration: Registration = serde_json::from_value(json).unwrap();
+    /// # queue.register(registration).await.unwrap();
+    /// for _ in 0..2 {
+    ///     queue.submit(NewJob::new("greet").unwrap()).await.unwrap();
+    /// }
+    /// let wish = Wish {
+    ///     worker: WorkerId::new("smith").unwrap(),
+    ///     types: vec![JobType::new("greet").unwrap()],
+    ///     limit: 1,
+    ///     wait: Duration::ZERO,
+    ///     claim_id: Some("the first of today".to_owned()),
+    /// };
+    /// let first = queue.claim_wish(wish.clone()).await.unwrap();
+    /// let again = queue.claim_wish(wish).await.unwrap();
+    /// assert_eq!((again.len(), again[0].token), (1, first[0].token));
+    /// # });
+    /// ```
+    ///
+    /// # Errors
+    /// When the wish's name is not 1 to 255 printable bytes, the worker is not registered, or the store fails.
+    pub async fn claim_wish(&self, wish: Wish) -> Result<Vec<Claimed>, QueueError> {
+        let Wish { worker, types, limit, wait, claim_id } = wish;
+        claim_id.as_deref().map_or(Ok(()), |id| printable("claim_id", id))?;
         let secrets = (0..limit.clamp(1, MAX_CLAIM))
             .map(|_| LeaseSecret::draw(&*self.shared.entropy))
             .collect::<Result<Vec<_>, _>>()
             .map_err(QueueError::Randomness)?;
-        let claim = Claim {
-            worker: worker.clone(),
-            types: types.to_vec(),
-            secrets,
-            lease: self.shared.settings.lease,
-        };
+        let claim = Claim { worker, types, secrets, lease: self.shared.settings.lease, claim_id };
         let deadline = (!wait.is_zero()).then(|| self.shared.clock.uptime().saturating_add(wait));
         match driver::receive(self.send(Command::Claim(claim), deadline)).await? {
             Done::Claimed(claimed) => Ok(claimed),
@@ -219,12 +252,14 @@ impl Queue {
     /// Ends an attempt. Repeating it gets the same reply.
     ///
     /// A result is small: at most [`MAX_RESULT_BYTES`](crate::MAX_RESULT_BYTES) of JSON. A failure is cut to
-    /// [`MAX_FAILURE_MESSAGE_BYTES`](crate::MAX_FAILURE_MESSAGE_BYTES) of message and
-    /// [`MAX_FAILURE_DETAILS_BYTES`](crate::MAX_FAILURE_DETAILS_BYTES) of details, never refused.
+    /// [`MAX_FAILURE_MESSAGE_BYTES`](crate::MAX_FAILURE_MESSAGE_BYTES) of message,
+    /// [`MAX_FAILURE_DETAILS_BYTES`](crate::MAX_FAILURE_DETAILS_BYTES) of details, and the last
+    /// [`MAX_LOG_TAIL_BYTES`](crate::MAX_LOG_TAIL_BYTES) of its log; but its kind has to be
+    /// [a good one](crate::check_failure_kind).
     ///
     /// # Errors
-    /// When the result is too large (the attempt goes on, and can be reported otherwise), the lease is not the current
-    /// one, or the store fails.
+    /// When the result is too large or a failure's kind is none (the attempt goes on, and can be reported otherwise), the
+    /// lease is not the current one, or the store fails.
     pub async fn report(
         &self,
         job: JobId,
@@ -346,9 +381,9 @@ impl Queue {
     /// Introduces a worker; only a registered one can claim.
     ///
     /// # Errors
-    /// When its labels are not valid, or a live process has that id already.
+    /// When its labels or its host are not valid, or a live process has that id already.
     pub async fn register(&self, registration: Registration) -> Result<(), QueueError> {
-        check_labels(&registration.labels)?;
+        registration.validate()?;
         let registration = Box::new(registration);
         self.run(Command::Register { registration, alive_for: self.shared.settings.lease }).await.map(drop)
     }
@@ -380,7 +415,7 @@ impl Queue {
     /// Carries out any command. What a worker says of a failure or of its progress is cut to what is kept of it.
     ///
     /// # Errors
-    /// When it is refused, a result is too large, or the store fails.
+    /// When it is refused, a result is too large, a failure's kind is none, or the store fails.
     pub async fn run(&self, command: Command) -> Result<Done, QueueError> {
         driver::receive(self.send(inline::bounded(command)?, None)).await
     }
@@ -419,6 +454,31 @@ impl Queue {
     /// When the store fails.
     pub async fn history(&self, id: JobId) -> Result<Vec<Attempt>, QueueError> {
         Ok(self.shared.storage.attempts(id).await?)
+    }
+
+    /// What goes wrong: the groups of failures of a type, or of all types, the one with most failed jobs first.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// use blobforge_core::{Queue, queue::{Action, Selection}, storage::JobFilter};
+    /// let queue = Queue::builder().open_in_memory().unwrap();
+    /// // The jobs of each group can be listed, and all of them retried.
+    /// for group in queue.failure_groups(None, 10).await.unwrap() {
+    ///     println!("{} jobs failed: {}", group.jobs, group.message);
+    ///     let filter = JobFilter { failure_group: Some(group.id), ..JobFilter::all(100) };
+    ///     queue.bulk(Action::Retry, Selection::Filter(filter), false).await.unwrap();
+    /// }
+    /// # });
+    /// ```
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn failure_groups(
+        &self,
+        job_type: Option<&JobType>,
+        limit: usize,
+    ) -> Result<Vec<FailureGroup>, QueueError> {
+        Ok(self.shared.storage.failure_groups(job_type, limit).await?)
     }
 
     /// How many jobs there are by type and status.

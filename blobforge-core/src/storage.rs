@@ -31,7 +31,7 @@ use std::fmt;
 use async_trait::async_trait;
 use serde_json::Value;
 
-use crate::{Checkpoint, Generation, Job, JobId, TypeRecord, WorkerId, WorkerRecord};
+use crate::{Checkpoint, FailureGroup, Generation, Job, JobId, JobType, TypeRecord, WorkerId, WorkerRecord};
 
 /// A durable home for jobs. See the [contract](self).
 #[async_trait]
@@ -58,6 +58,14 @@ pub trait Storage: Send + Sync + fmt::Debug {
 
     /// The attempts of a job, the first one first, a running one last.
     async fn attempts(&self, id: JobId) -> Result<Vec<Attempt>, StorageError>;
+
+    /// The groups of failures of a type, or of all types: the one with most failed jobs first, then the one met last. At
+    /// most `limit`, and at most [`MAX_PAGE`].
+    async fn failure_groups(
+        &self,
+        job_type: Option<&JobType>,
+        limit: usize,
+    ) -> Result<Vec<FailureGroup>, StorageError>;
 
     /// The partial results that a job's next attempt can go on from.
     async fn checkpoints(&self, id: JobId) -> Result<Vec<Checkpoint>, StorageError>;

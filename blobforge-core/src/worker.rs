@@ -5,7 +5,10 @@ use std::{fmt, time::Duration};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{Invalid, JobType, Timestamp};
+use crate::{Invalid, JobType, Timestamp, requirement::check_labels};
+
+/// The most bytes of the name of a worker's machine.
+pub const MAX_HOST_BYTES: usize = 255;
 
 /// A worker's name: 1 to 128 of letters, digits, `.`, `_`, `:` and `-`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -72,7 +75,10 @@ pub struct Registration {
     /// What it offers, such as a GPU.
     #[serde(default)]
     pub labels: Map<String, Value>,
-    /// Whatever else people may want to know, such as its host.
+    /// The machine it runs on, for people: kept with every attempt.
+    #[serde(default)]
+    pub host: Option<String>,
+    /// Whatever else people may want to know.
     #[serde(default)]
     pub metadata: Map<String, Value>,
 }
@@ -94,7 +100,19 @@ impl Registration {
             instance: instance.into(),
             previous_instance: None,
             labels: Map::new(),
+            host: None,
             metadata: Map::new(),
+        }
+    }
+
+    /// Checks what the types alone do not.
+    pub(crate) fn validate(&self) -> Result<(), Invalid> {
+        check_labels(&self.labels)?;
+        match &self.host {
+            Some(host) if !(1..=MAX_HOST_BYTES).contains(&host.len()) => {
+                Err(Invalid::new("host", format!("the name of a machine has 1 to {MAX_HOST_BYTES} bytes")))
+            }
+            _ => Ok(()),
         }
     }
 }

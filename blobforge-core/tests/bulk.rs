@@ -21,6 +21,7 @@ async fn one_of_each() -> Queue {
         instance: "an instance".to_owned(),
         previous_instance: None,
         labels: Default::default(),
+        host: None,
         metadata: Default::default(),
     };
     queue.register(registration).await.unwrap();

@@ -80,6 +80,7 @@ impl Forge {
             instance: "an instance".to_owned(),
             previous_instance: None,
             labels: Default::default(),
+            host: None,
             metadata: Default::default(),
         };
         self.queue.register(registration).await.unwrap();

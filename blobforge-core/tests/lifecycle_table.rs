@@ -237,6 +237,8 @@ fn life(text: &str) -> Life {
         (Status::Running, Some((name, expires_at, flags))) => Phase::Running(Lease {
             token: LeaseToken::new(Generation::new(7), life.epoch, secret(name)),
             worker: worker(name),
+            host: None,
+            claim_id: None,
             started_at: Timestamp::ZERO,
             expires_at,
             duration: LEASE,
@@ -268,6 +270,8 @@ fn step(text: &str) -> (Step, Option<EndedLease>) {
             generation: Generation::new(7),
             secret: secret(name),
             worker: worker(name),
+            host: None,
+            claim_id: None,
             duration: LEASE,
         }),
         (_, ("renew", shown)) => Step::Renew(token(shown)),

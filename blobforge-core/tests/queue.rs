@@ -48,6 +48,7 @@ impl Forge {
             instance: format!("instance of {id}"),
             previous_instance: None,
             labels: Default::default(),
+            host: None,
             metadata: Default::default(),
         };
         self.queue.register(registration).await.unwrap();

@@ -14,7 +14,7 @@ mod invariants;
 use std::{sync::Arc, time::Duration};
 
 use blobforge_core::{
-    Clock, JobId, JobType, ManualClock, Priority, Status, Timestamp, WorkerId,
+    Clock, FailureGroupId, JobId, JobType, ManualClock, Priority, Status, Timestamp, WorkerId,
     storage::{
         JobFilter, JobPage, Storage,
         memory::MemoryStorage,
@@ -139,6 +139,13 @@ async fn compare(memory: &MemoryStorage, sqlite: &SqliteStorage, world: &World) 
         assert_eq!(found, expected, "checkpoints of {id}");
     }
     assert_eq!(sqlite.counts().await.unwrap(), memory.counts().await.unwrap());
+    for job_type in [None, Some(JobType::new("pdf").unwrap())] {
+        let (found, expected) = (
+            sqlite.failure_groups(job_type.as_ref(), 5).await.unwrap(),
+            memory.failure_groups(job_type.as_ref(), 5).await.unwrap(),
+        );
+        assert_eq!(found, expected);
+    }
     assert_eq!(sqlite.types().await.unwrap(), memory.types().await.unwrap());
     assert_eq!(sqlite.workers().await.unwrap(), memory.workers().await.unwrap());
     for worker in sqlite.workers().await.unwrap() {
@@ -178,6 +185,12 @@ fn filters() -> Vec<JobFilter> {
         JobFilter { tag: Some("ta".to_owned()), ..all.clone() },
         JobFilter { text: Some("ÄRGER".to_owned()), ..all.clone() },
         JobFilter { text: Some("worker".to_owned()), status: Some(Status::Failed), ..all.clone() },
+        JobFilter { failure_group: Some(FailureGroupId::new(1)), ..all.clone() },
+        JobFilter {
+            failure_group: Some(FailureGroupId::new(1)),
+            status: Some(Status::Running),
+            ..all.clone()
+        },
         JobFilter { created_from: Some(middle()), ..all.clone() },
         JobFilter { created_before: Some(middle()), job_type: Some(JobType::new("b").unwrap()), ..all },
     ]);

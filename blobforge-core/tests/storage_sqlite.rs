@@ -53,6 +53,7 @@ fn register() -> Command {
         instance: "first".to_owned(),
         previous_instance: None,
         labels: Default::default(),
+        host: None,
         metadata: Default::default(),
     };
     Command::Register { registration: Box::new(registration), alive_for: Duration::from_secs(60) }
@@ -64,6 +65,7 @@ fn claim() -> Command {
         types: vec![JobType::new("pdf").unwrap()],
         secrets: vec![LeaseSecret::draw(&SystemEntropy).unwrap()],
         lease: Duration::from_secs(60),
+        claim_id: None,
     })
 }
 

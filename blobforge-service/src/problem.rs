@@ -278,6 +278,8 @@ impl From<Refusal> for Problem {
             Refusal::NoSuchWorker(_) => Self::not_found("worker_not_found", text),
             Refusal::WorkerNotRegistered(_) => Self::conflict("worker_not_registered", text),
             Refusal::WorkerInUse(_) => Self::conflict("worker_id_in_use", text),
+            Refusal::IdempotencyKeyReused(_) => Self::conflict("idempotency_key_reused", text),
+            Refusal::IdempotencyKeyOfDeleted(..) => Self::conflict("job_deleted", text),
             Refusal::UnknownFile(_) => Self::conflict("upload_missing", text),
             Refusal::TooManyClasses(_) => Self::conflict("too_many_requirements", text).field("requires"),
             Refusal::FileTaken(_) => Self::conflict("file_taken", text),

@@ -181,7 +181,8 @@ impl JobContext {
         self.inner.held.tell(progress.cut());
     }
 
-    /// Writes a line to the worker's log. The last lines also go along with a failure, as `details.log`.
+    /// Writes a line to the worker's log. The last lines also go along with a failure, and are kept
+    /// with the attempt.
     pub fn log(&self, line: impl Into<String>) {
         let line = line.into();
         tracing::info!("{line}");

@@ -104,7 +104,10 @@ impl<E: std::error::Error + Send + Sync + 'static> From<E> for JobError {
             return Self::retryable("io", message);
         }
         if let Some(child) = any.downcast_ref::<ChildError>() {
-            let failure = Failure::new(child.kind(), message);
+            let mut failure = Failure::new(child.kind(), message);
+            if let ChildError::Crashed { stderr, .. } = child {
+                failure.log_tail = (!stderr.is_empty()).then(|| stderr.clone());
+            }
             return Self(Verdict::Failed { failure, retryable: child.is_retryable() });
         }
         if let Some(broker) = any.downcast_ref::<BrokerError>() {
@@ -222,5 +225,13 @@ mod tests {
         let encrypted =
             ChildError::Failed { kind: "encrypted".into(), message: "Locked.".into(), retryable: false };
         assert_eq!(question_mark(encrypted), JobError::permanent("encrypted", "Locked."));
+    }
+
+    #[test]
+    fn what_a_child_said_last_goes_with_the_log() {
+        let stderr = "no fuel\n".to_owned();
+        let crashed = ChildError::Crashed { status: "exit status 3".into(), signal: None, stderr };
+        let Verdict::Failed { failure, .. } = question_mark(crashed).0 else { unreachable!() };
+        assert_eq!(failure.log_tail.as_deref(), Some("no fuel\n"));
     }
 }

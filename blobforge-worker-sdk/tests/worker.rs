@@ -155,6 +155,7 @@ async fn every_way_to_fail_is_told_apart() {
             match job.raw_params().get("how").and_then(Value::as_str).unwrap_or_default() {
                 "panic" => panic!("the anvil broke"),
                 "permanent" => Err(JobError::permanent("bad_iron", "This is no iron.")),
+                "odd kind" => Err(JobError::permanent("Bad Iron!", "This is no iron.")),
                 "io" => Err(std::fs::read("/no/such/file").map(|_| ()).unwrap_err().into()),
                 "later" if job.attempt() == 1 => Err(JobError::snooze(Duration::from_millis(1))),
                 _ => Ok(Value::Null),
@@ -164,6 +165,7 @@ async fn every_way_to_fail_is_told_apart() {
     for (how, status, kind, failures) in [
         ("panic", Status::Failed, Some("handler_panic"), 2),
         ("permanent", Status::Failed, Some("bad_iron"), 1),
+        ("odd kind", Status::Failed, Some("handler_error"), 1),
         ("io", Status::Failed, Some("io"), 2),
         ("later", Status::Completed, None, 0),
         ("well", Status::Completed, None, 0),
@@ -176,14 +178,16 @@ async fn every_way_to_fail_is_told_apart() {
             (status, kind, failures),
             "{how}: {error:?}"
         );
-        if let Some(error) = error {
-            let log = error.details.as_ref().unwrap()["log"].as_str().unwrap();
+        if error.is_some() {
+            let attempts = forge.queue.history(id).await.unwrap();
+            let log = attempts[0].log_tail.as_deref().unwrap();
             assert!(log.starts_with("run "), "{log}");
+            assert!(attempts[0].host.is_some());
         }
     }
     let summary = worker.stop().await;
-    assert_eq!((summary.failed, summary.snoozed, summary.completed), (5, 1, 2));
-    assert_eq!(runs.load(Ordering::SeqCst), 8);
+    assert_eq!((summary.failed, summary.snoozed, summary.completed), (6, 1, 2));
+    assert_eq!(runs.load(Ordering::SeqCst), 9);
 }
 
 /// A handler that says that it runs, and stops when it is told to, with an error that is not its fault.

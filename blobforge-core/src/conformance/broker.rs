@@ -65,8 +65,10 @@ macro_rules! broker_conformance {
                 a_waiting_claim_gets_what_is_submitted_later,
                 a_job_is_given_to_one_worker_only,
                 a_claim_says_how_long_its_type_may_go_without_progress,
+                a_repeated_claim_gets_the_same_lease,
             }
             ending: {
+                a_failure_keeps_its_machine_and_the_end_of_its_log,
                 a_completed_job_has_its_outputs_and_its_result,
                 a_failure_that_may_pass_is_tried_again_later,
                 a_permanent_failure_ends_the_job,
@@ -238,13 +240,14 @@ fn registration(id: &str, instance: &str, previous: Option<&str>) -> Registratio
         instance: instance.to_owned(),
         previous_instance: previous.map(str::to_owned),
         labels: serde_json::Map::new(),
+        host: Some("forge-1".to_owned()),
         metadata: serde_json::Map::new(),
     }
 }
 
 /// A wish for jobs of type `pdf`.
 fn wish(worker: &WorkerId, limit: usize, wait: Duration) -> Wish {
-    Wish { worker: worker.clone(), types: vec![job_type("pdf")], limit, wait }
+    Wish { worker: worker.clone(), types: vec![job_type("pdf")], limit, wait, claim_id: None }
 }
 
 /// A lease that nobody was given.

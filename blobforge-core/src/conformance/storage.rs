@@ -8,13 +8,16 @@
 pub mod cancelling;
 pub mod claiming;
 pub mod deleting;
+pub mod failures;
 pub mod files;
 pub mod finishing;
 pub mod garbage;
+pub mod idempotency;
 pub mod labels;
 pub mod leases;
 pub mod limits;
 pub mod reading;
+pub mod repeating;
 pub mod retention;
 pub mod submitting;
 pub mod types;
@@ -30,12 +33,12 @@ use std::{
 };
 
 use crate::{
-    Checkpoint, Clock, Failure, Jitter, Job, JobId, JobType, LeaseSecret, ManualClock, NewJob, Output,
-    Refused, Registration, RetryPolicy, Sha256, Status, Timestamp, TypeSettings, WorkerId,
+    Checkpoint, Clock, Failure, FailureGroupId, Jitter, Job, JobId, JobType, LeaseSecret, ManualClock,
+    NewJob, Output, Refused, Registration, RetryPolicy, Sha256, Status, Timestamp, TypeSettings, WorkerId,
     storage::{
         Beat, BeatReply, Claim, Claimed, Command, Committed, Done, HeldLease, JobFilter, LeaseState,
-        Maintain, Maintained, MarkGarbage, MarkedGarbage, Outcome, Refusal, Report, Storage, Submit,
-        Submitted,
+        MAX_PAGE, Maintain, Maintained, MarkGarbage, MarkedGarbage, Outcome, Refusal, Report, Storage,
+        Submit, Submitted,
     },
 };
 
@@ -236,6 +239,39 @@ macro_rules! storage_conformance {
                 a_stored_source_needs_a_file_that_was_asked_for,
                 a_job_without_a_source_is_never_a_duplicate,
             }
+            failures: {
+                failures_that_say_the_same_are_one_group,
+                a_failure_that_is_retried_counts_no_job,
+                a_retried_or_deleted_job_leaves_its_group,
+                losses_are_failures_of_one_group,
+                a_source_that_is_rejected_fails_a_job_but_no_attempt,
+                what_is_called_off_has_not_failed,
+                groups_are_each_types_own_and_the_worst_comes_first,
+                groups_too_many_are_one,
+                an_attempt_keeps_its_host_and_the_end_of_its_log,
+            }
+            idempotency: {
+                the_same_submission_under_the_same_key_is_one_job,
+                another_job_under_the_same_key_is_refused,
+                keys_are_each_submitters_own,
+                a_key_holds_within_one_batch,
+                a_replay_says_where_the_job_is_today,
+                a_replay_retries_nothing,
+                a_stored_file_is_known_by_its_content,
+                a_refused_submission_uses_no_key,
+                a_duplicate_is_remembered_under_the_key_too,
+                a_replay_of_a_deleted_job_says_so,
+                a_key_is_known_for_seven_days,
+                maintenance_forgets_expired_keys_step_by_step,
+            }
+            repeating: {
+                a_repeated_claim_gets_the_same_leases_renewed,
+                another_name_or_worker_takes_more,
+                a_repeated_claim_gets_what_is_left_of_it,
+                a_claim_that_got_nothing_takes_what_came_since,
+                a_repeated_claim_revives_what_nobody_took_and_leaves_what_somebody_did,
+                a_draining_worker_can_repeat_a_claim,
+            }
             workers: {
                 a_worker_registers_and_is_read_back_without_its_secret,
                 an_id_in_use_is_refused_until_its_holder_is_silent,
@@ -290,13 +326,22 @@ impl Bench {
         Self { storage, clock, began, secrets: AtomicU64::new(0) }
     }
 
-    /// Checks what must be true after every case: that the counts are what counting gives.
+    /// Checks what must be true after every case: that the counts are what counting gives, of groups of failures too.
     pub async fn audit(&self) {
         let mut counted: BTreeMap<(JobType, Status), u64> = BTreeMap::new();
         for job in self.list(JobFilter::all(100)).await {
             *counted.entry((job.job_type.clone(), job.status())).or_default() += 1;
         }
         assert_eq!(self.storage.counts().await.unwrap().0, counted, "the counts are what counting gives");
+        let failed = JobFilter { status: Some(Status::Failed), ..JobFilter::all(MAX_PAGE) };
+        let mut in_groups: BTreeMap<FailureGroupId, u64> = BTreeMap::new();
+        for job in self.list(failed).await {
+            *in_groups.entry(job.failure_group.expect("what is failed is in a group")).or_default() += 1;
+        }
+        let groups = self.storage.failure_groups(None, MAX_PAGE).await.unwrap();
+        let told = groups.iter().filter(|group| group.jobs > 0).map(|group| (group.id, group.jobs));
+        let found = in_groups.into_iter().filter(|(id, _)| groups.iter().any(|group| group.id == *id));
+        assert_eq!(told.collect::<BTreeMap<_, _>>(), found.collect(), "and so are those of groups");
     }
 
     async fn commit(&self, commands: Vec<Command>) -> Committed {
@@ -406,6 +451,7 @@ impl Bench {
             types: types.iter().map(|name| JobType::new(*name).unwrap()).collect(),
             secrets: (0..wanted).map(|_| self.secret()).collect(),
             lease: LEASE,
+            claim_id: None,
         })
     }
 
@@ -546,6 +592,7 @@ fn registration(id: &str, instance: &str, previous: Option<&str>) -> Registratio
         instance: instance.to_owned(),
         previous_instance: previous.map(str::to_owned),
         labels: serde_json::Map::new(),
+        host: Some("forge-1".to_owned()),
         metadata: serde_json::Map::new(),
     }
 }

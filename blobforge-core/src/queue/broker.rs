@@ -25,7 +25,7 @@ impl Broker for Queue {
     }
 
     async fn claim(&self, wish: &Wish) -> Result<Vec<Assignment>, BrokerError> {
-        let claimed = Self::claim(self, &wish.worker, &wish.types, wish.limit, wish.wait).await?;
+        let claimed = self.claim_wish(wish.clone()).await?;
         let lease = self.settings().lease;
         Ok(claimed.into_iter().map(|claimed| assignment(claimed, lease)).collect())
     }

@@ -283,6 +283,7 @@ mod tests {
             types: vec![JobType::new(job_type).unwrap()],
             secrets: Vec::new(),
             lease: Duration::from_secs(1),
+            claim_id: None,
         })
     }
 
@@ -367,6 +368,7 @@ mod tests {
                 source: None,
                 progress: None,
                 last_error: None,
+                failure_group: None,
                 result: None,
                 outputs: Vec::new(),
                 created_at: now,

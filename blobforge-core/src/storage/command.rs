@@ -151,6 +151,9 @@ pub struct Claim {
     pub secrets: Vec<LeaseSecret>,
     /// For how long each lease is good without a heartbeat, unless the job's type says otherwise.
     pub lease: Duration,
+    /// What the worker calls this claim. Repeated, it renews and returns the leases that it got and still holds, rather
+    /// than taking more.
+    pub claim_id: Option<String>,
 }
 
 /// A sign of life.
@@ -313,6 +316,8 @@ pub struct Submitted {
     pub id: JobId,
     /// It was there already.
     pub existing: bool,
+    /// It was submitted before under the same idempotency key, and this is the answer to that again.
+    pub replayed: bool,
     /// Where it is in its life.
     pub status: Status,
     /// The key that its source is to be sent to, while it is missing.
@@ -366,6 +371,8 @@ pub struct Maintained {
     pub uploads_expired: usize,
     /// Types and keys for whose limits the clock made room.
     pub reopened: usize,
+    /// Idempotency keys forgotten because their time was over.
+    pub keys_expired: usize,
     /// Jobs deleted because they had been kept for long enough.
     pub expired: usize,
     /// When the next thing falls due.
@@ -446,6 +453,16 @@ pub enum Refusal {
     /// A file is wanted that is another job's, or is being deleted.
     #[error("the file {0:?} belongs to another job or is being deleted: use another key")]
     FileTaken(String),
+    /// An idempotency key is known for another job.
+    #[error(
+        "the idempotency key {0:?} was used for another job within the last 7 days: use a new key for a new job, or repeat the first submission as it was. Nothing was changed"
+    )]
+    IdempotencyKeyReused(String),
+    /// The job that was submitted under an idempotency key was deleted.
+    #[error(
+        "job {1}, which was submitted under the idempotency key {0:?}, was deleted since: use a new key to submit it again. Nothing was changed"
+    )]
+    IdempotencyKeyOfDeleted(String, JobId),
 }
 
 impl Refusal {
@@ -470,6 +487,8 @@ impl Refusal {
             Self::UnknownFile(_) => "unknown_file",
             Self::FileTaken(_) => "file_taken",
             Self::TooManyClasses(_) => "too_many_classes",
+            Self::IdempotencyKeyReused(_) => "idempotency_key_reused",
+            Self::IdempotencyKeyOfDeleted(..) => "idempotency_key_of_deleted",
         }
     }
 }

@@ -5,8 +5,10 @@
 
 mod claiming;
 mod deletion;
+mod failures;
 mod files;
 mod garbage;
+mod idempotency;
 mod jobs;
 mod lanes;
 mod retention;
@@ -160,15 +162,21 @@ impl<R: Rows> Batch<'_, R> {
             _ => {}
         }
         change(&mut after);
+        // It is kept with the attempt alone.
+        let log_tail = after.last_error.as_mut().and_then(|failure| failure.log_tail.take());
+        let attempt_failed = to.ended.as_ref().is_some_and(|ended| has_failed(ended.end));
+        self.count_failure(&before, &mut after, attempt_failed)?;
         let ended_epoch = to.ended.as_ref().map(|ended| ended.token.epoch);
         if let (Some(ended), Some(lease)) = (to.ended, before.lease()) {
-            let failed = matches!(ended.end, End::Failed | End::Lost);
+            let failed = has_failed(ended.end);
             let attempt = AttemptRow {
                 worker: lease.worker.clone(),
                 started_at: lease.started_at,
                 ended_at: self.now,
                 failure: failed.then(|| after.last_error.clone()).flatten(),
                 progress: before.progress.clone(),
+                host: lease.host.clone(),
+                log_tail,
                 lease: ended,
             };
             self.rows.insert_attempt(before.id, &attempt)?;
@@ -298,13 +306,16 @@ impl<R: Rows> Batch<'_, R> {
             }
         }
         done.reopened = self.reopen(maintain.limit)?;
+        done.keys_expired = self.expire_keys(maintain.limit)?;
+        // Keys that expire are looked for at leisure, unless there were too many for this time.
+        let more_keys = (maintain.limit > 0 && done.keys_expired == maintain.limit).then_some(self.now);
         // A lease that is due still is either held back, or one too many for this time.
         let leases = self.rows.next_lease_expiry()?;
         let leases = leases.map(|at| if at > until { at } else { held_back.unwrap_or(self.now) });
         done.expired = self.expire(maintain.limit)?;
         let rescan = self.rescan(maintain.limit)?;
         let (scheduled, reopening) = (self.rows.next_scheduled()?, self.rows.next_reopening()?);
-        let next = [leases, held_back, scheduled, reopening, self.rows.next_expiry()?, rescan];
+        let next = [leases, held_back, scheduled, reopening, self.rows.next_expiry()?, rescan, more_keys];
         done.next_due = next.into_iter().flatten().min();
         Ok(Ok(Done::Maintained(done)))
     }
@@ -314,6 +325,11 @@ impl<R: Rows> Batch<'_, R> {
         let current = job.lease().is_some_and(|lease| lease.token.epoch == epoch);
         if current { Ok(None) } else { self.rows.ended_lease(job.id, epoch) }
     }
+}
+
+/// Whether an attempt that ended so went wrong.
+fn has_failed(end: End) -> bool {
+    matches!(end, End::Failed | End::Lost)
 }
 
 /// Whether a job stands in a line: it is pending, or its holder has fallen silent.
@@ -332,8 +348,9 @@ fn occupies(job: &Job) -> bool {
 
 fn worker_lost(lease: &Lease) -> Failure {
     let message = format!(
-        "worker {} was last heard of before {}, and another one took over",
-        lease.worker, lease.expires_at
+        "worker {:?} was last heard of before {}, and another one took over",
+        lease.worker.as_str(),
+        lease.expires_at
     );
     Failure::new("worker_lost", message)
 }

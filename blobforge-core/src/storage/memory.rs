@@ -2,6 +2,7 @@
 //!
 //! It keeps the [contract](super) except that nothing survives the process.
 
+mod history;
 mod lanes;
 
 use std::{
@@ -16,12 +17,13 @@ use serde_json::Value;
 use super::{
     Attempt, Command, Committed, Counts, JobFilter, JobPage, MAX_EXAMINED, MAX_PAGE, Storage, StorageError,
     execute::execute,
-    rows::{AttemptRow, EndedRow, FileRow, Rows, TypeRow},
+    rows::{AttemptRow, Claimer, EndedRow, FileRow, Rows, TypeRow},
 };
 use crate::{
-    Checkpoint, Clock, EndedLease, Epoch, Generation, Job, JobId, JobType, Lease, Phase, Sha256, Status,
-    SystemClock, Timestamp, TypeRecord, WorkerId, WorkerRecord,
+    Checkpoint, Clock, EndedLease, Epoch, FailureGroup, Generation, Job, JobId, JobType, Lease, Phase,
+    Sha256, Status, SystemClock, Timestamp, TypeRecord, WorkerId, WorkerRecord,
 };
+use history::MemoryHistory;
 use lanes::MemoryLanes;
 
 /// Jobs in memory.
@@ -76,6 +78,7 @@ struct MemoryRows {
     jobs: BTreeMap<JobId, Job>,
     last_id: i64,
     lanes: MemoryLanes,
+    history: MemoryHistory,
     scheduled: BTreeSet<(Timestamp, JobId)>,
     attempts: BTreeMap<(JobId, Epoch), AttemptRow>,
     checkpoints: BTreeMap<(JobId, String), Checkpoint>,
@@ -172,6 +175,14 @@ impl Storage for MemoryStorage {
         let ended = ended.map(|(_, row)| row.to_attempt());
         let running = rows.jobs.get(&id).and_then(Attempt::running);
         Ok(ended.chain(running).collect())
+    }
+
+    async fn failure_groups(
+        &self,
+        job_type: Option<&JobType>,
+        limit: usize,
+    ) -> Result<Vec<FailureGroup>, StorageError> {
+        Ok(self.rows().history.groups(job_type, limit.clamp(1, MAX_PAGE)))
     }
 
     async fn checkpoints(&self, id: JobId) -> Result<Vec<Checkpoint>, StorageError> {
@@ -440,6 +451,16 @@ impl Rows for MemoryRows {
 
     fn is_draining(&mut self, id: &WorkerId) -> Result<Option<bool>, Infallible> {
         Ok(self.workers.get(id).filter(|worker| !worker.unregistered).map(|worker| worker.draining))
+    }
+
+    fn claimer(&mut self, id: &WorkerId) -> Result<Option<Claimer>, Infallible> {
+        let known = self.workers.get(id).filter(|worker| !worker.unregistered);
+        Ok(known.map(|worker| Claimer { draining: worker.draining, host: worker.registration.host.clone() }))
+    }
+
+    fn leases_of_claim(&mut self, worker: &WorkerId, claim_id: &str) -> Result<Vec<JobId>, Infallible> {
+        let got = |lease: &Lease| lease.worker == *worker && lease.claim_id.as_deref() == Some(claim_id);
+        Ok(self.leases().filter(|(_, lease)| got(lease)).map(|(id, _)| id).collect())
     }
 
     fn worker(&mut self, id: &WorkerId) -> Result<Option<WorkerRecord>, Infallible> {

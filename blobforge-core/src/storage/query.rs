@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{End, Epoch, Failure, Job, JobId, JobType, Priority, Progress, Status, Timestamp, WorkerId};
+use crate::{
+    End, Epoch, Failure, FailureGroupId, Job, JobId, JobType, Priority, Progress, Status, Timestamp, WorkerId,
+};
 
 /// The most jobs on one page.
 pub const MAX_PAGE: usize = 1000;
@@ -27,6 +29,8 @@ pub struct JobFilter {
     pub tag: Option<String>,
     /// With this text in the source's label or the last error, letters of either case.
     pub text: Option<String>,
+    /// Failed, and in this group of failures.
+    pub failure_group: Option<FailureGroupId>,
     /// Created at or after this time.
     pub created_from: Option<Timestamp>,
     /// Created before this time.
@@ -63,6 +67,7 @@ impl JobFilter {
             && self.worker.as_ref().is_none_or(|w| job.lease().is_some_and(|l| l.worker == *w))
             && self.tag.as_ref().is_none_or(|tag| job.body.tags.contains(tag))
             && self.text.as_ref().is_none_or(|text| has_text(job, text))
+            && self.failure_group.is_none_or(|group| job.failure_group == Some(group))
             && self.created_from.is_none_or(|from| job.created_at >= from)
             && self.created_before.is_none_or(|before| job.created_at < before)
     }
@@ -107,6 +112,9 @@ pub struct Attempt {
     pub epoch: Epoch,
     /// Who ran it.
     pub worker: WorkerId,
+    /// The machine that it ran on, as far as its worker said so.
+    #[serde(default)]
+    pub host: Option<String>,
     /// When it began.
     pub started_at: Timestamp,
     /// When it ended; `None` while it runs.
@@ -117,6 +125,9 @@ pub struct Attempt {
     pub failure: Option<Failure>,
     /// How far it came.
     pub progress: Option<Progress>,
+    /// The last lines of the handler's log, if it failed and its worker sent them.
+    #[serde(default)]
+    pub log_tail: Option<String>,
 }
 
 impl Attempt {
@@ -126,11 +137,13 @@ impl Attempt {
         Some(Self {
             epoch: lease.token.epoch,
             worker: lease.worker.clone(),
+            host: lease.host.clone(),
             started_at: lease.started_at,
             ended_at: None,
             end: None,
             failure: None,
             progress: job.progress.clone(),
+            log_tail: None,
         })
     }
 }

@@ -1,5 +1,7 @@
 //! What a backend does for [`super::execute`]: select, insert, update and delete, and nothing that decides.
 
+mod history;
+
 use serde_json::Value;
 
 use crate::{
@@ -79,6 +81,8 @@ pub(super) struct AttemptRow {
     pub(super) ended_at: Timestamp,
     pub(super) failure: Option<Failure>,
     pub(super) progress: Option<Progress>,
+    pub(super) host: Option<String>,
+    pub(super) log_tail: Option<String>,
 }
 
 /// A file as the store recorded it before it was written.
@@ -106,8 +110,17 @@ pub(super) struct EndedRow {
     pub(super) ended_at: Option<Timestamp>,
 }
 
+pub(super) use history::{FailureGroupRows, KeyRow, KeyRows};
+
+/// As much of a worker as its claims need.
+#[derive(Clone, Debug)]
+pub(super) struct Claimer {
+    pub(super) draining: bool,
+    pub(super) host: Option<String>,
+}
+
 /// The rows of a store within one transaction.
-pub(super) trait Rows: LaneRows {
+pub(super) trait Rows: KeyRows + FailureGroupRows {
     fn generation(&self) -> Generation;
 
     fn job(&mut self, id: JobId) -> Result<Option<Job>, Self::Error>;
@@ -187,6 +200,10 @@ pub(super) trait Rows: LaneRows {
 
     /// Whether a worker is registered, and if so whether it is draining.
     fn is_draining(&mut self, id: &WorkerId) -> Result<Option<bool>, Self::Error>;
+    /// The same, and its machine as it said when it registered.
+    fn claimer(&mut self, id: &WorkerId) -> Result<Option<Claimer>, Self::Error>;
+    /// The jobs whose leases a worker got by the claim that it called so, by number.
+    fn leases_of_claim(&mut self, worker: &WorkerId, claim_id: &str) -> Result<Vec<JobId>, Self::Error>;
     fn worker(&mut self, id: &WorkerId) -> Result<Option<WorkerRecord>, Self::Error>;
     fn put_worker(&mut self, worker: &WorkerRecord) -> Result<(), Self::Error>;
     fn touch_worker(&mut self, id: &WorkerId, now: Timestamp) -> Result<(), Self::Error>;
@@ -266,6 +283,8 @@ impl AttemptRow {
             end: Some(self.lease.end),
             failure: self.failure.clone(),
             progress: self.progress.clone(),
+            host: self.host.clone(),
+            log_tail: self.log_tail.clone(),
         }
     }
 }

@@ -15,8 +15,12 @@
 //! ```
 
 mod columns;
+#[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
+mod cost;
 mod failure;
 mod filesystem;
+mod history;
 mod lanes;
 mod migrations;
 mod open;
@@ -44,8 +48,11 @@ use serde_json::Value;
 use tokio::runtime::Handle;
 
 use self::{failure::storage_error, writer::Writer};
-use super::{Attempt, Command, Committed, Counts, JobFilter, JobPage, Storage, StorageError};
-use crate::{Checkpoint, Clock, Generation, Job, JobId, SystemClock, TypeRecord, WorkerId, WorkerRecord};
+use super::{Attempt, Command, Committed, Counts, JobFilter, JobPage, MAX_PAGE, Storage, StorageError};
+use crate::{
+    Checkpoint, Clock, FailureGroup, Generation, Job, JobId, JobType, SystemClock, TypeRecord, WorkerId,
+    WorkerRecord,
+};
 
 /// How many steps of SQLite's machine pass between two looks at the time: some tens of microseconds.
 const STEPS_BETWEEN_LOOKS: i32 = 1000;
@@ -204,6 +211,15 @@ impl Storage for SqliteStorage {
 
     async fn attempts(&self, id: JobId) -> Result<Vec<Attempt>, StorageError> {
         self.read(move |c| reads::attempts(c, id)).await
+    }
+
+    async fn failure_groups(
+        &self,
+        job_type: Option<&JobType>,
+        limit: usize,
+    ) -> Result<Vec<FailureGroup>, StorageError> {
+        let (job_type, limit) = (job_type.cloned(), limit.clamp(1, MAX_PAGE));
+        self.read(move |c| history::failure_groups(c, job_type.as_ref(), limit)).await
     }
 
     async fn checkpoints(&self, id: JobId) -> Result<Vec<Checkpoint>, StorageError> {

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use super::{Fault, Faults, faults::Fate};
 use crate::{
-    Checkpoint, Clock, Generation, Job, JobId, TypeRecord, WorkerId, WorkerRecord,
+    Checkpoint, Clock, FailureGroup, Generation, Job, JobId, JobType, TypeRecord, WorkerId, WorkerRecord,
     storage::{Attempt, Command, Committed, Counts, JobFilter, JobPage, Storage, StorageError},
 };
 
@@ -98,6 +98,14 @@ impl Storage for FaultyStorage {
 
     async fn attempts(&self, id: JobId) -> Result<Vec<Attempt>, StorageError> {
         self.read().await?.attempts(id).await
+    }
+
+    async fn failure_groups(
+        &self,
+        job_type: Option<&JobType>,
+        limit: usize,
+    ) -> Result<Vec<FailureGroup>, StorageError> {
+        self.read().await?.failure_groups(job_type, limit).await
     }
 
     async fn checkpoints(&self, id: JobId) -> Result<Vec<Checkpoint>, StorageError> {

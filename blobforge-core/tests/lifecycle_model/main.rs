@@ -117,6 +117,8 @@ fn on_the_horizon(space: &Space, life: &Life) -> bool {
         generation: generation(),
         secret: secret(0, life.epoch.next()),
         worker: worker(0),
+        host: None,
+        claim_id: None,
         duration: Duration::from_millis(1),
     };
     let claimed = lifecycle::apply(life, None, &Step::Claim(lease), life.ready_at);

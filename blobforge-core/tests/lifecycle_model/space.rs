@@ -260,6 +260,8 @@ impl Space {
                     generation: generation(),
                     secret: secret(number, state.life.epoch.next()),
                     worker: worker(number),
+                    host: None,
+                    claim_id: None,
                     duration: Duration::from_millis(*millis),
                 })
             }));

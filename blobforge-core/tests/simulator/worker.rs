@@ -134,6 +134,7 @@ impl World {
             instance: worker.instance.clone(),
             previous_instance: worker.previous.clone(),
             labels: Default::default(),
+            host: None,
             metadata: Default::default(),
         };
         let asked = Asked::Register { worker: worker.id.clone(), instance: worker.instance.clone() };

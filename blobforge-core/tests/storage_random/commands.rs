@@ -146,6 +146,9 @@ impl World {
             job.body.metadata.insert("shelf".to_owned(), json!({"row": rng.random_range(0..9)}));
         }
         job.body.submitter = SUBMITTERS.choose(rng).unwrap().map(str::to_owned);
+        if rng.random_bool(0.2) {
+            job = job.idempotency_key(format!("key {}", rng.random_range(0..3)));
+        }
         let source = match rng.random_range(0..10) {
             0..5 => NewSource::None,
             5..9 => NewSource::Upload {
@@ -172,6 +175,7 @@ impl World {
             types: types.into_iter().map(|name| JobType::new(name).unwrap()).collect(),
             secrets,
             lease: Duration::from_secs(rng.random_range(5..60)),
+            claim_id: rng.random_bool(0.3).then(|| ["one", "two"].choose(rng).unwrap().to_string()),
         })
     }
 
@@ -194,7 +198,11 @@ impl World {
             4..7 => Report::Fail {
                 failure: Failure {
                     details: rng.random_bool(0.3).then(|| json!({"page": 7})),
-                    ..Failure::new("encrypted", "there is an ÄRGER in it")
+                    log_tail: rng.random_bool(0.3).then(|| "the end of it".to_owned()),
+                    ..Failure::new(
+                        *["encrypted", "io"].choose(rng).unwrap(),
+                        format!("there is an ÄRGER on page {}", rng.random_range(1..400)),
+                    )
                 },
                 retryable: rng.random_bool(0.7),
                 policy: RetryPolicy { first: Duration::from_secs(2), longest: Duration::from_secs(30) },
@@ -288,6 +296,7 @@ fn register(id: &str, instance: &str, previous_instance: Option<String>) -> Comm
         instance: instance.to_owned(),
         previous_instance,
         labels: labels(id).as_object().cloned().unwrap(),
+        host: (id != "w1").then(|| format!("host of {id}")),
         metadata: serde_json::Map::new(),
     };
     Command::Register { registration: Box::new(registration), alive_for: Duration::from_secs(60) }

@@ -10,7 +10,7 @@ const JOBS: &str = "SELECT j.id, j.type, j.priority, j.ready_at, l.job_id IS NOT
     j.limit_key, CASE WHEN j.body <> '' THEN json_extract(j.body, '$.requires') END AS requires FROM jobs j LEFT JOIN leases l ON l.job_id = j.id";
 
 /// Queries whose two sides must have the same rows.
-fn equal() -> [(&'static str, String, String); 7] {
+fn equal() -> [(&'static str, String, String); 8] {
     [
         (
             "the counts are what counting gives",
@@ -59,6 +59,11 @@ fn equal() -> [(&'static str, String, String); 7] {
             ),
         ),
         (
+            "a group of failures counts the jobs that are failed in it",
+            "SELECT id, jobs FROM failure_groups WHERE jobs <> 0".to_owned(),
+            "SELECT failure_group, count(*) FROM jobs WHERE failure_group IS NOT NULL GROUP BY 1".to_owned(),
+        ),
+        (
             "every epoch has its attempt, except the one that runs",
             format!("SELECT id, epoch - runs FROM ({JOBS}) WHERE epoch - runs > 0"),
             "SELECT job_id, count(*) FROM attempts GROUP BY job_id".to_owned(),
@@ -67,10 +72,20 @@ fn equal() -> [(&'static str, String, String); 7] {
 }
 
 /// Queries that must find nothing.
-const NOTHING: [(&str, &str); 7] = [
+const NOTHING: [(&str, &str); 9] = [
     (
         "a lease belongs to a job that waits but for it",
         "SELECT l.job_id FROM leases l LEFT JOIN jobs j ON j.id = l.job_id WHERE j.status IS NOT 1",
+    ),
+    (
+        "what is failed is in a group, and nothing else is",
+        "SELECT id FROM jobs WHERE (status = 4) <> (failure_group IS NOT NULL)",
+    ),
+    (
+        "no failed attempt is missing in the groups",
+        "SELECT g.type FROM (SELECT type, sum(failures) AS n FROM failure_groups GROUP BY type) g \
+         JOIN (SELECT j.type, count(*) AS n FROM attempts a JOIN jobs j ON j.id = a.job_id \
+         WHERE a.end IN ('failed', 'lost') GROUP BY j.type) a ON a.type = g.type WHERE a.n > g.n",
     ),
     (
         "an ended job has its end, and no other has",

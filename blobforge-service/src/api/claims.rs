@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use blobforge_core::{Invalid, WorkerId, blob::Method, queue::MAX_CLAIM, storage::Claimed};
+use blobforge_core::{Invalid, WorkerId, blob::Method, broker::Wish, queue::MAX_CLAIM, storage::Claimed};
 use poem::web::Data;
 use poem_openapi::{Object, OpenApi, Union, payload::Json};
 use serde::Deserialize;
@@ -28,6 +28,9 @@ struct ClaimRequest {
     limit: Option<usize>,
     /// How long to wait for the first one, up to 60 seconds; fractions are fine.
     wait_seconds: Option<f64>,
+    /// A name for this claim, of at most 255 characters: repeated, it gets what it got before and still holds, rather
+    /// than more. For workers whose reply may get lost.
+    claim_id: Option<String>,
 }
 
 /// A job and the right to run it.
@@ -106,8 +109,9 @@ impl ClaimsApi {
             return Err(Invalid::new("limit", format!("use 1 to {MAX_CLAIM}")).into());
         }
         let wait = seconds(request.wait_seconds)?;
+        let wish = Wish { worker, types, limit, wait, claim_id: request.claim_id };
         let claimed = tokio::select! {
-            claimed = self.0.queue.claim(&worker, &types, limit, wait) => claimed?,
+            claimed = self.0.queue.claim_wish(wish) => claimed?,
             () = self.0.stop.cancelled() => Vec::new(),
         };
         let mut claims =

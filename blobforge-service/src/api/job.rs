@@ -153,7 +153,7 @@ pub(crate) struct FailureView {
 }
 
 impl From<Failure> for FailureView {
-    fn from(Failure { kind, message, details }: Failure) -> Self {
+    fn from(Failure { kind, message, details, .. }: Failure) -> Self {
         Self { kind, message, details }
     }
 }
@@ -234,6 +234,10 @@ pub(crate) struct AttemptView {
     error: Option<FailureView>,
     /// How far it came.
     progress: Option<ProgressView>,
+    /// The machine that it ran on, as far as its worker said so.
+    host: Option<String>,
+    /// The last lines of the handler's log, if it failed and its worker sent them.
+    log_tail: Option<String>,
 }
 
 impl From<Attempt> for AttemptView {
@@ -247,6 +251,8 @@ impl From<Attempt> for AttemptView {
             end: end.and_then(|end| end.as_str().map(str::to_owned)),
             error: attempt.failure.map(FailureView::from),
             progress: attempt.progress.map(ProgressView::from),
+            host: attempt.host,
+            log_tail: attempt.log_tail,
         }
     }
 }

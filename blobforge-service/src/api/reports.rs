@@ -51,12 +51,14 @@ struct FailRequest {
     lease: String,
     /// What happened, for people; cut to 16 KiB.
     error: String,
-    /// What kind of failure, in snake_case: failures are grouped by it.
+    /// What kind of failure, in snake_case of at most 64 characters: failures are grouped by it.
     kind: Option<String>,
     /// Whether another run could do better; yes unless said otherwise.
     retryable: Option<bool>,
     /// More for whoever investigates; of more than 64 KiB of JSON the beginning is kept.
     details: Option<Value>,
+    /// The last lines of the handler's log, kept with the attempt; of more than 16 KiB the end.
+    log_tail: Option<String>,
 }
 
 /// The worker stops.
@@ -174,6 +176,7 @@ impl ReportsApi {
         let kind = body.0.kind.filter(|kind| !kind.is_empty()).unwrap_or_else(|| "handler_error".to_owned());
         let mut failure = Failure::new(kind, body.0.error);
         failure.details = body.0.details;
+        failure.log_tail = body.0.log_tail;
         let retryable = body.0.retryable.unwrap_or(true);
         Ok(Json(finished(id, self.0.queue.fail(id, token, failure, retryable).await?)))
     }

@@ -40,7 +40,9 @@ struct RegisterRequest {
     types: Option<Vec<String>>,
     /// A name for people.
     name: Option<String>,
-    /// Whatever else people may want to know, such as its host.
+    /// The machine it runs on, for people: kept with every attempt.
+    host: Option<String>,
+    /// Whatever else people may want to know.
     metadata: Option<BTreeMap<String, Value>>,
     /// What it offers, such as a GPU.
     labels: Option<BTreeMap<String, Value>>,
@@ -130,7 +132,9 @@ struct WorkerView {
     types: Vec<String>,
     /// What it offers.
     labels: Value,
-    /// What it says of itself.
+    /// The machine it runs on, as far as it said so.
+    host: Option<String>,
+    /// What else it says of itself.
     metadata: Value,
     /// It finishes what it has and gets nothing new.
     draining: bool,
@@ -168,6 +172,7 @@ impl WorkersApi {
             instance,
             previous_instance: request.previous_instance,
             labels: request.labels.unwrap_or_default().into_iter().collect(),
+            host: request.host,
             metadata: request.metadata.unwrap_or_default().into_iter().collect(),
         };
         self.0.queue.register(registration).await?;
@@ -304,6 +309,7 @@ impl WorkersApi {
             status: status.to_owned(),
             types: said.types.into_iter().map(String::from).collect(),
             labels: Value::Object(said.labels),
+            host: said.host,
             metadata: Value::Object(said.metadata),
             draining: worker.draining,
             registered_at: worker.registered_at.into(),

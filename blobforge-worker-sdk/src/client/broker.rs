@@ -154,6 +154,7 @@ impl Broker for Client {
             "types": wish.types,
             "limit": limit,
             "wait_seconds": wish.wait.as_secs_f64(),
+            "claim_id": wish.claim_id,
         });
         let request =
             self.request(Method::POST, "api/jobs/claim")?.timeout(wish.wait + ANSWER_WITHIN).json(&body);
@@ -191,6 +192,7 @@ impl Broker for Client {
                     "error": failure.message,
                     "kind": failure.kind,
                     "details": failure.details,
+                    "log_tail": failure.log_tail,
                     "retryable": retryable,
                 });
                 ("fail", body)

@@ -5,9 +5,9 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 use blobforge_core::{
     Failure, Status,
     broker::{Assignment, Broker, BrokerError, Ending},
-    check_result,
+    check_failure_kind, check_result,
 };
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::{
     task::{AbortHandle, JoinError, JoinHandle},
     time::{Instant, timeout},
@@ -208,7 +208,9 @@ fn returned_by(returned: Result<Result<Value, JobError>, JoinError>) -> Result<V
 /// How an error ends the attempt.
 fn verdict(verdict: Verdict) -> Ending {
     match verdict {
-        Verdict::Failed { failure, retryable } => Ending::Fail { failure, retryable },
+        Verdict::Failed { failure, retryable } => {
+            Ending::Fail { failure: with_good_kind(failure), retryable }
+        }
         Verdict::Snoozed(delay) => Ending::Snooze(delay),
     }
 }
@@ -221,19 +223,24 @@ fn refused(ending: &Ending, error: &BrokerError) -> Option<Ending> {
     Some(Ending::Fail { failure: Failure::new("result_refused", message), retryable: true })
 }
 
-/// Adds the last log lines to a failure's details.
+/// Adds the last log lines to a failure, before what a child said last.
 fn with_log(mut verdict: Verdict, log: Option<String>) -> Verdict {
     if let (Verdict::Failed { failure, .. }, Some(log)) = (&mut verdict, log) {
-        failure.details = Some(match failure.details.take() {
-            Some(Value::Object(mut details)) => {
-                details.entry("log").or_insert(log.into());
-                Value::Object(details)
-            }
-            Some(details) => json!({"details": details, "log": log}),
-            None => json!({"log": log}),
+        failure.log_tail = Some(match failure.log_tail.take() {
+            Some(said) => format!("{log}\n{said}"),
+            None => log,
         });
     }
     verdict
+}
+
+/// A failure that the queue takes: the kind that a handler or its child said may be none.
+fn with_good_kind(mut failure: Failure) -> Failure {
+    if check_failure_kind(&failure.kind).is_err() {
+        failure.message = format!("{}: {}", failure.kind, failure.message);
+        "handler_error".clone_into(&mut failure.kind);
+    }
+    failure
 }
 
 fn fate(ending: &Ending, status: Status) -> Fate {

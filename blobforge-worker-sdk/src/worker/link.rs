@@ -88,6 +88,7 @@ impl Link {
             instance: identity.instance().to_owned(),
             previous_instance: identity.previous_instance().map(ToOwned::to_owned),
             labels: self.settings.labels.clone(),
+            host: self.settings.metadata.get("host").and_then(serde_json::Value::as_str).map(str::to_owned),
             metadata: self.settings.metadata.clone(),
         }
     }
@@ -132,7 +133,8 @@ impl Link {
     async fn ask(&self, limit: usize, wait: Duration) -> Result<(Vec<Assignment>, Instant), WorkerError> {
         let mut backoff = Backoff::default();
         loop {
-            let wish = Wish { worker: self.id().await, types: self.types.clone(), limit, wait };
+            let wish =
+                Wish { worker: self.id().await, types: self.types.clone(), limit, wait, claim_id: None };
             let asked_at = Instant::now();
             match self.broker.claim(&wish).await {
                 Ok(assignments) => return Ok((assignments, asked_at)),

@@ -102,3 +102,16 @@ pub async fn a_claim_says_how_long_its_type_may_go_without_progress(bench: &Benc
     bench.submit(new("pdf").tag("another").dedup(false)).await;
     assert_eq!(bench.claim(&worker).await.no_progress, no_progress);
 }
+
+pub async fn a_repeated_claim_gets_the_same_lease(bench: &Bench) {
+    let worker = bench.worker("a").await;
+    for _ in 0..2 {
+        bench.submit(new("pdf")).await;
+    }
+    let named = Wish { claim_id: Some("one".to_owned()), ..wish(&worker, 1, Duration::ZERO) };
+    let first = bench.broker.claim(&named).await.unwrap();
+    let again = bench.broker.claim(&named).await.unwrap();
+    assert_eq!((again.len(), again[0].job, again[0].token), (1, first[0].job, first[0].token));
+    let more = bench.broker.claim(&wish(&worker, 1, Duration::ZERO)).await.unwrap();
+    assert_ne!(more[0].job, first[0].job);
+}

@@ -167,3 +167,14 @@ pub async fn a_failure_told_at_length_is_cut_and_kept(bench: &Bench) {
     bench.finish(&held, Ending::Fail { failure, retryable: false }).await;
     assert_eq!(bench.job(held.job).await.last_error, Some(kept));
 }
+
+pub async fn a_failure_keeps_its_machine_and_the_end_of_its_log(bench: &Bench) {
+    let (_, held) = bench.running("a").await;
+    let log = "x".repeat(2 * crate::MAX_LOG_TAIL_BYTES) + "the end";
+    let failure = Failure { log_tail: Some(log), ..Failure::new("no_ink", "there is no ink") };
+    bench.finish(&held, Ending::Fail { failure, retryable: false }).await;
+    let attempts = bench.queue.history(held.job).await.unwrap();
+    assert_eq!(attempts[0].host.as_deref(), Some("forge-1"));
+    let kept = attempts[0].log_tail.as_deref().unwrap();
+    assert!(kept.ends_with("xthe end") && kept.len() <= crate::MAX_LOG_TAIL_BYTES, "{}", kept.len());
+}

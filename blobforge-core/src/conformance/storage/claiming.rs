@@ -7,7 +7,10 @@ pub async fn a_job_is_submitted_claimed_and_completed(bench: &Bench) {
     let worker = bench.worker("w1").await;
     let submitted = bench.submit(new("pdf").param("lang", "de")).await;
     let id = submitted.id;
-    assert_eq!(submitted, Submitted { id, existing: false, status: Status::Pending, upload_key: None });
+    assert_eq!(
+        submitted,
+        Submitted { id, existing: false, replayed: false, status: Status::Pending, upload_key: None }
+    );
     bench.advance(SECOND);
 
     let claimed = bench.claim(&worker).await;

@@ -11,10 +11,12 @@ use crate::{
 
 impl<R: Rows> Batch<'_, R> {
     pub(super) fn claim(&mut self, claim: Claim) -> Result<Outcome, R::Error> {
-        match self.rows.is_draining(&claim.worker)? {
-            None => return Ok(Err(Refusal::WorkerNotRegistered(claim.worker))),
-            Some(true) => return Ok(Ok(Done::Claimed(Vec::new()))),
-            Some(false) => {}
+        let Some(claimer) = self.rows.claimer(&claim.worker)? else {
+            return Ok(Err(Refusal::WorkerNotRegistered(claim.worker)));
+        };
+        let repeated = self.claimed_before(&claim)?;
+        if claimer.draining || !repeated.is_empty() {
+            return Ok(Ok(Done::Claimed(repeated)));
         }
         let mut types = Vec::with_capacity(claim.types.len());
         for job_type in &claim.types {
@@ -35,11 +37,12 @@ impl<R: Rows> Batch<'_, R> {
                 continue;
             };
             let settings = &self.lanes.row(choice.of).settings;
-            let no_progress = settings.no_progress;
             let lease = NewLease {
                 generation: self.rows.generation(),
                 secret: *drawn,
                 worker: claim.worker.clone(),
+                host: claimer.host.clone(),
+                claim_id: claim.claim_id.clone(),
                 duration: settings.lease.unwrap_or(claim.lease),
             };
             match lifecycle::apply(&job.life, None, &Step::Claim(lease), self.now) {
@@ -48,7 +51,7 @@ impl<R: Rows> Batch<'_, R> {
                     let job = self.follow(job, transition, |_| {})?;
                     if taken {
                         self.lanes.started(self.rows, self.now, &choice)?;
-                        claimed.push(Claimed { no_progress, ..self.claimed(job)? });
+                        claimed.push(self.claimed(job, choice.of)?);
                         secret = secrets.next();
                     }
                 }
@@ -81,10 +84,28 @@ impl<R: Rows> Batch<'_, R> {
         Ok(choice)
     }
 
-    fn claimed(&mut self, job: Job) -> Result<Claimed, R::Error> {
+    /// What a claim of this name got before and still holds, renewed: its holder counts from when it asked again.
+    fn claimed_before(&mut self, claim: &Claim) -> Result<Vec<Claimed>, R::Error> {
+        let Some(claim_id) = &claim.claim_id else { return Ok(Vec::new()) };
+        let mut held = Vec::new();
+        for id in self.rows.leases_of_claim(&claim.worker, claim_id)? {
+            let Some(job) = self.rows.job(id)? else { continue };
+            let Some(lease) = job.lease() else { continue };
+            let renewal = Step::Renew(lease.token);
+            if let Ok(transition) = lifecycle::apply(&job.life, None, &renewal, self.now) {
+                let job = self.follow(job, transition, |_| {})?;
+                let of = self.lanes.of(self.rows, &job.job_type)?;
+                held.push(self.claimed(job, of)?);
+            }
+        }
+        Ok(held)
+    }
+
+    fn claimed(&mut self, job: Job, of: usize) -> Result<Claimed, R::Error> {
+        let no_progress = self.lanes.row(of).settings.no_progress;
         // Only an earlier attempt can have left something.
         let checkpoints = if job.life.epoch.get() > 1 { self.rows.checkpoints(job.id)? } else { Vec::new() };
         let Phase::Running(lease) = &job.life.phase else { unreachable!("a claimed job is running") };
-        Ok(Claimed { token: lease.token, expires_at: lease.expires_at, checkpoints, job, no_progress: None })
+        Ok(Claimed { token: lease.token, expires_at: lease.expires_at, checkpoints, job, no_progress })
     }
 }

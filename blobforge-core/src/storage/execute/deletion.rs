@@ -24,6 +24,7 @@ impl<R: Rows> Batch<'_, R> {
         for (work, scope) in known_work(&job) {
             self.rows.delete_duplicate(&work, &scope, job.id)?;
         }
+        self.leave_group(&job)?;
         self.rows.delete_job(job.id)?;
         self.rows.delete_expiry(job.id)?;
         let files = self.rows.files_of(job.id, None)?;

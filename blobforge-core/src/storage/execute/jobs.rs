@@ -14,7 +14,7 @@ use crate::{
 };
 
 impl<R: Rows> Batch<'_, R> {
-    pub(super) fn submit(&mut self, submit: Submit) -> Result<Outcome, R::Error> {
+    pub(super) fn submit_anew(&mut self, submit: Submit) -> Result<Outcome, R::Error> {
         let new = submit.job;
         let claimed_hash = match &new.source {
             NewSource::None => None,
@@ -56,6 +56,7 @@ impl<R: Rows> Batch<'_, R> {
             source,
             progress: None,
             last_error: None,
+            failure_group: None,
             result: None,
             outputs: Vec::new(),
             created_at: self.now,
@@ -363,21 +364,22 @@ fn work_key(job_type: &JobType, hash: &Sha256, body: &Body) -> [u8; 32] {
     hasher.update(job_type.as_str());
     hasher.update([0]);
     hasher.update(hash.as_bytes());
-    hasher.update(sorted(&body.params).to_string());
+    hasher.update(sorted_map(&body.params).to_string());
     hasher.finalize().into()
 }
 
-/// The same parameters with every object's keys in order, however they were sent.
-fn sorted(map: &Map<String, Value>) -> Value {
-    fn value(of: &Value) -> Value {
-        match of {
-            Value::Object(map) => sorted(map),
-            Value::Array(items) => items.iter().map(value).collect(),
-            plain => plain.clone(),
-        }
+/// The same value with every object's keys in order, however they were sent.
+pub(super) fn sorted(value: &Value) -> Value {
+    match value {
+        Value::Object(map) => sorted_map(map),
+        Value::Array(items) => items.iter().map(sorted).collect(),
+        plain => plain.clone(),
     }
+}
+
+fn sorted_map(map: &Map<String, Value>) -> Value {
     let ordered: std::collections::BTreeMap<&String, Value> =
-        map.iter().map(|(k, v)| (k, value(v))).collect();
+        map.iter().map(|(k, v)| (k, sorted(v))).collect();
     Value::Object(ordered.into_iter().map(|(k, v)| (k.clone(), v)).collect())
 }
 
@@ -396,8 +398,8 @@ fn unlike_announced(source: &Source, size: u64, sha256: Option<Sha256>) -> Optio
     }
 }
 
-fn submitted(job: &Job, existing: bool) -> Submitted {
+pub(super) fn submitted(job: &Job, existing: bool) -> Submitted {
     let uploading = job.status() == Status::Uploading;
     let upload_key = job.source.as_ref().filter(|_| uploading).map(|source| source.key.clone());
-    Submitted { id: job.id, existing, status: job.status(), upload_key }
+    Submitted { id: job.id, existing, replayed: false, status: job.status(), upload_key }
 }

@@ -9,9 +9,9 @@ use rusqlite::{
 use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
-    Body, Checkpoint, End, EndedLease, Epoch, FinishKind, Finished, Generation, Job, JobId, JobType, Lease,
-    LeaseSecret, LeaseToken, Life, Phase, Priority, Sha256, Source, StartedUpTo, Status, Timestamp,
-    TypeRecord, WorkerId, WorkerRecord,
+    Body, Checkpoint, End, EndedLease, Epoch, FailureGroup, FailureGroupId, FinishKind, Finished, Generation,
+    Job, JobId, JobType, Lease, LeaseSecret, LeaseToken, Life, Phase, Priority, Sha256, Source, StartedUpTo,
+    Status, Timestamp, TypeRecord, WorkerId, WorkerRecord,
     storage::rows::{AttemptRow, ClassRow, EndedRow, FileRow, Head, LaneId, Load, Place, TypeRow},
 };
 
@@ -20,9 +20,9 @@ macro_rules! job_columns {
     () => {
         "j.id, j.type, j.priority, j.status, j.epoch, j.failures, j.losses, j.max_attempts, j.run_at, \
          j.ready_at, j.created_at, j.started_at, j.ended_at, j.updated_at, j.source_key, j.source_size, \
-         j.source_sha256, j.source_verified, j.source_arrived, j.last_error, j.progress, j.result, \
-         j.outputs, j.limit_key, j.body, l.generation, l.epoch, l.secret, l.worker, l.started_at, l.expires_at, \
-         l.duration, l.lapsed, l.cancel_requested, l.progress, l.updated_at"
+         j.source_sha256, j.source_verified, j.source_arrived, j.last_error, j.failure_group, j.progress, j.result, \
+         j.outputs, j.limit_key, j.body, l.generation, l.epoch, l.secret, l.worker, l.host, l.claim_id, l.started_at, \
+         l.expires_at, l.duration, l.lapsed, l.cancel_requested, l.progress, l.updated_at"
     };
 }
 pub(super) use job_columns;
@@ -31,7 +31,7 @@ pub(super) use job_columns;
 macro_rules! attempt_columns {
     () => {
         "epoch, generation, secret, worker, started_at, ended_at, end, reported, finished_status, \
-         finished_ready_at, failure, progress"
+         finished_ready_at, failure, progress, host, log_tail"
     };
 }
 pub(super) use attempt_columns;
@@ -107,6 +107,7 @@ pub(super) fn job(row: &Row<'_>) -> rusqlite::Result<Job> {
         (c.time()?, c.time_or_null()?, c.time_or_null()?, c.time()?);
     let source = source(&mut c)?;
     let last_error = c.json()?;
+    let failure_group = c.take::<Option<i64>>()?.map(FailureGroupId::new);
     let progress = c.json()?;
     let result = c.json()?;
     let outputs = c.json()?.unwrap_or_default();
@@ -130,6 +131,7 @@ pub(super) fn job(row: &Row<'_>) -> rusqlite::Result<Job> {
         source,
         progress,
         last_error,
+        failure_group,
         result,
         outputs,
         created_at,
@@ -164,6 +166,8 @@ fn lease(c: &mut Columns<'_, '_>) -> rusqlite::Result<Option<Lease>> {
     Ok(Some(Lease {
         token: LeaseToken::new(Generation::new(generation), epoch, secret),
         worker: c.checked(|id: String| WorkerId::new(id))?,
+        host: c.take()?,
+        claim_id: c.take()?,
         started_at: c.time()?,
         expires_at: c.time()?,
         duration: Duration::from_millis(c.take::<i64>()?.unsigned_abs()),
@@ -184,7 +188,9 @@ pub(super) fn attempt(row: &Row<'_>) -> rusqlite::Result<AttemptRow> {
     let reported = c.checked(|name: Option<String>| name.map(|name| named(&FINISHES, &name)).transpose())?;
     let finished = Finished { status: c.checked(status)?, ready_at: c.time_or_null()? };
     let lease = EndedLease { token, end, reported, finished };
-    Ok(AttemptRow { lease, worker, started_at, ended_at, failure: c.json()?, progress: c.json()? })
+    let (failure, progress) = (c.json()?, c.json()?);
+    let (host, log_tail) = (c.take()?, c.take()?);
+    Ok(AttemptRow { lease, worker, started_at, ended_at, failure, progress, host, log_tail })
 }
 
 /// Reads a file's record.
@@ -310,6 +316,21 @@ pub(super) fn worker(row: &Row<'_>) -> rusqlite::Result<WorkerRecord> {
         last_seen_at: c.time()?,
         draining: c.take()?,
         unregistered: c.take()?,
+    })
+}
+
+/// Reads `id, type, kind, message, jobs, failures, first_seen, last_seen`.
+pub(super) fn failure_group(row: &Row<'_>) -> rusqlite::Result<FailureGroup> {
+    let mut c = Columns::of(row);
+    Ok(FailureGroup {
+        id: FailureGroupId::new(c.take()?),
+        job_type: c.checked(|name: String| JobType::new(name))?,
+        kind: c.take()?,
+        message: c.take()?,
+        jobs: c.take::<i64>()?.unsigned_abs(),
+        failures: c.take::<i64>()?.unsigned_abs(),
+        first_seen: c.time()?,
+        last_seen: c.time()?,
     })
 }
 

@@ -9,7 +9,7 @@ use super::{
     statements::Sql,
 };
 use crate::{
-    Checkpoint, Job, JobId, Status, TypeRecord, WorkerId, WorkerRecord,
+    Checkpoint, FailureGroupId, Job, JobId, Status, TypeRecord, WorkerId, WorkerRecord,
     storage::{Attempt, Counts, JobFilter, JobPage, MAX_EXAMINED, MAX_PAGE},
 };
 
@@ -73,16 +73,19 @@ enum Walk {
     Jobs,
     /// The jobs in a state that few are in, which has an index.
     Rare(Status),
+    /// The jobs in a group of failures.
+    Grouped(FailureGroupId),
     /// The running jobs.
     Leases,
 }
 
 impl Walk {
     fn of(filter: &JobFilter) -> Self {
-        match filter.status {
+        match (filter.status, filter.failure_group) {
             _ if filter.worker.is_some() => Self::Leases,
-            Some(Status::Running) => Self::Leases,
-            Some(rare @ (Status::Uploading | Status::Failed | Status::Cancelled)) => Self::Rare(rare),
+            (Some(Status::Running), _) => Self::Leases,
+            (_, Some(group)) => Self::Grouped(group),
+            (Some(rare @ (Status::Uploading | Status::Failed | Status::Cancelled)), _) => Self::Rare(rare),
             _ => Self::Jobs,
         }
     }
@@ -90,7 +93,7 @@ impl Walk {
     /// The jobs walked, each with its lease.
     fn source(self) -> &'static str {
         match self {
-            Self::Jobs | Self::Rare(_) => "jobs j LEFT JOIN leases l ON l.job_id = j.id",
+            Self::Jobs | Self::Rare(_) | Self::Grouped(_) => "jobs j LEFT JOIN leases l ON l.job_id = j.id",
             Self::Leases => "leases l CROSS JOIN jobs j ON j.id = l.job_id",
         }
     }
@@ -98,14 +101,14 @@ impl Walk {
     /// The ids walked alone.
     fn ids(self) -> &'static str {
         match self {
-            Self::Jobs | Self::Rare(_) => "jobs j",
+            Self::Jobs | Self::Rare(_) | Self::Grouped(_) => "jobs j",
             Self::Leases => "leases l",
         }
     }
 
     fn id(self) -> &'static str {
         match self {
-            Self::Jobs | Self::Rare(_) => "j.id",
+            Self::Jobs | Self::Rare(_) | Self::Grouped(_) => "j.id",
             Self::Leases => "l.job_id",
         }
     }
@@ -114,6 +117,7 @@ impl Walk {
     fn condition(self) -> String {
         match self {
             Self::Rare(status) => format!("j.status = {} AND ", status_code(status)),
+            Self::Grouped(group) => format!("j.failure_group = {group} AND "),
             Self::Jobs | Self::Leases => String::new(),
         }
     }
@@ -129,7 +133,7 @@ fn conditions(walk: Walk, filter: &JobFilter) -> rusqlite::Result<(String, Vec<B
         sql.push_str(condition);
         values.push(value);
     };
-    if let (Walk::Jobs, Some(status)) = (walk, filter.status) {
+    if let (Walk::Jobs | Walk::Grouped(_), Some(status)) = (walk, filter.status) {
         add("l.job_id IS NULL AND j.status = ?", Box::new(status_code(status)));
     }
     if let Some(job_type) = &filter.job_type {
@@ -140,6 +144,9 @@ fn conditions(walk: Walk, filter: &JobFilter) -> rusqlite::Result<(String, Vec<B
     }
     if let Some(worker) = &filter.worker {
         add("l.worker = ?", Box::new(worker.as_str().to_owned()));
+    }
+    if let (Walk::Leases, Some(group)) = (walk, filter.failure_group) {
+        add("j.failure_group = ?", Box::new(group.get()));
     }
     if let Some(from) = filter.created_from {
         add("j.created_at >= ?", Box::new(from.as_millis()));

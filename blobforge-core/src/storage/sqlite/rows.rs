@@ -1,6 +1,6 @@
 //! The rows of one transaction, in SQLite.
 
-use rusqlite::{OptionalExtension, params};
+use rusqlite::{OptionalExtension, Row, params};
 use serde_json::Value;
 
 use super::{
@@ -8,9 +8,9 @@ use super::{
     statements::{Sql, Statements},
 };
 use crate::{
-    Checkpoint, EndedLease, Epoch, Generation, Job, JobId, JobType, Lease, Output, Sha256, Source, Status,
-    Timestamp, WorkerId, WorkerRecord,
-    storage::rows::{AttemptRow, EndedRow, FileRow, Rows},
+    Checkpoint, EndedLease, Epoch, FailureGroupId, Generation, Job, JobId, JobType, Lease, Output, Sha256,
+    Source, Status, Timestamp, WorkerId, WorkerRecord,
+    storage::rows::{AttemptRow, Claimer, EndedRow, FileRow, Rows},
 };
 
 /// The rows as the writer's open transaction sees them.
@@ -27,6 +27,8 @@ impl SqliteRows<'_, '_> {
             lease.token.epoch.get(),
             lease.token.secret.as_bytes(),
             lease.worker.as_str(),
+            lease.host,
+            lease.claim_id,
             lease.started_at.as_millis(),
             lease.expires_at.as_millis(),
             span(lease.duration),
@@ -74,6 +76,7 @@ impl SqliteRows<'_, '_> {
             to_json_or_null(job.progress.as_ref())?,
             to_json_or_null(job.result.as_ref())?,
             outputs_text(&job.outputs)?,
+            job.failure_group.map(FailureGroupId::get),
         ])?;
         Ok(())
     }
@@ -200,6 +203,8 @@ impl Rows for SqliteRows<'_, '_> {
             lease.finished.ready_at.map(Timestamp::as_millis),
             to_json_or_null(attempt.failure.as_ref())?,
             to_json_or_null(attempt.progress.as_ref())?,
+            attempt.host,
+            attempt.log_tail,
         ])?;
         Ok(())
     }
@@ -356,6 +361,15 @@ impl Rows for SqliteRows<'_, '_> {
         self.sql.get(Sql::IsDraining)?.query_row([id.as_str()], |row| row.get(0)).optional()
     }
 
+    fn claimer(&mut self, id: &WorkerId) -> rusqlite::Result<Option<Claimer>> {
+        let claimer = |row: &Row<'_>| Ok(Claimer { draining: row.get(0)?, host: row.get(1)? });
+        self.sql.get(Sql::Claimer)?.query_row([id.as_str()], claimer).optional()
+    }
+
+    fn leases_of_claim(&mut self, worker: &WorkerId, claim_id: &str) -> rusqlite::Result<Vec<JobId>> {
+        self.ids(Sql::LeasesOfClaim, params![worker.as_str(), claim_id])
+    }
+
     fn worker(&mut self, id: &WorkerId) -> rusqlite::Result<Option<WorkerRecord>> {
         self.sql.get(Sql::Worker)?.query_row([id.as_str()], columns::worker).optional()
     }
@@ -367,6 +381,7 @@ impl Rows for SqliteRows<'_, '_> {
             worker.last_seen_at.as_millis(),
             worker.draining,
             worker.unregistered,
+            worker.registration.host,
             to_json(&worker.registration)?,
         ])?;
         Ok(())

@@ -28,18 +28,21 @@ statements! {
     UpdateJob: "UPDATE jobs SET priority = ?2, status = ?3, epoch = ?4, failures = ?5, losses = ?6, \
          max_attempts = ?7, run_at = ?8, ready_at = ?9, started_at = ?10, ended_at = ?11, updated_at = ?12, \
          source_key = ?13, source_size = ?14, source_sha256 = ?15, source_verified = ?16, \
-         source_arrived = ?17, last_error = ?18, progress = ?19, result = ?20, outputs = ?21 WHERE id = ?1",
+         source_arrived = ?17, last_error = ?18, progress = ?19, result = ?20, outputs = ?21, \
+         failure_group = ?22 WHERE id = ?1",
     UpdateBody: "UPDATE jobs SET body = ?2 WHERE id = ?1",
 
-    PutLease: "INSERT OR REPLACE INTO leases (job_id, generation, epoch, secret, worker, started_at, expires_at, \
-         duration, lapsed, cancel_requested, progress, updated_at) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12)",
+    PutLease: "INSERT OR REPLACE INTO leases (job_id, generation, epoch, secret, worker, host, claim_id, started_at, \
+         expires_at, duration, lapsed, cancel_requested, progress, updated_at) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14)",
     UpdateLease: "UPDATE leases SET expires_at = ?2, lapsed = ?3, cancel_requested = ?4, progress = ?5, \
          updated_at = ?6 WHERE job_id = ?1",
     DeleteLease: "DELETE FROM leases WHERE job_id = ?1",
     DueLeases: "SELECT job_id FROM leases WHERE lapsed = 0 AND expires_at <= ?1 ORDER BY expires_at, job_id LIMIT ?2",
     NextLeaseExpiry: "SELECT min(expires_at) FROM leases WHERE lapsed = 0",
     LeasesOf: "SELECT job_id FROM leases WHERE worker = ?1 ORDER BY job_id",
+    LeasesOfClaim: "SELECT job_id FROM leases INDEXED BY leases_claim WHERE worker = ?1 AND claim_id = ?2 \
+         ORDER BY job_id",
     StaleUploads: "SELECT id FROM jobs WHERE status = 0 AND updated_at <= ?1 ORDER BY updated_at, id LIMIT ?2",
 
     JobType: "SELECT settings, paused, running, started, blocked, reopens_at, turn FROM types WHERE type = ?1",
@@ -81,7 +84,7 @@ statements! {
     NextScheduled: "SELECT min(run_at) FROM scheduled",
 
     InsertAttempt: concat!("INSERT INTO attempts (job_id, ", attempt_columns!(), ") \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13)"),
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)"),
     Attempt: concat!("SELECT ", attempt_columns!(), " FROM attempts WHERE job_id = ?1 AND epoch = ?2"),
     Attempts: concat!("SELECT ", attempt_columns!(), " FROM attempts WHERE job_id = ?1 ORDER BY epoch"),
 
@@ -122,12 +125,32 @@ statements! {
     JobsBelow: "SELECT id, type, status, ended_at FROM jobs WHERE id < ?1 ORDER BY id DESC LIMIT ?2",
 
     IsDraining: "SELECT draining FROM workers WHERE id = ?1 AND unregistered = 0",
+    Claimer: "SELECT draining, host FROM workers WHERE id = ?1 AND unregistered = 0",
     Worker: "SELECT registration, registered_at, last_seen_at, draining, unregistered FROM workers WHERE id = ?1",
     Workers: "SELECT registration, registered_at, last_seen_at, draining, unregistered FROM workers ORDER BY id",
-    PutWorker: "INSERT OR REPLACE INTO workers (id, registered_at, last_seen_at, draining, unregistered, registration) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6)",
+    PutWorker: "INSERT OR REPLACE INTO workers (id, registered_at, last_seen_at, draining, unregistered, host, registration) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
     TouchWorker: "UPDATE workers SET last_seen_at = ?2 WHERE id = ?1",
     DeleteWorker: "DELETE FROM workers WHERE id = ?1",
+
+    SubmissionKey: "SELECT fingerprint, job_id, expires_at FROM idempotency WHERE scope = ?1 AND key = ?2",
+    PutSubmissionKey: "INSERT OR REPLACE INTO idempotency (scope, key, fingerprint, job_id, expires_at) \
+         VALUES (?1, ?2, ?3, ?4, ?5)",
+    DeleteSubmissionKey: "DELETE FROM idempotency WHERE scope = ?1 AND key = ?2",
+    ExpiredSubmissionKeys: "SELECT scope, key FROM idempotency WHERE expires_at <= ?1 \
+         ORDER BY expires_at, scope, key LIMIT ?2",
+
+    FailureGroup: "SELECT id FROM failure_groups WHERE type = ?1 AND kind = ?2 AND message = ?3",
+    CountFailureGroups: "SELECT count(*) FROM failure_groups WHERE type = ?1",
+    InsertFailureGroup: "INSERT INTO failure_groups (type, kind, message, jobs, failures, first_seen, last_seen) \
+         VALUES (?1, ?2, ?3, 0, 0, ?4, ?4)",
+    AddToFailureGroup: "UPDATE failure_groups SET jobs = jobs + ?2, failures = failures + ?3, last_seen = ?4 \
+         WHERE id = ?1",
+    LeaveFailureGroup: "UPDATE failure_groups SET jobs = jobs - 1 WHERE id = ?1",
+    FailureGroups: "SELECT id, type, kind, message, jobs, failures, first_seen, last_seen FROM failure_groups \
+         ORDER BY jobs DESC, last_seen DESC, id DESC LIMIT ?1",
+    FailureGroupsOf: "SELECT id, type, kind, message, jobs, failures, first_seen, last_seen FROM failure_groups \
+         WHERE type = ?1 ORDER BY jobs DESC, last_seen DESC, id DESC LIMIT ?2",
 
     Record: "SELECT value FROM records WHERE collection = ?1 AND key = ?2",
     Records: "SELECT key, value FROM records WHERE collection = ?1 ORDER BY key",
@@ -199,6 +222,8 @@ mod tests {
                     "SCAN counts",
                     "SCAN types",
                     "SCAN (subquery-1)",
+                    // No further than its limit.
+                    "SCAN failure_groups USING INDEX failure_groups_worst",
                     "SCAN rescans",
                     "USE TEMP B-TREE FOR ORDER BY",
                 ];

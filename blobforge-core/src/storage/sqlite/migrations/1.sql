@@ -26,6 +26,7 @@ CREATE TABLE jobs (
     source_verified INTEGER,
     source_arrived  INTEGER,
     last_error      TEXT,
+    failure_group   INTEGER,
     progress        TEXT,
     result          TEXT,
     outputs         TEXT,
@@ -35,6 +36,8 @@ CREATE TABLE jobs (
 
 -- Only what is rare among the jobs: finding the failed ones must not cost every completed one an index entry.
 CREATE INDEX jobs_rare ON jobs (status, id) WHERE status IN (0, 4, 5);
+-- Only failed jobs are in a group.
+CREATE INDEX jobs_failure_group ON jobs (failure_group, id) WHERE failure_group IS NOT NULL;
 CREATE INDEX jobs_uploading ON jobs (updated_at, id) WHERE status = 0;
 -- Who shares a source: looking is what cannot drift, as counting references could.
 CREATE INDEX jobs_source ON jobs (source_key) WHERE source_key IS NOT NULL;
@@ -45,6 +48,8 @@ CREATE TABLE leases (
     epoch            INTEGER NOT NULL,
     secret           BLOB    NOT NULL,
     worker           TEXT    NOT NULL,
+    host             TEXT,
+    claim_id         TEXT,
     started_at       INTEGER NOT NULL,
     expires_at       INTEGER NOT NULL,
     duration         INTEGER NOT NULL,
@@ -53,6 +58,8 @@ CREATE TABLE leases (
     progress         TEXT,
     updated_at       INTEGER NOT NULL
 ) STRICT;
+-- Most claims have no name, and cost nothing here.
+CREATE INDEX leases_claim ON leases (worker, claim_id) WHERE claim_id IS NOT NULL;
 
 -- What holds for all jobs of a type (JSON), and what goes on under its limits. `started` is the time up to which its
 -- starts are paid for; `turn` the last turn that one of its lanes was given.
@@ -133,6 +140,8 @@ CREATE TABLE attempts (
     finished_ready_at INTEGER,
     failure           TEXT,
     progress          TEXT,
+    host              TEXT,
+    log_tail          TEXT,
     PRIMARY KEY (job_id, epoch)
 ) STRICT, WITHOUT ROWID;
 
@@ -193,8 +202,36 @@ CREATE TABLE workers (
     last_seen_at  INTEGER NOT NULL,
     draining      INTEGER NOT NULL,
     unregistered  INTEGER NOT NULL,
+    host          TEXT,
     registration  TEXT    NOT NULL
 ) STRICT, WITHOUT ROWID;
+
+-- What submitters called their submissions, and what everything they said comes to.
+CREATE TABLE idempotency (
+    scope       TEXT    NOT NULL,
+    key         TEXT    NOT NULL,
+    fingerprint BLOB    NOT NULL,
+    job_id      INTEGER NOT NULL,
+    expires_at  INTEGER NOT NULL,
+    PRIMARY KEY (scope, key)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX idempotency_expiring ON idempotency (expires_at);
+
+-- Failures of a type that are of the same kind and say the same: kept by every failure, so that nobody has to look for
+-- them. `jobs` are failed now, `failures` are the attempts that ever failed.
+CREATE TABLE failure_groups (
+    id         INTEGER PRIMARY KEY,
+    type       TEXT    NOT NULL,
+    kind       TEXT    NOT NULL,
+    message    TEXT    NOT NULL,
+    jobs       INTEGER NOT NULL,
+    failures   INTEGER NOT NULL,
+    first_seen INTEGER NOT NULL,
+    last_seen  INTEGER NOT NULL,
+    UNIQUE (type, kind, message)
+) STRICT;
+CREATE INDEX failure_groups_worst ON failure_groups (jobs, last_seen, id);
+CREATE INDEX failure_groups_worst_of_type ON failure_groups (type, jobs, last_seen, id);
 
 -- What the embedding program keeps beside its jobs.
 CREATE TABLE records (
