@@ -13,7 +13,10 @@ use async_trait::async_trait;
 use blobforge_core::storage::{
     Attempt, Command, Committed, Counts, JobFilter, JobPage, Storage, StorageError, memory::MemoryStorage,
 };
-use blobforge_core::{Checkpoint, Generation, Job, JobId, NewJob, Queue, TypeRecord, WorkerId, WorkerRecord};
+use blobforge_core::{
+    Checkpoint, FailureGroup, Generation, Job, JobId, JobType, NewJob, Queue, TypeRecord, WorkerId,
+    WorkerRecord,
+};
 use serde_json::Value;
 
 #[derive(Debug)]
@@ -36,6 +39,9 @@ impl Storage for Counting {
     async fn types(&self) -> Read<Vec<TypeRecord>> { self.inner.types().await }
     async fn counts(&self) -> Read<Counts> { self.inner.counts().await }
     async fn attempts(&self, id: JobId) -> Read<Vec<Attempt>> { self.inner.attempts(id).await }
+    async fn failure_groups(&self, of: Option<&JobType>, limit: usize) -> Read<Vec<FailureGroup>> {
+        self.inner.failure_groups(of, limit).await
+    }
     async fn checkpoints(&self, id: JobId) -> Read<Vec<Checkpoint>> { self.inner.checkpoints(id).await }
     async fn worker(&self, id: &WorkerId) -> Read<Option<WorkerRecord>> { self.inner.worker(id).await }
     async fn workers(&self) -> Read<Vec<WorkerRecord>> { self.inner.workers().await }

@@ -50,7 +50,7 @@ async fn a_task_comes_to_the_worker_as_it_was_submitted() {
     assert_eq!(queue.job(id).await.unwrap().task::<Thumbnail>().unwrap(), thumbnail());
     let (worker, types) = (WorkerId::new("a").unwrap(), vec![JobType::new("thumbnail").unwrap()]);
     queue.register(Registration::new(worker.clone(), types.clone(), "instance")).await.unwrap();
-    let wish = Wish { worker, types, limit: 1, wait: Duration::ZERO };
+    let wish = Wish { worker, types, limit: 1, wait: Duration::ZERO, claim_id: None };
     let assignment = Broker::claim(&queue, &wish).await.unwrap().pop().unwrap();
     assert_eq!(assignment.task::<Thumbnail>().unwrap(), thumbnail());
     assert_eq!(assignment.task::<Sweep>().unwrap_err().field, "type", "it is another kind of work");

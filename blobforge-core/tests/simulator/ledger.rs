@@ -8,7 +8,8 @@ use std::{
 
 use async_trait::async_trait;
 use blobforge_core::{
-    Checkpoint, Clock, Generation, Job, JobId, ManualClock, Timestamp, TypeRecord, WorkerId, WorkerRecord,
+    Checkpoint, Clock, FailureGroup, Generation, Job, JobId, JobType, ManualClock, Timestamp, TypeRecord,
+    WorkerId, WorkerRecord,
     storage::{
         Attempt, Command, Committed, Counts, Event, JobFilter, JobPage, MAX_PAGE, Outcome, Storage,
         StorageError, memory::MemoryStorage,
@@ -155,6 +156,14 @@ impl Storage for Ledger {
 
     async fn attempts(&self, id: JobId) -> Result<Vec<Attempt>, StorageError> {
         self.storage.attempts(id).await
+    }
+
+    async fn failure_groups(
+        &self,
+        job_type: Option<&JobType>,
+        limit: usize,
+    ) -> Result<Vec<FailureGroup>, StorageError> {
+        self.storage.failure_groups(job_type, limit).await
     }
 
     async fn checkpoints(&self, id: JobId) -> Result<Vec<Checkpoint>, StorageError> {
