@@ -5,7 +5,7 @@ use std::{error::Error, time::Duration};
 use blobforge_core::{
     JobType, KeyLimits, LimitBy, Limits, NewJob, Queue, Registration, TypeSettings, WorkerId,
 };
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
@@ -46,16 +46,8 @@ fn from(submitter: &str, page: u32) -> Result<NewJob, Box<dyn Error>> {
 
 async fn worker(queue: &Queue, name: &str, labels: Value) -> Result<WorkerId, Box<dyn Error>> {
     let id = WorkerId::new(name)?;
-    queue
-        .register(Registration {
-            id: id.clone(),
-            types: vec![JobType::new("pdf")?],
-            name: None,
-            instance: name.to_owned(),
-            previous_instance: None,
-            labels: labels.as_object().cloned().unwrap_or_default(),
-            metadata: Map::new(),
-        })
-        .await?;
+    let registration = Registration::new(id.clone(), [JobType::new("pdf")?], name);
+    let labels = labels.as_object().cloned().unwrap_or_default();
+    queue.register(Registration { labels, ..registration }).await?;
     Ok(id)
 }

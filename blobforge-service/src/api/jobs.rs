@@ -116,6 +116,7 @@ impl JobsApi {
             worker: worker.0.map(WorkerId::new).transpose()?,
             tag: tag.0,
             text: text.0,
+            failure_group: None,
             created_from: created_from.0.map(|time| time.0),
             created_before: created_before.0.map(|time| time.0),
             below: None,
