@@ -64,7 +64,8 @@ struct Shared {
     entropy: Arc<dyn Entropy>,
     settings: Settings,
     requests: mpsc::Sender<Request>,
-    notices: broadcast::Sender<Notice>,
+    notices: broadcast::WeakSender<Notice>,
+    listening: Arc<tokio::sync::Notify>,
     halted: Halted,
     /// Held by whoever collects garbage.
     collecting: Arc<tokio::sync::Mutex<()>>,
@@ -545,7 +546,11 @@ impl Queue {
 
     /// What happens from now on, as hints: who falls behind is told how much it missed.
     pub fn events(&self) -> Feed {
-        Feed::new(self.shared.notices.subscribe())
+        // Of a queue that has stopped there is nothing to hear: this feed is at its end.
+        let notices = self.shared.notices.upgrade().unwrap_or_else(|| broadcast::channel(1).0);
+        let feed = Feed::new(notices.subscribe());
+        self.shared.listening.notify_one();
+        feed
     }
 
     /// The time by the queue's clock.

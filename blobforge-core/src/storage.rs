@@ -26,7 +26,7 @@ pub(crate) use verdict::verdict;
 
 pub use query::{Attempt, Counts, JobFilter, JobPage, MAX_EXAMINED, MAX_PAGE};
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use async_trait::async_trait;
 use serde_json::Value;
@@ -87,6 +87,18 @@ pub trait Storage: Send + Sync + fmt::Debug {
 
     /// The store's number, raised by every restore.
     fn generation(&self) -> Generation;
+
+    /// How often to ask [`Storage::changed_elsewhere`] while anybody waits for something; `None` where nobody else can
+    /// write to the store.
+    fn is_shared(&self) -> Option<Duration> {
+        None
+    }
+
+    /// Whether somebody else has committed to this store since it was last asked. It may be said once too often, and
+    /// never not at all.
+    async fn changed_elsewhere(&self) -> Result<bool, StorageError> {
+        Ok(false)
+    }
 }
 
 /// Why a store could not do something at all.

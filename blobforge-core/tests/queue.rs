@@ -559,3 +559,19 @@ async fn a_worker_that_has_gone_while_it_waited_does_not_keep_work_from_another(
     assert_eq!(second.await.unwrap()[0].job.id, id, "the clock never moved");
     assert!(first.await.is_err());
 }
+
+#[tokio::test]
+async fn whoever_waits_on_a_queue_that_stops_is_told_so() {
+    let (forge, faults) = Forge::faulty();
+    let id = forge.submit().await;
+    let mut waiting = Box::pin(forge.queue.wait(id, DAY));
+    let mut feed = forge.queue.events();
+    assert!((&mut waiting).now_or_never().is_none());
+    faults.break_for_good();
+    forge.queue.submit(NewJob::new("work").unwrap()).await.unwrap_err();
+    forge.queue.halted().await;
+    let told = waiting.await.unwrap_err();
+    assert!(matches!(told, QueueError::Storage(StorageError::Broken(_))), "{told}");
+    while feed.next().await.is_some() {}
+    assert_eq!(forge.queue.events().next().await, None, "and so is who comes later");
+}

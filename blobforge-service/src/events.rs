@@ -88,7 +88,7 @@ impl EventHub {
                             let (name, data) = told(event);
                             self.publish(name, data);
                         }
-                        Notice::Missed(_) => self.publish_unnumbered(Told::resync()),
+                        Notice::Missed(_) | Notice::ChangedElsewhere => self.publish_unnumbered(Told::resync()),
                     }
                     stats_due.get_or_insert(stats_told + STATS_EVERY);
                 }

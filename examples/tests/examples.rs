@@ -20,7 +20,7 @@ const LINES_AN_EXAMPLE_MAY_HAVE: usize = 80;
 fn each_example_is_short_enough_to_be_read() {
     let files = fs::read_dir(env!("CARGO_MANIFEST_DIR")).unwrap().map(|entry| entry.unwrap().path());
     let examples: Vec<_> = files.filter(|path| path.extension().is_some_and(|e| e == "rs")).collect();
-    assert_eq!(examples.len(), 9);
+    assert_eq!(examples.len(), 10);
     for example in examples {
         let lines = fs::read_to_string(&example).unwrap().lines().count();
         assert!(lines < LINES_AN_EXAMPLE_MAY_HAVE, "{} has {lines} lines", example.display());
@@ -92,6 +92,30 @@ fn custom_storage_counts_fewer_commits_than_jobs() {
     let said = said(env!("CARGO_BIN_EXE_custom_storage"));
     let commits = said.trim_end().strip_prefix("500 jobs in ").unwrap().strip_suffix(" commits").unwrap();
     assert!((1..250).contains(&commits.parse::<u32>().unwrap()), "{said}");
+}
+
+#[test]
+fn share_one_file_loses_nothing_when_one_of_its_processes_is_killed() {
+    let folder = tempfile::tempdir().unwrap();
+    let start = |words: &[&str]| {
+        let mut example = Command::new(env!("CARGO_BIN_EXE_share_one_file"));
+        example.arg(folder.path()).args(words).stdout(Stdio::piped()).spawn().unwrap()
+    };
+    let (mut doomed, mut other) = (start(&["work"]), start(&["work"]));
+    let submitters = [start(&["submit", "20"]), start(&["submit", "20"])];
+    // It dies with a job in its hands: nothing else tells the others of it.
+    let line = BufReader::new(doomed.stdout.take().unwrap()).lines().next().unwrap().unwrap();
+    assert!(line.starts_with("forging job "), "{line}");
+    doomed.kill().unwrap();
+    doomed.wait().unwrap();
+    for submitter in submitters {
+        let output = submitter.wait_with_output().unwrap();
+        assert_eq!(String::from_utf8(output.stdout).unwrap(), "20 completed\n");
+    }
+    kill_process(Pid::from_child(&other), Signal::TERM).unwrap();
+    let lines = BufReader::new(other.stdout.take().unwrap()).lines().map(Result::unwrap);
+    assert!(lines.last().unwrap().ends_with(" completed"));
+    assert!(other.wait().unwrap().success());
 }
 
 #[test]

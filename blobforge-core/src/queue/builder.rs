@@ -170,6 +170,7 @@ impl QueueBuilder {
             settings: self.settings,
             requests: running.requests,
             notices: running.notices,
+            listening: running.listening,
             halted: running.halted,
             collecting: Arc::default(),
         });

@@ -3,7 +3,7 @@
 use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use futures_util::future::OptionFuture;
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
 
 use super::{
     Notice, QueueError,
@@ -83,7 +83,10 @@ impl Halted {
 /// The ends of a running driver.
 pub(super) struct Running {
     pub(super) requests: mpsc::Sender<Request>,
-    pub(super) notices: broadcast::Sender<Notice>,
+    /// Weak, so that listeners learn of the end of the driver, whoever still holds the queue.
+    pub(super) notices: broadcast::WeakSender<Notice>,
+    /// To be told of every new listener, for whom the driver looks at what others do.
+    pub(super) listening: Arc<Notify>,
     pub(super) halted: Halted,
 }
 
@@ -92,12 +95,16 @@ pub(super) fn start(storage: Arc<dyn Storage>, clock: Arc<dyn Clock>) -> Running
     let (requests, inbox) = mpsc::channel(INBOX);
     let (notices, _) = broadcast::channel(NOTICES);
     let (halt, halted) = watch::channel(None);
+    let listening = Arc::new(Notify::new());
     let (now, uptime) = (clock.now(), clock.uptime());
+    let heard = notices.downgrade();
     let driver = Driver {
+        look_elsewhere_at: uptime,
         storage,
         clock,
         committer: Committer::new(),
-        notices: notices.downgrade(),
+        notices,
+        listening: listening.clone(),
         halt,
         available_since: now,
         seen: (now, uptime),
@@ -107,7 +114,7 @@ pub(super) fn start(storage: Arc<dyn Storage>, clock: Arc<dyn Clock>) -> Running
         closing: Vec::new(),
     };
     tokio::spawn(driver.run(inbox));
-    Running { requests, notices, halted: Halted(halted) }
+    Running { requests, notices: heard, listening, halted: Halted(halted) }
 }
 
 /// Where outcomes go.
@@ -125,13 +132,15 @@ impl Ticket for To {
 
 /// A commit under way, which also says at which uptime it began.
 type Commit = Pin<Box<dyn Future<Output = (Result<Committed, StorageError>, Duration)> + Send>>;
+/// A look at what others did, under way.
+type Look = Pin<Box<dyn Future<Output = Result<bool, StorageError>> + Send>>;
 
 struct Driver {
     storage: Arc<dyn Storage>,
     clock: Arc<dyn Clock>,
     committer: Committer<To>,
-    /// Weak, so that listeners learn of the end of the queue.
-    notices: broadcast::WeakSender<Notice>,
+    notices: broadcast::Sender<Notice>,
+    listening: Arc<Notify>,
     halt: watch::Sender<Option<StorageError>>,
     /// Since when the store has answered without a break.
     available_since: Timestamp,
@@ -141,6 +150,8 @@ struct Driver {
     due: Timestamp,
     /// The uptime at which to look even so.
     look_at: Duration,
+    /// The uptime at which to look what others did to the store, if anybody waits then.
+    look_elsewhere_at: Duration,
     maintaining: bool,
     closing: Vec<oneshot::Sender<()>>,
 }
@@ -148,7 +159,9 @@ struct Driver {
 impl Driver {
     async fn run(mut self, mut inbox: mpsc::Receiver<Request>) {
         let mut commit: Option<Commit> = None;
+        let mut look: Option<Look> = None;
         let mut open = true;
+        let listening = self.listening.clone();
         loop {
             self.watch_clock();
             if let Some(mut batch) = self.committer.next_batch() {
@@ -160,7 +173,11 @@ impl Driver {
             if !open && self.committer.is_idle() {
                 break;
             }
-            let sleep = self.clock.sleep(self.until_next());
+            if look.is_none() && self.looks_elsewhere_in() == Some(Duration::ZERO) {
+                let storage = self.storage.clone();
+                look = Some(Box::pin(async move { storage.changed_elsewhere().await }));
+            }
+            let sleep = self.clock.sleep(self.until_next(look.is_some()));
             // In order, so that a run can be repeated. Nobody starves: a commit ends only after something else began
             // it, and whoever is second to time is taken in by time's own branch. What is due comes before what is asked:
             // a claim that waits for nothing sees all of it.
@@ -176,12 +193,20 @@ impl Driver {
                         return;
                     }
                 }
+                Some(changed) = OptionFuture::from(look.as_mut()) => {
+                    look = None;
+                    if let Err(error) = self.looked_elsewhere(changed) {
+                        self.halt(error);
+                        return;
+                    }
+                }
                 () = sleep, if open => {
                     self.on_time();
                     if self.committer.backlog() < INBOX {
                         open = self.take_more(&mut inbox);
                     }
                 }
+                () = listening.notified() => {}
                 request = inbox.recv(), if open && self.committer.backlog() < INBOX => {
                     open = self.take(request, &mut inbox);
                 }
@@ -229,10 +254,36 @@ impl Driver {
     }
 
     /// For how long nothing is due.
-    fn until_next(&self) -> Duration {
+    fn until_next(&self, is_looking: bool) -> Duration {
         let uptime = self.clock.uptime();
         let look_at = self.committer.next_deadline().map_or(self.look_at, |at| at.min(self.look_at));
-        self.due.since(self.clock.now()).min(look_at.saturating_sub(uptime))
+        let next = self.due.since(self.clock.now()).min(look_at.saturating_sub(uptime));
+        let elsewhere = self.looks_elsewhere_in().filter(|_| !is_looking);
+        elsewhere.map_or(next, |elsewhere| next.min(elsewhere))
+    }
+
+    /// In what time to look what others did to the store: only one that others can write to, and only while somebody
+    /// waits for what they may do.
+    fn looks_elsewhere_in(&self) -> Option<Duration> {
+        self.storage.is_shared()?;
+        let somebody_waits = self.committer.waiting_claims() > 0 || self.notices.receiver_count() > 0;
+        somebody_waits.then(|| self.look_elsewhere_at.saturating_sub(self.clock.uptime()))
+    }
+
+    /// What others did is not known: whoever waits looks for himself, and so does maintenance.
+    fn looked_elsewhere(&mut self, changed: Result<bool, StorageError>) -> Result<(), StorageError> {
+        self.look_elsewhere_at = self.clock.uptime() + self.storage.is_shared().unwrap_or(LOOK_EVERY);
+        match changed {
+            Ok(false) => {}
+            Ok(true) => {
+                self.committer.retry_waiting();
+                self.due = self.due.min(self.clock.now());
+                self.notify(Notice::ChangedElsewhere);
+            }
+            Err(error) if error.is_retryable() => tracing::warn!(%error, "what others did could not be seen"),
+            Err(error) => return Err(error),
+        }
+        Ok(())
     }
 
     /// Notices when the time of day has moved by something else than the time that passed: somebody set it, or the
@@ -306,10 +357,8 @@ impl Driver {
     }
 
     fn notify(&self, notice: Notice) {
-        if let Some(notices) = self.notices.upgrade() {
-            // Nobody listens: nobody is told.
-            let _ = notices.send(notice);
-        }
+        // Nobody listens: nobody is told.
+        let _ = self.notices.send(notice);
     }
 
     fn deliver(&mut self, ticket: To, outcome: Outcome) {

@@ -14,6 +14,8 @@ pub enum Notice {
     Event(Event),
     /// So many events were missed: look again at whatever matters.
     Missed(u64),
+    /// Another process has changed the store, and told nobody what: look again at whatever matters.
+    ChangedElsewhere,
 }
 
 /// A subscription to what happens in a queue. It ends when the queue does.

@@ -24,6 +24,7 @@ mod history;
 mod lanes;
 mod migrations;
 mod open;
+mod place;
 mod reads;
 mod restore;
 mod rows;
@@ -57,6 +58,9 @@ use crate::{
 /// How many steps of SQLite's machine pass between two looks at the time: some tens of microseconds.
 const STEPS_BETWEEN_LOOKS: i32 = 1000;
 
+/// How long somebody who waits may not notice what another process did. A look costs some microseconds.
+const LOOK_ELSEWHERE_EVERY: Duration = Duration::from_millis(100);
+
 /// How an SQLite file is used.
 #[derive(Clone, Debug)]
 pub struct SqliteOptions {
@@ -87,7 +91,6 @@ impl Default for SqliteOptions {
 /// Jobs in an SQLite file.
 pub struct SqliteStorage {
     path: PathBuf,
-    generation: Generation,
     writer: Writer,
     readers: Pool,
     read_limit: Duration,
@@ -107,14 +110,15 @@ impl SqliteStorage {
         let SqliteOptions { readers, read_limit, .. } = options;
         let opening = tokio::task::spawn_blocking(move || {
             let opened = open::open(&path, &options)?;
-            let writer = Writer::start(opened.writer, options.clock, opened.generation).map_err(|e| {
+            let path = opened.path.clone();
+            let writer = Writer::start(opened, options.clock).map_err(|e| {
                 StorageError::Unusable(format!("no thread could be started to write with: {e}"))
             })?;
-            Ok((opened.path, opened.generation, writer))
+            Ok((path, writer))
         });
-        let (path, generation, writer) = opening.await.map_err(|_| StorageError::Closed)??;
+        let (path, writer) = opening.await.map_err(|_| StorageError::Closed)??;
         let readers = pool(&path, readers, read_limit)?;
-        Ok(Self { path, generation, writer, readers, read_limit, runtime: Handle::current() })
+        Ok(Self { path, writer, readers, read_limit, runtime: Handle::current() })
     }
 
     /// The file.
@@ -251,6 +255,14 @@ impl Storage for SqliteStorage {
     }
 
     fn generation(&self) -> Generation {
-        self.generation
+        self.writer.generation()
+    }
+
+    fn is_shared(&self) -> Option<Duration> {
+        Some(LOOK_ELSEWHERE_EVERY)
+    }
+
+    async fn changed_elsewhere(&self) -> Result<bool, StorageError> {
+        self.writer.changed_elsewhere().await
     }
 }

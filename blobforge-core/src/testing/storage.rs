@@ -1,6 +1,6 @@
 //! A storage that fails when it is told to.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use serde_json::Value;
@@ -135,12 +135,18 @@ impl Storage for FaultyStorage {
     fn generation(&self) -> Generation {
         self.inner.generation()
     }
+
+    fn is_shared(&self) -> Option<Duration> {
+        self.inner.is_shared()
+    }
+
+    async fn changed_elsewhere(&self) -> Result<bool, StorageError> {
+        self.inner.changed_elsewhere().await
+    }
 }
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use futures_util::FutureExt;
 
     use super::*;

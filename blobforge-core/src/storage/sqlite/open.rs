@@ -25,6 +25,9 @@ const WRITER_PATIENCE: Duration = Duration::from_secs(5);
 /// Enough for the ends of every table that grows and all of those that do not.
 const WRITER_CACHE_KIB: i64 = 64 * 1024;
 
+/// Reads the store's number.
+pub(super) const GENERATION: &str = "SELECT value FROM meta WHERE key = 'generation'";
+
 /// More than there are statements.
 const READER_STATEMENTS: usize = 64;
 
@@ -33,6 +36,8 @@ pub(super) struct Opened {
     pub(super) writer: Connection,
     pub(super) path: PathBuf,
     pub(super) generation: Generation,
+    /// SQLite's number for what other connections have written.
+    pub(super) version: i64,
 }
 
 /// Opens the file for writing, and makes it if it is not there.
@@ -48,7 +53,7 @@ pub(super) fn open(path: &Path, options: &SqliteOptions) -> Result<Opened, Stora
     // Whose file it is is asked before anything is written to it.
     let contents = contents(&writer).map_err(|e| refused(&e))?;
     check_contents(&at.to_string(), &contents)?;
-    let generation = set_up(&mut writer, options).map_err(|e| refused(&e))?;
+    let (version, generation) = set_up(&mut writer, options).map_err(|e| refused(&e))?;
     let mode: String =
         writer.pragma_query_value(None, "journal_mode", |row| row.get(0)).map_err(|e| refused(&e))?;
     if mode != "wal" {
@@ -56,7 +61,7 @@ pub(super) fn open(path: &Path, options: &SqliteOptions) -> Result<Opened, Stora
             "{at} cannot have a write-ahead log here (its journal is {mode:?}): put the database on a local disk"
         )));
     }
-    Ok(Opened { writer, generation, path })
+    Ok(Opened { writer, path, generation, version })
 }
 
 /// Sets up a connection that only reads.
@@ -66,7 +71,7 @@ pub(super) fn set_up_reader(connection: &Connection, patience: Duration) -> rusq
     connection.pragma_update(None, "query_only", true)
 }
 
-fn set_up(writer: &mut Connection, options: &SqliteOptions) -> rusqlite::Result<Generation> {
+fn set_up(writer: &mut Connection, options: &SqliteOptions) -> rusqlite::Result<(i64, Generation)> {
     writer.pragma_update(None, "journal_mode", "wal")?;
     writer.pragma_update(None, "synchronous", "full")?;
     writer.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
@@ -77,9 +82,10 @@ fn set_up(writer: &mut Connection, options: &SqliteOptions) -> rusqlite::Result<
     if let Some(pages) = options.max_pages {
         writer.pragma_update(None, "max_page_count", pages)?;
     }
-    writer
-        .query_row("SELECT value FROM meta WHERE key = 'generation'", [], |row| row.get(0))
-        .map(Generation::new)
+    // Before anything is read that another process can change: what it changes later is seen by this number.
+    let version = writer.pragma_query_value(None, "data_version", |row| row.get(0))?;
+    let generation = writer.query_row(GENERATION, [], |row| row.get(0))?;
+    Ok((version, Generation::new(generation)))
 }
 
 fn absolute(path: &Path) -> Result<PathBuf, StorageError> {

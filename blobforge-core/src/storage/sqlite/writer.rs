@@ -1,12 +1,21 @@
 //! The one thread that writes.
 
-use std::{sync::Arc, thread};
+use std::{
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    thread,
+};
 
 use rusqlite::Connection;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{
     failure::storage_error,
+    open::Opened,
+    place::Place,
     rows::SqliteRows,
     statements::{Sql, Statements},
 };
@@ -15,43 +24,57 @@ use crate::{
     storage::{Command, Committed, StorageError, execute::execute},
 };
 
-/// How many batches may wait for the writer; more wait with their callers.
-const WAITING_BATCHES: usize = 16;
+/// How many requests may wait for the writer; more wait with their callers.
+const WAITING_REQUESTS: usize = 16;
 
-type Answer = Result<Committed, StorageError>;
+type Answer<T> = oneshot::Sender<Result<T, StorageError>>;
 
 /// The way to the thread that writes. Dropping it ends the thread after what was handed to it.
 #[derive(Debug)]
 pub(super) struct Writer {
-    batches: Option<mpsc::Sender<Batch>>,
+    requests: Option<mpsc::Sender<Request>>,
     thread: Option<thread::JoinHandle<()>>,
+    /// As the thread last read it.
+    generation: Arc<AtomicU32>,
 }
 
 #[derive(Debug)]
-struct Batch {
-    commands: Vec<Command>,
-    answer: oneshot::Sender<Answer>,
+enum Request {
+    Commit(Vec<Command>, Answer<Committed>),
+    ChangedElsewhere(Answer<bool>),
 }
 
 impl Writer {
     /// Starts the thread.
-    pub(super) fn start(
-        connection: Connection,
-        clock: Arc<dyn Clock>,
-        generation: Generation,
-    ) -> std::io::Result<Self> {
-        let (batches, inbox) = mpsc::channel(WAITING_BATCHES);
+    pub(super) fn start(opened: Opened, clock: Arc<dyn Clock>) -> io::Result<Self> {
+        let (requests, inbox) = mpsc::channel(WAITING_REQUESTS);
+        let place = Place::of(&opened.path)?;
+        let generation = Arc::new(AtomicU32::new(opened.generation.get()));
+        let (connection, version, shown) = (opened.writer, opened.version, generation.clone());
         let name = "blobforge-sqlite".to_owned();
-        let write = move || write(&connection, &*clock, generation, inbox);
+        let write = move || write(&connection, &*clock, place, version, &shown, inbox);
         let thread = thread::Builder::new().name(name).spawn(write)?;
-        Ok(Self { batches: Some(batches), thread: Some(thread) })
+        Ok(Self { requests: Some(requests), thread: Some(thread), generation })
     }
 
     /// Has a batch committed. It still is when the caller stops waiting.
-    pub(super) async fn commit(&self, commands: Vec<Command>) -> Answer {
-        let Some(batches) = &self.batches else { return Err(StorageError::Closed) };
+    pub(super) async fn commit(&self, commands: Vec<Command>) -> Result<Committed, StorageError> {
+        self.ask(|answer| Request::Commit(commands, answer)).await
+    }
+
+    /// Whether another connection has written since this was last asked.
+    pub(super) async fn changed_elsewhere(&self) -> Result<bool, StorageError> {
+        self.ask(Request::ChangedElsewhere).await
+    }
+
+    pub(super) fn generation(&self) -> Generation {
+        Generation::new(self.generation.load(Ordering::Relaxed))
+    }
+
+    async fn ask<T>(&self, request: impl FnOnce(Answer<T>) -> Request) -> Result<T, StorageError> {
+        let Some(requests) = &self.requests else { return Err(StorageError::Closed) };
         let (answer, answered) = oneshot::channel();
-        if batches.send(Batch { commands, answer }).await.is_err() {
+        if requests.send(request(answer)).await.is_err() {
             return Err(gone());
         }
         answered.await.unwrap_or_else(|_| Err(gone()))
@@ -60,7 +83,7 @@ impl Writer {
 
 impl Drop for Writer {
     fn drop(&mut self) {
-        self.batches = None;
+        self.requests = None;
         // The file is closed when this returns, so that whoever opens it next finds it whole.
         if let Some(Err(_)) = self.thread.take().map(thread::JoinHandle::join) {
             tracing::error!("the thread that writes the database panicked");
@@ -75,46 +98,92 @@ fn gone() -> StorageError {
 fn write(
     connection: &Connection,
     clock: &dyn Clock,
-    generation: Generation,
-    mut inbox: mpsc::Receiver<Batch>,
+    place: Place,
+    version: i64,
+    generation: &AtomicU32,
+    mut inbox: mpsc::Receiver<Request>,
 ) {
     let sql = Statements::new(connection);
-    let mut transactions = Transactions { sql, generation, broken: None };
-    while let Some(Batch { commands, answer }) = inbox.blocking_recv() {
+    let mut transactions = Transactions { sql, place, generation, version, changed: false, broken: None };
+    while let Some(request) = inbox.blocking_recv() {
         // Who stopped waiting does not need the answer.
-        let _ = answer.send(transactions.commit(clock, commands));
+        match request {
+            Request::Commit(commands, answer) => drop(answer.send(transactions.commit(clock, commands))),
+            Request::ChangedElsewhere(answer) => drop(answer.send(transactions.changed_elsewhere())),
+        }
     }
 }
 
 struct Transactions<'c> {
     sql: Statements<'c>,
-    generation: Generation,
+    place: Place,
+    generation: &'c AtomicU32,
+    /// SQLite's number for what other connections have written, as last read.
+    version: i64,
+    /// Others have written since somebody asked.
+    changed: bool,
     /// The error after which nothing is written any more.
     broken: Option<StorageError>,
 }
 
 impl Transactions<'_> {
-    fn commit(&mut self, clock: &dyn Clock, commands: Vec<Command>) -> Answer {
+    fn commit(&mut self, clock: &dyn Clock, commands: Vec<Command>) -> Result<Committed, StorageError> {
+        self.unless_broken(|this| {
+            let committed = match this.try_commit(clock, commands) {
+                Ok(committed) => committed,
+                Err(error) => return Err(this.roll_back().err().unwrap_or_else(|| storage_error(&error))),
+            };
+            // Looked at last: what is acknowledged was in the file that the path names.
+            this.place.check()?;
+            Ok(committed)
+        })
+    }
+
+    fn changed_elsewhere(&mut self) -> Result<bool, StorageError> {
+        self.unless_broken(|this| {
+            this.place.check()?;
+            this.look_elsewhere().map_err(|error| storage_error(&error))?;
+            Ok(std::mem::take(&mut this.changed))
+        })
+    }
+
+    /// Does nothing any more after an error that makes what is there doubtful.
+    fn unless_broken<T>(
+        &mut self,
+        act: impl FnOnce(&mut Self) -> Result<T, StorageError>,
+    ) -> Result<T, StorageError> {
         if let Some(broken) = &self.broken {
             return Err(broken.clone());
         }
-        self.try_commit(clock, commands).map_err(|error| {
-            let error = self.roll_back().map_or_else(|failed| failed, |()| storage_error(&error));
+        act(self).inspect_err(|error| {
             if matches!(error, StorageError::Broken(_)) {
                 self.broken = Some(error.clone());
             }
-            error
         })
     }
 
     fn try_commit(&mut self, clock: &dyn Clock, commands: Vec<Command>) -> rusqlite::Result<Committed> {
         self.sql.get(Sql::Begin)?.execute([])?;
+        self.look_elsewhere()?;
         // Read under the lock: a batch that had to wait for it must not be dated before the one it waited for.
         let now = clock.now();
-        let mut rows = SqliteRows { sql: &mut self.sql, generation: self.generation };
+        let generation = Generation::new(self.generation.load(Ordering::Relaxed));
+        let mut rows = SqliteRows { sql: &mut self.sql, generation };
         let committed = execute(&mut rows, now, commands)?;
         self.sql.get(Sql::Commit)?.execute([])?;
         Ok(committed)
+    }
+
+    /// Whether others have written; then the generation may be another one.
+    fn look_elsewhere(&mut self) -> rusqlite::Result<()> {
+        let version = self.sql.get(Sql::DataVersion)?.query_row([], |row| row.get(0))?;
+        if std::mem::replace(&mut self.version, version) == version {
+            return Ok(());
+        }
+        self.changed = true;
+        let generation = self.sql.get(Sql::Generation)?.query_row([], |row| row.get(0))?;
+        self.generation.store(generation, Ordering::Relaxed);
+        Ok(())
     }
 
     fn roll_back(&mut self) -> Result<(), StorageError> {
