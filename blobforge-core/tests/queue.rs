@@ -4,12 +4,14 @@
 use std::{sync::Arc, time::Duration};
 
 use blobforge_core::{
-    Clock, Failure, Job, JobId, JobType, MAX_PROGRESS_TEXT_BYTES, ManualClock, NewJob, NewSource, Priority,
-    Progress, Queue, QueueError, Registration, Retention, Status, TypeSettings, WorkerId,
+    Checkpoint, Clock, End, Failure, Job, JobId, JobType, MAX_LOSSES, MAX_PROGRESS_TEXT_BYTES, ManualClock,
+    NewJob, NewSource, Priority, Progress, Queue, QueueError, Registration, Retention, Sha256, Status,
+    TypeSettings, WorkerId,
     blob::read_bytes,
     queue::Notice,
     storage::{
-        Beat, Claimed, Event, HeldLease, JobFilter, LeaseState, Report, StorageError, memory::MemoryStorage,
+        Beat, Claimed, Command, Event, HeldLease, JobFilter, LeaseState, Report, StorageError,
+        memory::MemoryStorage,
     },
     testing::{Fault, Faults, FaultyStorage},
 };
@@ -574,4 +576,99 @@ async fn whoever_waits_on_a_queue_that_stops_is_told_so() {
     assert!(matches!(told, QueueError::Storage(StorageError::Broken(_))), "{told}");
     while feed.next().await.is_some() {}
     assert_eq!(forge.queue.events().next().await, None, "and so is who comes later");
+}
+
+#[tokio::test]
+async fn a_job_whose_worker_is_heard_of_is_never_taken_away_for_being_long() {
+    let forge = Forge::new();
+    let (worker, rival) = (forge.worker("a").await, forge.worker("rival").await);
+    let id = forge.submit().await;
+    let held = forge.claim(&worker).await.unwrap();
+    for _ in 0..2000 {
+        // As late as it may be.
+        forge.clock.advance(LEASE - Duration::from_millis(1));
+        assert!(forge.claim(&rival).await.is_none());
+        let lease = HeldLease { job: id, token: held.token, progress: None };
+        let beat = Beat { worker: worker.clone(), leases: vec![lease] };
+        assert_eq!(forge.queue.heartbeat(beat).await.unwrap().leases, [(id, LeaseState::Held)]);
+    }
+    assert_eq!(forge.queue.report(id, held.token, complete()).await.unwrap().status, Status::Completed);
+    assert_eq!(forge.queue.history(id).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn errors_count_releases_do_not_and_crashes_have_a_cap_that_progress_resets() {
+    let forge = Forge::new();
+    let worker = forge.worker("a").await;
+    let id = forge.queue.submit(NewJob::new("work").unwrap().max_attempts(2)).await.unwrap().id;
+    let counts = async || {
+        let job = forge.queue.job(id).await.unwrap();
+        (job.life.failures, job.life.losses)
+    };
+    for _ in 0..10 {
+        let held = forge.claim(&worker).await.unwrap();
+        forge.queue.report(id, held.token, Report::Release).await.unwrap();
+    }
+    assert_eq!(counts().await, (0, 0), "a release is free, however often");
+    let held = forge.claim(&worker).await.unwrap();
+    forge.queue.fail(id, held.token, Failure::new("jam", "paper"), true).await.unwrap();
+    assert_eq!(counts().await, (1, 0));
+    forge.clock.advance(DAY);
+    // Its worker dies over and over: while the job gets on between the crashes it is never given up.
+    let crash = async |advances: Option<u8>| {
+        let held = forge.claim(&worker).await.unwrap();
+        if let Some(number) = advances {
+            let checkpoint = Checkpoint {
+                name: "page".to_owned(),
+                size: 1,
+                sha256: Sha256::from_bytes([number; 32]),
+                key: forge.queue.reserve_checkpoint(id, held.token, "page").await.unwrap(),
+            };
+            let command = Command::Checkpoint { job: id, token: held.token, checkpoint };
+            forge.queue.run(command).await.unwrap();
+        }
+        forge.lapse(id).await;
+    };
+    for number in 0..3 * MAX_LOSSES as u8 {
+        crash(Some(number)).await;
+    }
+    assert_eq!(counts().await.0, 1, "no crash counts as an error of the job's");
+    for _ in 0..MAX_LOSSES - 1 {
+        crash(None).await;
+    }
+    assert!(forge.claim(&worker).await.is_none(), "one that only kills workers stops");
+    let job = forge.queue.job(id).await.unwrap();
+    assert_eq!((job.status(), job.last_error.unwrap().kind), (Status::Failed, "worker_lost".to_owned()));
+}
+
+#[tokio::test]
+async fn a_jump_of_the_clock_costs_a_run_at_most_and_never_makes_a_second_completion() {
+    let jumps: [fn(&ManualClock); 3] =
+        [|clock| clock.jump_forward(DAY), |clock| clock.jump_back(DAY), |_| {}];
+    for jump in jumps {
+        let forge = Forge::new();
+        let (early, late) = (forge.worker("early").await, forge.worker("late").await);
+        let id = forge.submit().await;
+        let first = forge.claim(&early).await.unwrap();
+        jump(&forge.clock);
+        forge.settle().await;
+        // It falls silent; how soon that is noticed is another matter.
+        let mut second = None;
+        for _ in 0..2 * DAY.as_secs() / LEASE.as_secs() {
+            forge.clock.advance(LEASE);
+            forge.settle().await;
+            second = forge.claim(&late).await;
+            if second.is_some() {
+                break;
+            }
+        }
+        let second = second.expect("another run, in the end");
+        let refused = forge.queue.report(id, first.token, complete()).await.unwrap_err();
+        assert!(refused.to_string().contains("lease"), "{refused}");
+        jump(&forge.clock);
+        forge.queue.report(id, second.token, complete()).await.unwrap();
+        let ends = forge.queue.history(id).await.unwrap();
+        let completed = ends.iter().filter(|attempt| attempt.end == Some(End::Completed)).count();
+        assert_eq!((ends.len(), completed), (2, 1));
+    }
 }

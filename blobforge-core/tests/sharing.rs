@@ -12,7 +12,7 @@ use blobforge_core::{
         sqlite::{self, SqliteOptions, SqliteStorage},
     },
 };
-use futures_util::FutureExt;
+use futures_util::{FutureExt, future::join_all};
 
 const LEASE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(3600);
@@ -222,4 +222,18 @@ async fn nothing_is_acknowledged_in_a_file_that_was_deleted_or_replaced() {
     })
     .await;
     assert!(replaced.contains("jobs.db was replaced by another file"), "{replaced}");
+}
+
+#[tokio::test]
+async fn many_that_make_one_new_file_at_once_all_open_it() {
+    const MAKERS: usize = 8;
+    let folder = tempfile::tempdir().unwrap();
+    for round in 0..30 {
+        let path = folder.path().join(format!("{round}.db"));
+        let open = || SqliteStorage::open(&path, SqliteOptions::default());
+        let opened = join_all((0..MAKERS).map(|_| open())).await;
+        for storage in opened {
+            storage.unwrap();
+        }
+    }
 }

@@ -10,7 +10,7 @@ use blobforge_core::{
 use poem::web::Data;
 use poem_openapi::{
     ApiResponse, Object, OpenApi, Union,
-    param::{Path, Query},
+    param::{Header, Path, Query},
     payload::Json,
 };
 
@@ -139,9 +139,15 @@ impl JobsApi {
     async fn submit(
         &self,
         principal: Data<&Principal>,
+        /// Any name for this request, at most 256 bytes. The same request under the same name within 7 days is answered
+        /// with the same job, and another one is refused.
+        #[oai(name = "Idempotency-Key")]
+        idempotency_key: Header<Option<String>>,
         body: Body<JobRequest>,
     ) -> Result<SubmitReply, Problem> {
-        submission::submit(&self.0, body.0.into_job(principal.0)?).await
+        let mut job = body.0.into_job(principal.0)?;
+        job.idempotency_key = idempotency_key.0;
+        submission::submit(&self.0, job).await
     }
 
     /// One job; with `wait_seconds` it is waited for until it has ended

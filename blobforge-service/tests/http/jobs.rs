@@ -221,3 +221,20 @@ async fn a_lost_lease_is_refused_for_every_report_and_changes_nothing() {
     let job = forge.get(&format!("/api/jobs/{job}")).await.ok();
     assert_eq!((&job["result"], &job["failures"], &job["outputs"]), (&json!("other"), &json!(0), &json!([])));
 }
+
+#[tokio::test]
+async fn the_same_key_and_body_are_one_job_for_seven_days() {
+    let forge = Forge::start().await;
+    let submit = async |key: &str, n: u32| {
+        let body = json!({"type": "work", "source": "none", "params": {"n": n}, "dedup": false});
+        let request = forge.request(Method::POST, "/api/jobs").header("Idempotency-Key", key).json(&body);
+        Reply::of(request.send().await.unwrap()).await
+    };
+    let first = submit("night 1", 1).await.ok();
+    assert_eq!(submit("night 1", 1).await.ok()["job_id"], first["job_id"]);
+    submit("night 1", 2).await.refused(409, "idempotency_key_reused");
+    assert_ne!(submit("night 2", 1).await.ok()["job_id"], first["job_id"], "another key is another job");
+    assert_eq!(forge.get("/api/stats").await.ok()["pending_jobs"], 2, "what was refused left nothing");
+    // Whoever kept a job's number can still ask for it; a key of a page or more is no name.
+    submit(&"k".repeat(5000), 1).await.refused(400, "invalid_request");
+}

@@ -139,10 +139,12 @@ struct Contents {
     tables: Vec<String>,
 }
 
+/// Looks at one state of the file: another process may be making it.
 fn contents(connection: &Connection) -> rusqlite::Result<Contents> {
-    let application_id = connection.pragma_query_value(None, "application_id", |row| row.get(0))?;
-    let version = migrations::version(connection)?;
-    let mut names = connection.prepare("SELECT name FROM sqlite_schema WHERE type = 'table'")?;
+    let state = connection.unchecked_transaction()?;
+    let application_id = state.pragma_query_value(None, "application_id", |row| row.get(0))?;
+    let version = migrations::version(&state)?;
+    let mut names = state.prepare("SELECT name FROM sqlite_schema WHERE type = 'table'")?;
     let tables = names.query_map([], |row| row.get(0))?.collect::<Result<_, _>>()?;
     Ok(Contents { application_id, version, tables })
 }
