@@ -139,8 +139,8 @@ impl JobsApi {
     async fn submit(
         &self,
         principal: Data<&Principal>,
-        /// Any name for this request, at most 256 bytes. The same request under the same name within 7 days is answered
-        /// with the same job, and another one is refused.
+        /// A name for this request, 1 to 255 printable ASCII characters, such as a UUID. The same request under the same
+        /// name within 7 days is answered with the same job, and another request with 409.
         #[oai(name = "Idempotency-Key")]
         idempotency_key: Header<Option<String>>,
         body: Body<JobRequest>,
