@@ -3,7 +3,8 @@
 use std::{
     fs,
     path::{Path, PathBuf},
-    time::Duration,
+    thread,
+    time::{Duration, Instant},
 };
 
 use rusqlite::{Connection, ErrorCode, OpenFlags};
@@ -21,6 +22,9 @@ const OLDEST_SQLITE: i32 = 3_051_003;
 
 /// For how long the writer waits while somebody else, such as a backup, holds the file.
 const WRITER_PATIENCE: Duration = Duration::from_secs(5);
+
+/// About what it takes to switch a new file to its write-ahead log.
+const SWITCHING: Duration = Duration::from_millis(5);
 
 /// Enough for the ends of every table that grows and all of those that do not.
 const WRITER_CACHE_KIB: i64 = 64 * 1024;
@@ -72,7 +76,7 @@ pub(super) fn set_up_reader(connection: &Connection, patience: Duration) -> rusq
 }
 
 fn set_up(writer: &mut Connection, options: &SqliteOptions) -> rusqlite::Result<(i64, Generation)> {
-    writer.pragma_update(None, "journal_mode", "wal")?;
+    use_write_ahead_log(writer)?;
     writer.pragma_update(None, "synchronous", "full")?;
     writer.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
     writer.pragma_update(None, "wal_autocheckpoint", options.wal_autocheckpoint)?;
@@ -86,6 +90,25 @@ fn set_up(writer: &mut Connection, options: &SqliteOptions) -> rusqlite::Result<
     let version = writer.pragma_query_value(None, "data_version", |row| row.get(0))?;
     let generation = writer.query_row(GENERATION, [], |row| row.get(0))?;
     Ok((version, Generation::new(generation)))
+}
+
+/// Switches the file to its write-ahead log, if it has none yet.
+///
+/// Two connections that switch a new file at once would wait for each other, so that SQLite turns one of them away
+/// without any patience: that one tries again, and finds the file switched.
+fn use_write_ahead_log(writer: &Connection) -> rusqlite::Result<()> {
+    let begun = Instant::now();
+    loop {
+        match writer.pragma_update(None, "journal_mode", "wal") {
+            Err(error)
+                if error.sqlite_error_code() == Some(ErrorCode::DatabaseBusy)
+                    && begun.elapsed() < WRITER_PATIENCE =>
+            {
+                thread::sleep(SWITCHING);
+            }
+            switched => return switched,
+        }
+    }
 }
 
 fn absolute(path: &Path) -> Result<PathBuf, StorageError> {
