@@ -78,6 +78,11 @@ impl Rate {
         let millis = self.per.as_millis() / u128::from(self.starts.max(1));
         Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))
     }
+
+    /// How far ahead of the clock a burst may come.
+    fn ahead(self) -> Duration {
+        self.interval() * (self.burst - 1).min(1_000_000)
+    }
 }
 
 /// What is remembered of the starts so far: the time up to which they are paid for.
@@ -90,14 +95,17 @@ impl StartedUpTo {
     /// # Errors
     /// The time from which one more is allowed.
     pub fn start(self, rate: Rate, now: Timestamp) -> Result<Self, Timestamp> {
-        let interval = rate.interval();
-        let ahead = interval * (rate.burst - 1).min(1_000_000);
-        // Further ahead than any burst could have come: the clock was set back, or the rate was changed.
-        let paid = self.0.min(now + ahead + interval);
-        if paid > now + ahead {
-            return Err(paid - ahead);
+        let paid = self.believable(rate, now).0;
+        if paid > now + rate.ahead() {
+            return Err(paid - rate.ahead());
         }
-        Ok(Self(paid.max(now) + interval))
+        Ok(Self(paid.max(now) + rate.interval()))
+    }
+
+    /// The same, but no further ahead than a burst could have come: else the clock was set back since, or the rate was
+    /// changed. Remembered in place of the other, or the time that it names would move on with the clock.
+    pub(crate) fn believable(self, rate: Rate, now: Timestamp) -> Self {
+        Self(self.0.min(now + rate.ahead() + rate.interval()))
     }
 }
 

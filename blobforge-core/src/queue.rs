@@ -10,6 +10,7 @@ mod feed;
 mod files;
 mod garbage;
 mod obstacle;
+mod parked;
 #[cfg(feature = "sqlite")]
 mod within;
 

@@ -123,6 +123,8 @@ macro_rules! storage_conformance {
                 one_class_too_many_is_refused_until_one_is_free,
                 a_job_that_not_every_worker_can_take_wakes_all_who_wait,
                 a_retry_keeps_what_its_job_requires,
+                labels_that_change_within_a_batch_count_at_once,
+                a_worker_that_can_do_more_than_before_is_woken,
             }
             limits: {
                 a_type_runs_no_more_than_its_limit,
@@ -139,6 +141,10 @@ macro_rules! storage_conformance {
                 a_job_keeps_the_key_it_was_submitted_under,
                 a_cancelled_job_leaves_its_lane,
                 keys_without_jobs_leave_nothing_behind,
+                room_that_one_limit_makes_is_taken_once_the_other_has_some_too,
+                keys_take_turns_whatever_their_jobs_require,
+                a_key_with_jobs_of_two_classes_works_them_off_in_order,
+                a_clock_set_back_delays_nobody_whom_limits_hold_back,
             }
             types: {
                 a_paused_type_gives_nothing_until_it_is_resumed,
@@ -150,6 +156,7 @@ macro_rules! storage_conformance {
                 the_share_of_the_oldest_can_be_switched_off,
                 the_oldest_share_reaches_every_type_a_worker_serves,
                 what_is_urgent_goes_first_however_many_types_there_are,
+                with_k_older_ones_a_job_is_claimed_within_twenty_times_k_plus_one,
             }
             finishing: {
                 a_failure_is_retried_after_its_delay,

@@ -5,12 +5,9 @@
 //! submission it could take. Deadlines are spans of uptime, so that nobody waits a day longer or
 //! less because somebody set the clock.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    mem,
-    time::Duration,
-};
+use std::{collections::VecDeque, mem, time::Duration};
 
+use super::parked::Parked;
 use crate::{
     JobType, NewSource,
     storage::{Claim, Command, Committed, Done, Outcome, Wake},
@@ -32,14 +29,15 @@ struct Waiting<T> {
     patience: Option<Patience>,
 }
 
+/// A claim that may wait.
 #[derive(Debug)]
-struct Patience {
+pub(super) struct Patience {
     /// Its place among the claims that wait, which it keeps however often it looks.
-    number: u64,
+    pub(super) number: u64,
     /// The uptime until which it waits.
-    until: Duration,
-    claim: Claim,
-    /// It was woken, alone, for a job of this type.
+    pub(super) until: Duration,
+    pub(super) claim: Claim,
+    /// It was woken, alone, for a job of this type that was left.
     woken_for: Option<JobType>,
 }
 
@@ -48,14 +46,13 @@ struct Patience {
 pub(super) struct Committer<T> {
     inbox: VecDeque<(Command, Waiting<T>)>,
     in_flight: Option<Vec<Waiting<T>>>,
-    /// By number, so that who has waited longest is woken first.
-    parked: BTreeMap<u64, (Patience, T)>,
+    parked: Parked<T>,
     last_number: u64,
 }
 
 impl<T: Ticket> Committer<T> {
     pub(super) fn new() -> Self {
-        Self { inbox: VecDeque::new(), in_flight: None, parked: BTreeMap::new(), last_number: 0 }
+        Self { inbox: VecDeque::new(), in_flight: None, parked: Parked::new(), last_number: 0 }
     }
 
     /// Takes a command in. A claim with a deadline waits until then if there is nothing for it.
@@ -81,6 +78,14 @@ impl<T: Ticket> Committer<T> {
         self.parked.len()
     }
 
+    /// Whether one more claim may wait, if so many may at most.
+    pub(super) fn may_wait(&mut self, most: usize) -> bool {
+        if self.parked.len() >= most {
+            self.parked.forget_abandoned();
+        }
+        self.parked.len() < most
+    }
+
     /// Whether nothing waits and nothing is being committed; waiting claims do not count.
     pub(super) fn is_idle(&self) -> bool {
         self.inbox.is_empty() && self.in_flight.is_none()
@@ -97,8 +102,9 @@ impl<T: Ticket> Committer<T> {
         while commands.len() < MAX_BATCH
             && let Some((command, waits)) = self.inbox.pop_front()
         {
-            if let Some(job_type) = ready_at_once(&command) {
-                woken.extend(self.unpark(job_type));
+            // If it cannot take the job after all, the answer says whom to wake.
+            if let Some(waits) = ready_at_once(&command).and_then(|of| self.parked.longest_waiting(of)) {
+                woken.push(looks_again(waits, None));
             }
             commands.push(command);
             waiting.push(waits);
@@ -122,7 +128,7 @@ impl<T: Ticket> Committer<T> {
             left.extend(waits.leaves(&outcome));
             match (waits.patience, &outcome) {
                 (Some(patience), Ok(Done::Claimed(found))) if found.is_empty() => {
-                    self.park(patience, waits.ticket);
+                    self.parked.insert(patience, waits.ticket);
                 }
                 _ => replies.push((waits.ticket, outcome)),
             }
@@ -130,15 +136,19 @@ impl<T: Ticket> Committer<T> {
         for ready in &committed.ready {
             match ready.wake {
                 Wake::One => {
-                    let woken = self.unpark(&ready.job_type);
-                    self.inbox.extend(woken);
+                    let woken = self.parked.longest_waiting(&ready.job_type);
+                    self.inbox.extend(woken.map(|waits| looks_again(waits, Some(ready.job_type.clone()))));
                 }
-                Wake::All => self.unpark_all(&ready.job_type),
+                Wake::All => self.wake_all(&ready.job_type),
             }
+        }
+        for worker in &committed.woken {
+            let woken = self.parked.all_by(worker);
+            self.wake(woken);
         }
         // The claim that was to take a job could not, or somebody was faster: the others should look for themselves.
         for job_type in left {
-            self.unpark_all(&job_type);
+            self.wake_all(&job_type);
         }
         replies
     }
@@ -149,67 +159,43 @@ impl<T: Ticket> Committer<T> {
         let left: Vec<JobType> =
             waiting.iter().filter_map(|waits| waits.patience.as_ref()?.woken_for.clone()).collect();
         for job_type in left {
-            self.unpark_all(&job_type);
+            self.wake_all(&job_type);
         }
         waiting.into_iter().map(|waits| waits.ticket).collect()
     }
 
     /// Tries every waiting claim again: what was made ready is not known.
     pub(super) fn retry_waiting(&mut self) {
-        for (patience, ticket) in mem::take(&mut self.parked).into_values() {
-            self.inbox.push_back(woken(patience, ticket, None));
-        }
+        let waiting = self.parked.all();
+        self.wake(waiting);
     }
 
     /// Everybody who still waits for anything.
     pub(super) fn drain(&mut self) -> Vec<T> {
         let inbox = self.inbox.drain(..).map(|(_, waits)| waits.ticket);
-        let parked = mem::take(&mut self.parked).into_values().map(|(_, ticket)| ticket);
+        let parked = self.parked.all().into_iter().map(|(_, ticket)| ticket);
         inbox.chain(parked).collect()
     }
 
     /// The claims that have waited long enough at this uptime.
     pub(super) fn expire(&mut self, now: Duration) -> Vec<T> {
-        let over = |(patience, ticket): &(Patience, T)| patience.until <= now || ticket.is_abandoned();
-        let expired: Vec<u64> =
-            self.parked.iter().filter(|(_, waits)| over(waits)).map(|(number, _)| *number).collect();
-        expired
-            .into_iter()
-            .filter_map(|number| self.parked.remove(&number))
-            .map(|(_, ticket)| ticket)
-            .collect()
+        self.parked.expired(now)
     }
 
     /// The uptime at which the next waiting claim has waited long enough.
     pub(super) fn next_deadline(&self) -> Option<Duration> {
-        self.parked.values().map(|(patience, _)| patience.until).min()
-    }
-
-    /// Keeps a claim that found nothing.
-    fn park(&mut self, patience: Patience, ticket: T) {
-        self.parked.insert(patience.number, (patience, ticket));
-    }
-
-    /// Takes out the claim that has waited longest for a job of this type, and forgets those that nobody waits for.
-    fn unpark(&mut self, job_type: &JobType) -> Option<(Command, Waiting<T>)> {
-        self.parked.retain(|_, (_, ticket)| !ticket.is_abandoned());
-        let mut waits = self.parked.iter();
-        let (number, _) = waits.find(|(_, (patience, _))| patience.claim.types.contains(job_type))?;
-        let number = *number;
-        let (patience, ticket) = self.parked.remove(&number)?;
-        Some(woken(patience, ticket, Some(job_type.clone())))
+        self.parked.next_deadline()
     }
 
     /// Lets every claim of this type look.
-    fn unpark_all(&mut self, job_type: &JobType) {
-        let (looking, waiting) = mem::take(&mut self.parked)
-            .into_iter()
-            .partition(|(_, (patience, _))| patience.claim.types.contains(job_type));
-        self.parked = waiting;
-        let looking: BTreeMap<u64, (Patience, T)> = looking;
-        for (patience, ticket) in looking.into_values().filter(|(_, ticket)| !ticket.is_abandoned()) {
-            self.inbox.push_back(woken(patience, ticket, None));
-        }
+    fn wake_all(&mut self, job_type: &JobType) {
+        let waiting = self.parked.all_of(job_type);
+        self.wake(waiting);
+    }
+
+    /// Lets these claims look.
+    fn wake(&mut self, waiting: Vec<(Patience, T)>) {
+        self.inbox.extend(waiting.into_iter().map(|waits| looks_again(waits, None)));
     }
 }
 
@@ -227,7 +213,7 @@ impl<T> Waiting<T> {
 }
 
 /// A claim that looks again.
-fn woken<T>(patience: Patience, ticket: T, woken_for: Option<JobType>) -> (Command, Waiting<T>) {
+fn looks_again<T>((patience, ticket): (Patience, T), woken_for: Option<JobType>) -> (Command, Waiting<T>) {
     let command = Command::Claim(patience.claim.clone());
     (command, Waiting { ticket, patience: Some(Patience { woken_for, ..patience }) })
 }
@@ -429,12 +415,54 @@ mod tests {
         assert_eq!(committer.waiting_claims(), 2);
     }
 
+    /// Has a job submitted that the claim beside it does not take, so that one claim is woken for it.
+    fn leave_a_job(committer: &mut Committer<Caller>) {
+        committer.push(submit("a"), caller("submitter"), None);
+        assert_eq!(committer.next_batch().unwrap().len(), 2, "the submission and one claim");
+        let ready = vec![ready("a", Wake::One)];
+        let replies = committer.committed(&mut Committed { ready, ..nothing_found(2) });
+        assert_eq!(names(&replies), ["submitter"]);
+    }
+
+    #[test]
+    fn a_submission_that_nobody_may_start_lets_nobody_else_look() {
+        let mut committer = waiting(&["one", "two"]);
+        committer.push(submit("a"), caller("submitter"), None);
+        assert_eq!(committer.next_batch().unwrap().len(), 2);
+        committer.committed(&mut nothing_found(2));
+        assert!(committer.next_batch().is_none(), "its type is paused, or its limit is reached");
+        assert_eq!(committer.waiting_claims(), 2);
+    }
+
+    #[test]
+    fn a_worker_that_can_do_more_than_before_looks_again() {
+        let mut committer = waiting(&["one", "two"]);
+        committer.push(claim("b"), caller("registers"), None);
+        committer.next_batch();
+        let woken = vec![WorkerId::new("w").unwrap(), WorkerId::new("other").unwrap()];
+        committer.committed(&mut Committed { woken, ..nothing_found(1) });
+        assert_eq!(committer.next_batch().unwrap().len(), 2);
+    }
+
+    #[test]
+    fn who_left_takes_no_place_among_those_who_wait() {
+        let mut committer = waiting(&["here"]);
+        let gone = caller("gone");
+        committer.push(claim("a"), gone.clone(), Some(at(100)));
+        committer.next_batch();
+        committer.committed(&mut nothing_found(1));
+        assert!(!committer.may_wait(2));
+        gone.1.set(true);
+        assert!(committer.may_wait(2));
+        assert_eq!(committer.waiting_claims(), 1);
+    }
+
     #[test]
     fn a_claim_woken_in_vain_lets_the_others_look_and_keeps_its_place() {
         let mut committer = waiting(&["draining", "able"]);
-        committer.push(submit("a"), caller("submitter"), None);
-        assert_eq!(committer.next_batch().unwrap().len(), 2, "the submission and one claim");
-        assert_eq!(names(&committer.committed(&mut nothing_found(2))), ["submitter"]);
+        leave_a_job(&mut committer);
+        assert_eq!(committer.next_batch().unwrap().len(), 1, "one is woken");
+        committer.committed(&mut nothing_found(1));
         assert_eq!(
             committer.next_batch().unwrap().len(),
             2,
@@ -500,11 +528,11 @@ mod tests {
         other.job.job_type = JobType::new("b").unwrap();
         for early in [refused(), Ok(Done::Claimed(vec![other]))] {
             let mut committer = waiting(&["early", "late"]);
-            committer.push(submit("a"), caller("submitter"), None);
+            leave_a_job(&mut committer);
             committer.next_batch();
-            let outcomes = vec![Ok(Done::Ok), early];
+            let outcomes = vec![early];
             let replies = committer.committed(&mut Committed { outcomes, ..Committed::default() });
-            assert_eq!(names(&replies), ["submitter", "early"]);
+            assert_eq!(names(&replies), ["early"]);
             assert_eq!(committer.next_batch().unwrap().len(), 1, "late looks");
         }
     }
@@ -512,9 +540,9 @@ mod tests {
     #[test]
     fn what_a_claim_of_a_failed_batch_was_woken_for_is_left_to_the_others() {
         let mut committer = waiting(&["early", "late"]);
-        committer.push(submit("a"), caller("submitter"), None);
+        leave_a_job(&mut committer);
         committer.next_batch();
-        assert_eq!(names_of(&committer.failed()), ["submitter", "early"]);
+        assert_eq!(names_of(&committer.failed()), ["early"]);
         assert_eq!(committer.next_batch().unwrap().len(), 1, "late looks");
     }
 

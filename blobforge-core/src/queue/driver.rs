@@ -111,6 +111,7 @@ pub(super) fn start(storage: Arc<dyn Storage>, clock: Arc<dyn Clock>) -> Running
         due: now,
         look_at: uptime + LOOK_EVERY,
         maintaining: false,
+        time_moved: true,
         closing: Vec::new(),
     };
     tokio::spawn(driver.run(inbox));
@@ -121,6 +122,7 @@ pub(super) fn start(storage: Arc<dyn Storage>, clock: Arc<dyn Clock>) -> Running
 enum To {
     Caller(oneshot::Sender<Result<Done, QueueError>>),
     Maintenance,
+    TimeMoved,
     Nobody,
 }
 
@@ -153,6 +155,8 @@ struct Driver {
     /// The uptime at which to look what others did to the store, if anybody waits then.
     look_elsewhere_at: Duration,
     maintaining: bool,
+    /// The time of day may have moved since the store was last told so: whoever opened it before had another clock.
+    time_moved: bool,
     closing: Vec<oneshot::Sender<()>>,
 }
 
@@ -247,7 +251,7 @@ impl Driver {
             }
             Request::Run { command, reply, wait_until } => {
                 // A claim too many is answered at once rather than kept.
-                let wait_until = wait_until.filter(|_| self.committer.waiting_claims() < MAX_WAITING_CLAIMS);
+                let wait_until = wait_until.filter(|_| self.committer.may_wait(MAX_WAITING_CLAIMS));
                 self.committer.push(*command, To::Caller(reply), wait_until);
             }
         }
@@ -294,6 +298,7 @@ impl Driver {
         self.seen = (now, uptime);
         if now.since(expected).max(expected.since(now)) > AWAY {
             tracing::warn!(from = %expected, to = %now, "the time of day jumped");
+            self.time_moved = true;
             self.was_away();
         }
     }
@@ -330,6 +335,9 @@ impl Driver {
         }
         if (now >= self.due || uptime >= self.look_at) && !self.maintaining {
             self.maintaining = true;
+            if std::mem::take(&mut self.time_moved) {
+                self.committer.push(Command::TimeMoved, To::TimeMoved, None);
+            }
             self.committer.push(Command::Maintain(self.maintain()), To::Maintenance, None);
         }
         if self.maintaining {
@@ -398,9 +406,13 @@ impl Driver {
             self.notify(Notice::Missed(waited.len() as u64));
         }
         for ticket in waited {
-            if matches!(ticket, To::Maintenance) {
-                self.maintaining = false;
-                self.due = now + AFTER_TROUBLE;
+            match ticket {
+                To::Maintenance => {
+                    self.maintaining = false;
+                    self.due = now + AFTER_TROUBLE;
+                }
+                To::TimeMoved => self.time_moved = true,
+                To::Caller(_) | To::Nobody => {}
             }
             reply(ticket, Err(error.clone().into()));
         }

@@ -85,6 +85,9 @@ pub enum Command {
     },
     /// Give nobody any job of a type, or give them again.
     SetPaused(JobType, bool),
+    /// The time of day was set, or may have been while nobody looked: what limits hold back until some time is due now,
+    /// to be judged by the clock as it is.
+    TimeMoved,
     /// Forget a job that has ended; files that only it needed die.
     Delete(JobId),
     /// Mark files that have been dead for long enough as being deleted, so that nobody can need them again.
@@ -263,6 +266,8 @@ pub struct Committed {
     pub events: Vec<Event>,
     /// What became claimable.
     pub ready: Vec<Ready>,
+    /// Workers that may be given more than before: their claims should look again.
+    pub woken: Vec<WorkerId>,
     /// The earliest time at which something that this batch made falls due.
     pub next_due: Option<Timestamp>,
 }

@@ -104,6 +104,7 @@ impl<R: Rows> Batch<'_, R> {
             Command::Reprioritise(job, priority) => self.reprioritise(job, priority),
             Command::SetType { job_type, settings } => self.set_type(&job_type, *settings),
             Command::SetPaused(job_type, paused) => self.set_paused(&job_type, paused),
+            Command::TimeMoved => self.time_moved(),
             Command::Delete(job) => self.delete(job),
             Command::MarkGarbage(wish) => self.mark_garbage(&wish),
             Command::ForgetFiles(keys) => self.forget_files(&keys),
@@ -205,8 +206,11 @@ impl<R: Rows> Batch<'_, R> {
             }
         }
         let change = i32::from(occupies(after)) - i32::from(occupies(before));
-        if change != 0 && self.lanes.occupy(self.rows, self.now, of, after.limit_key.as_deref(), change)? {
-            self.becomes_ready(&after.job_type, Wake::All);
+        if change != 0 {
+            let (key, due) = (after.limit_key.as_deref(), &mut self.committed.next_due);
+            if self.lanes.occupy(self.rows, self.now, of, key, change, due)? {
+                self.becomes_ready(&after.job_type, Wake::All);
+            }
         }
         if let Some(lease) = after.lease().filter(|lease| !lease.lapsed) {
             self.falls_due(lease.expires_at);
@@ -266,8 +270,7 @@ impl<R: Rows> Batch<'_, R> {
     }
 
     fn falls_due(&mut self, at: Timestamp) {
-        let earliest = self.committed.next_due.map_or(at, |due| due.min(at));
-        self.committed.next_due = Some(earliest);
+        earlier(&mut self.committed.next_due, at);
     }
 
     fn announce(&mut self, job: &Job, was: Option<Status>) {
@@ -284,7 +287,7 @@ impl<R: Rows> Batch<'_, R> {
                 done.promoted += 1;
             }
         }
-        let mut held_back: Option<Timestamp> = None;
+        let mut held_back = None;
         let until = maintain.asked_at.min(self.now);
         for id in self.rows.due_leases(until, maintain.limit)? {
             let Some(job) = self.rows.job(id)? else { continue };
@@ -292,7 +295,7 @@ impl<R: Rows> Batch<'_, R> {
             // Its holder could not renew while the store was away: it gets a whole lease time to do so.
             let not_before = maintain.available_since + lease.duration;
             if not_before > until {
-                held_back = Some(held_back.map_or(not_before, |at| at.min(not_before)));
+                earlier(&mut held_back, not_before);
             } else if let Ok(transition) = lifecycle::apply(&job.life, None, &Step::Lapse, self.now) {
                 self.follow(job, transition, |_| {})?;
                 done.lapsed += 1;
@@ -325,6 +328,11 @@ impl<R: Rows> Batch<'_, R> {
         let current = job.lease().is_some_and(|lease| lease.token.epoch == epoch);
         if current { Ok(None) } else { self.rows.ended_lease(job.id, epoch) }
     }
+}
+
+/// Notes that something falls due at `at`.
+fn earlier(due: &mut Option<Timestamp>, at: Timestamp) {
+    *due = Some(due.map_or(at, |due| due.min(at)));
 }
 
 /// Whether an attempt that ended so went wrong.

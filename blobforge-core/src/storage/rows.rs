@@ -236,6 +236,8 @@ pub(super) trait LaneRows {
     /// Keys whose limit makes room by the clock up to `now`, the earliest first.
     fn reopening_keys(&mut self, now: Timestamp, limit: usize)
     -> Result<Vec<(JobType, String)>, Self::Error>;
+    /// Makes everything that reopens at a later time reopen at `at`.
+    fn reopen_all_at(&mut self, at: Timestamp) -> Result<(), Self::Error>;
     /// When the next type or key reopens.
     fn next_reopening(&mut self) -> Result<Option<Timestamp>, Self::Error>;
 

@@ -78,3 +78,31 @@ pub async fn a_retry_keeps_what_its_job_requires(bench: &Bench) {
     assert_eq!(bench.try_claim(&plain).await, None);
     assert_eq!(bench.claim(&gpu).await.job.id, held.job.id);
 }
+
+pub async fn labels_that_change_within_a_batch_count_at_once(bench: &Bench) {
+    let worker = bench.worker("w1").await;
+    bench.submit(requiring("gpu")).await;
+    let mut registration = registration("w1", "first", None);
+    registration.labels = json!({"gpu": true}).as_object().unwrap().clone();
+    let registration = Box::new(registration);
+    let claim = || bench.claim_command(&worker, &["pdf"], 1);
+    let (before, after) = (claim(), claim());
+    let again = Command::Register { registration, alive_for: LEASE };
+    let outcomes = bench.commit(vec![before, again, after]).await.outcomes;
+    let found = |outcome: &Outcome| matches!(outcome, Ok(Done::Claimed(jobs)) if jobs.len() == 1);
+    assert_eq!((found(&outcomes[0]), found(&outcomes[2])), (false, true));
+}
+
+pub async fn a_worker_that_can_do_more_than_before_is_woken(bench: &Bench) {
+    let worker = bench.worker("w1").await;
+    let same = bench.commit(vec![register("w1", "first", None)]).await;
+    assert_eq!(same.woken, [], "it can do what it could");
+    let mut registration = registration("w1", "first", None);
+    registration.labels = json!({"gpu": true}).as_object().unwrap().clone();
+    let better = Command::Register { registration: Box::new(registration), alive_for: LEASE };
+    assert_eq!(bench.commit(vec![better]).await.woken, std::slice::from_ref(&worker));
+    let drained = bench.commit(vec![Command::SetDraining(worker.clone(), true)]).await;
+    assert_eq!(drained.woken, []);
+    let resumed = bench.commit(vec![Command::SetDraining(worker.clone(), false)]).await;
+    assert_eq!(resumed.woken, [worker], "whatever it asks for");
+}

@@ -232,3 +232,83 @@ pub async fn keys_without_jobs_leave_nothing_behind(bench: &Bench) {
     assert_eq!(bench.maintain().await.reopened, 5);
     assert_eq!(bench.maintain().await.next_due, None);
 }
+
+/// Two at once and one every ten seconds: whichever turns a claim away, the other may still stand in the way later.
+fn both() -> Limits {
+    Limits { running: Some(1), starts: Some(Rate { starts: 1, per: SECOND * 10, burst: 1 }) }
+}
+
+pub async fn room_that_one_limit_makes_is_taken_once_the_other_has_some_too(bench: &Bench) {
+    let worker = bench.worker("w1").await;
+    for settings in [for_type(both()), for_submitters(both())] {
+        bench.set(settings).await;
+        bench.advance(SECOND * 60);
+        bench.maintain().await;
+        bench.submit_for("a", 2).await;
+        let held = bench.claim(&worker).await;
+        assert_eq!(bench.try_claim(&worker).await, None, "one runs");
+        bench.advance(SECOND);
+        let ended = bench.commit(vec![report(&held, complete())]).await;
+        let due = bench.clock.now() + SECOND * 9;
+        assert_eq!((ended.ready, ended.next_due), (Vec::new(), Some(due)), "the clock makes room");
+        bench.advance(SECOND * 9);
+        assert_eq!(bench.maintain().await.reopened, 1);
+        let next = bench.claim(&worker).await;
+        bench.finish(&next, complete()).await;
+    }
+}
+
+pub async fn keys_take_turns_whatever_their_jobs_require(bench: &Bench) {
+    bench.set(for_submitters(Limits::default())).await;
+    let worker = bench.worker_with("w1", json!({"gpu": true})).await;
+    let gpu = |submitter: &str| of(submitter).requires("gpu".parse().unwrap());
+    for _ in 0..4 {
+        bench.submit(gpu("a")).await;
+    }
+    bench.submit_for("b", 2).await;
+    for _ in 0..2 {
+        bench.submit(gpu("b")).await;
+    }
+    bench.submit_for("a", 2).await;
+    assert_eq!(bench.turns(bench.work_off(&worker, 12).await).await, "ababababaa");
+}
+
+pub async fn a_key_with_jobs_of_two_classes_works_them_off_in_order(bench: &Bench) {
+    bench.set(for_submitters(Limits::default())).await;
+    let worker = bench.worker_with("w1", json!({"gpu": true})).await;
+    let mut ids = Vec::new();
+    for n in 0..6 {
+        bench.advance(SECOND);
+        let job = of("a");
+        let job = if n % 3 == 0 { job.requires("gpu".parse().unwrap()) } else { job };
+        ids.push(bench.submit(job).await.id);
+    }
+    assert_eq!(bench.work_off(&worker, 6).await, ids);
+}
+
+pub async fn a_clock_set_back_delays_nobody_whom_limits_hold_back(bench: &Bench) {
+    let day = Duration::from_secs(24 * 3600);
+    let worker = bench.worker("w1").await;
+    for settings in [for_type(every(SECOND * 10)), for_submitters(every(SECOND * 10))] {
+        bench.set(settings).await;
+        bench.advance(SECOND * 60);
+        bench.maintain().await;
+        let ids = bench.submit_for("a", 2).await;
+        let held = bench.claim(&worker).await;
+        assert_eq!(bench.try_claim(&worker).await, None);
+        bench.clock.jump_back(day);
+        let fresh = bench.submit_for("a", 1).await;
+        assert_eq!(bench.maintain().await.reopened, 0, "it is a day away by the clock");
+        bench.run(Command::TimeMoved).await.unwrap();
+        assert_eq!(bench.maintain().await.reopened, 1);
+        assert_eq!(bench.try_claim(&worker).await, None, "its ten seconds are not over");
+        bench.advance(SECOND * 10);
+        assert_eq!(bench.maintain().await.reopened, 1);
+        let next = bench.claim(&worker).await;
+        assert_eq!(next.job.id, fresh[0]);
+        bench.finish(&held, complete()).await;
+        bench.finish(&next, complete()).await;
+        bench.run(Command::Cancel(ids[1])).await.unwrap();
+        bench.clock.jump_forward(day);
+    }
+}

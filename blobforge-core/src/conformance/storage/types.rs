@@ -1,5 +1,7 @@
 //! What holds for all jobs of a type, and which of them is next.
 
+use serde_json::json;
+
 use super::*;
 use crate::{
     KeyLimits, LimitBy, Limits, Priority, Retention,
@@ -155,4 +157,35 @@ pub async fn what_is_urgent_goes_first_however_many_types_there_are(bench: &Benc
         urgent += usize::from(claimed.job.priority == Priority::Critical);
     }
     assert!((60..120).contains(&urgent), "{urgent} of 120: urgent ones mostly, the others now and then");
+}
+
+pub async fn with_k_older_ones_a_job_is_claimed_within_twenty_times_k_plus_one(bench: &Bench) {
+    // As many classes as would take more than every claim, if each had a share of its own.
+    const CLASSES: usize = 30;
+    const OLDER: usize = 2;
+    let labels: serde_json::Map<_, _> = (0..CLASSES).map(|n| (format!("l{n}"), json!(true))).collect();
+    let able = bench.worker_with("able", json!(labels)).await;
+    let unable = bench.worker("unable").await;
+    for n in 0..OLDER {
+        bench.submit(requiring(&format!("l{n}")).priority(Priority::Background)).await;
+        bench.advance(SECOND);
+    }
+    let job = bench.submit(requiring("l7").priority(Priority::Background)).await.id;
+    let mut by_the_able = 0;
+    while bench.job(job).await.status() == Status::Pending {
+        bench.advance(SECOND);
+        for n in 0..CLASSES {
+            bench.submit(requiring(&format!("l{n}")).priority(Priority::Critical)).await;
+        }
+        bench.submit(new("pdf").priority(Priority::Critical)).await;
+        bench.submit(new("pdf").priority(Priority::Critical)).await;
+        // Those who cannot take it use up nobody's turn.
+        for worker in [&unable, &able] {
+            let claimed = bench.claim(worker).await;
+            bench.finish(&claimed, complete()).await;
+        }
+        by_the_able += 1;
+        assert!(by_the_able <= 20 * (OLDER + 1), "{by_the_able} claims could have taken it");
+    }
+    assert!(by_the_able > OLDER, "the older ones go first");
 }

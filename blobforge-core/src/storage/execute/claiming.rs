@@ -4,10 +4,13 @@ use super::{Batch, lanes::Choice};
 use crate::{
     Job, NewLease, Phase, Refused, Reply, Requirements, Step, lifecycle,
     storage::{
-        command::{Claim, Claimed, Done, Outcome, Refusal},
+        command::{Claim, Claimed, Done, Outcome, Refusal, Wake},
         rows::Rows,
     },
 };
+
+/// How many jobs that are not due any more, since the clock was set back, a claim puts away before it is answered.
+const MAX_NOT_DUE: usize = 256;
 
 impl<R: Rows> Batch<'_, R> {
     pub(super) fn claim(&mut self, claim: Claim) -> Result<Outcome, R::Error> {
@@ -28,6 +31,7 @@ impl<R: Rows> Batch<'_, R> {
         let mut claimed = Vec::with_capacity(claim.secrets.len().min(16));
         let mut secrets = claim.secrets.iter();
         let mut secret = secrets.next();
+        let mut not_due = 0;
         while let Some(drawn) = secret
             && let Some(choice) = self.choose(&claim, &types)?
         {
@@ -59,6 +63,12 @@ impl<R: Rows> Batch<'_, R> {
                 Err(Refused::NotDue { .. }) => {
                     self.lanes.clear(self.rows, &choice)?;
                     self.enter_line(&job)?;
+                    not_due += 1;
+                    if not_due == MAX_NOT_DUE {
+                        // Very many may stand there: whoever waits goes on with them in a batch of its own.
+                        self.becomes_ready(&job.job_type, Wake::All);
+                        break;
+                    }
                 }
                 Err(_) => self.lanes.clear(self.rows, &choice)?,
             }
@@ -75,13 +85,7 @@ impl<R: Rows> Batch<'_, R> {
         }
         let labels = self.labels.get(&claim.worker);
         let able = |asks: &Requirements| labels.is_some_and(|labels| asks.are_met_by(labels));
-        let mut due = None;
-        let mut earlier = |at| due = Some(due.map_or(at, |due: crate::Timestamp| due.min(at)));
-        let choice = self.lanes.choose(self.rows, self.now, types, &able, &mut earlier)?;
-        if let Some(due) = due {
-            self.falls_due(due);
-        }
-        Ok(choice)
+        self.lanes.choose(self.rows, self.now, types, &able, &mut self.committed.next_due)
     }
 
     /// What a claim of this name got before and still holds, renewed: its holder counts from when it asked again.

@@ -11,6 +11,7 @@ use std::{
     mem,
 };
 
+use super::earlier;
 use crate::{
     JobType, Limits, Priority, Requirements, Status, Timestamp,
     storage::{
@@ -101,9 +102,18 @@ pub(super) struct Choice {
     pub(super) of: TypeIndex,
     class: ClassIndex,
     key: String,
+    turn: i64,
     pub(super) place: Place,
-    /// It was chosen for its age.
-    for_age: bool,
+    /// The classes whose wait is over if it was chosen for its age, as the oldest of all of them; else none.
+    for_age: Vec<ClassIndex>,
+}
+
+/// What a claim could take of one type.
+struct Candidates {
+    /// The classes that have something for it.
+    classes: Vec<ClassIndex>,
+    /// The most urgent, by turns.
+    best: Choice,
 }
 
 /// Whether one more may start.
@@ -116,9 +126,12 @@ enum Room {
 }
 
 impl Load {
-    fn room(&self, limits: &Limits, now: Timestamp) -> Room {
+    fn room(&mut self, limits: &Limits, now: Timestamp) -> Room {
         if limits.running.is_some_and(|most| self.running >= most) {
             return Room::Full;
+        }
+        if let Some(rate) = limits.starts {
+            self.started = self.started.believable(rate, now);
         }
         match limits.starts.map(|rate| self.started.start(rate, now)) {
             Some(Err(later)) => Room::Until(later),
@@ -132,11 +145,27 @@ impl Load {
         }
     }
 
-    /// Notes that a claim was turned away. Returns when the clock makes room, if it does.
-    fn block(&mut self, until: Option<Timestamp>) -> Option<Timestamp> {
+    /// Notes that a claim was turned away, and when the clock makes room, if it does.
+    fn block(&mut self, until: Option<Timestamp>, due: &mut Option<Timestamp>) {
         self.blocked = true;
         self.reopens_at = until;
-        until
+        if let Some(until) = until {
+            earlier(due, until);
+        }
+    }
+
+    /// Looks again after something made room, or less need of it. Returns whether there is room now; `due` hears when
+    /// the clock makes it otherwise.
+    fn look_again(&mut self, limits: &Limits, now: Timestamp, due: &mut Option<Timestamp>) -> bool {
+        match self.room(limits, now) {
+            Room::Yes => true,
+            Room::Full => false,
+            Room::Until(later) => {
+                self.reopens_at = Some(later);
+                earlier(due, later);
+                false
+            }
+        }
     }
 
     fn open(&mut self) {
@@ -235,8 +264,11 @@ impl Lanes {
         key: &str,
         place: Place,
     ) -> Result<(), R::Error> {
-        self.lane(rows, of, class, key)?;
-        let TypeState { job_type, classes, row, keys, .. } = &mut self.types[of];
+        let turn = match self.lane(rows, of, class, key)?.first {
+            First::Nobody => Some(self.turn_of_newcomer(rows, of, class, key)?),
+            First::Unknown | First::Job(_) => None,
+        };
+        let TypeState { job_type, classes, keys, .. } = &mut self.types[of];
         let ClassState { row: class, lanes, heads, .. } = &mut classes[class];
         let Some(lane) = lanes.get_mut(key) else { return Ok(()) };
         let id = match lane.id {
@@ -249,9 +281,7 @@ impl Lanes {
             First::Nobody => {
                 lane.first = First::Job(place);
                 lane.oldest = place.ready_at;
-                // Behind every lane that waits already: keys take turns.
-                row.turn += 1;
-                lane.turn = row.turn;
+                lane.turn = turn.unwrap_or(lane.turn);
             }
             First::Job(first) if first < place => {}
             First::Job(_) => lane.first = First::Job(place),
@@ -263,6 +293,27 @@ impl Lanes {
             heads.show(key, lane, Some(urgent));
         }
         Ok(())
+    }
+
+    /// The turn of a lane that gets its first job: behind every lane that waits already, for keys take turns; but
+    /// that of its key, if it waits in another class.
+    fn turn_of_newcomer<R: LaneRows>(
+        &mut self,
+        rows: &mut R,
+        of: TypeIndex,
+        class: ClassIndex,
+        key: &str,
+    ) -> Result<i64, R::Error> {
+        if self.types[of].classes.len() > 1 {
+            for other in self.classes_of_key(rows, of, key)? {
+                let lane = self.lane(rows, of, other, key)?;
+                if other != class && !matches!(lane.first, First::Nobody) {
+                    return Ok(lane.turn);
+                }
+            }
+        }
+        self.types[of].row.turn += 1;
+        Ok(self.types[of].row.turn)
     }
 
     /// Takes a job out of its lane, if it is there.
@@ -301,7 +352,7 @@ impl Lanes {
     }
 
     /// Changes how many jobs run under the limits of a type and of a key. Returns whether that made room for a claim
-    /// that was turned away.
+    /// that was turned away; `due` hears when the clock will, if a job that ends leaves that to it.
     pub(super) fn occupy<R: LaneRows>(
         &mut self,
         rows: &mut R,
@@ -309,11 +360,12 @@ impl Lanes {
         of: TypeIndex,
         key: Option<&str>,
         change: i32,
+        due: &mut Option<Timestamp>,
     ) -> Result<bool, R::Error> {
         let row = &mut self.types[of].row;
         row.load.running = row.load.running.saturating_add_signed(change);
         let mut reopened = false;
-        if row.load.blocked && matches!(row.load.room(&row.settings.limits, now), Room::Yes) {
+        if row.load.blocked && row.load.look_again(&row.settings.limits, now, due) {
             row.load.open();
             reopened = true;
         }
@@ -321,7 +373,7 @@ impl Lanes {
             let limits = self.key_limits(of);
             let load = &mut self.key(rows, of, key)?.load;
             load.running = load.running.saturating_add_signed(change);
-            if load.blocked && matches!(load.room(&limits, now), Room::Yes) {
+            if load.blocked && load.look_again(&limits, now, due) {
                 self.reopen_key(rows, of, key)?;
                 reopened = true;
             }
@@ -364,15 +416,10 @@ impl Lanes {
             self.lane(rows, of, *class, key)?.changed = true;
         }
         self.key(rows, of, key)?.load.open();
+        self.next_turn(rows, of, key)?;
         for class in classes {
-            let Some(first) = self.first(rows, of, class, key)? else { continue };
-            let state = &mut self.types[of];
-            let ClassState { lanes, heads, .. } = &mut state.classes[class];
-            if let Some(lane) = lanes.get_mut(key) {
-                state.row.turn += 1;
-                lane.turn = state.row.turn;
-                heads.show(key, lane, Some(first.priority));
-            }
+            let first = self.first(rows, of, class, key)?;
+            self.show(of, class, key, first.map(|first| first.priority));
         }
         Ok(())
     }
@@ -385,49 +432,98 @@ impl Lanes {
         now: Timestamp,
         types: &[TypeIndex],
         able: &dyn Fn(&Requirements) -> bool,
-        due: &mut dyn FnMut(Timestamp),
+        due: &mut Option<Timestamp>,
     ) -> Result<Option<Choice>, R::Error> {
-        let mut firsts = Vec::new();
+        let mut candidates = Vec::new();
         for &of in types {
-            if !self.has_room(of, now, due) {
-                continue;
-            }
-            for class in 0..self.types[of].classes.len() {
-                let requires = &self.types[of].classes[class].row.requires;
-                if (requires.is_empty() || able(requires))
-                    && let Some((key, place)) = self.best(rows, now, of, class, due)?
-                {
-                    firsts.push(Choice { of, class, key, place, for_age: false });
-                }
+            if self.has_room(of, now, due) {
+                candidates.extend(self.candidates(rows, now, of, able, due)?);
             }
         }
-        if let Some((of, class)) = self.due_for_age(&firsts)
-            && let Some((key, place)) = self.oldest(rows, now, of, class, due)?
-        {
-            return Ok(Some(Choice { of, class, key, place, for_age: true }));
+        if let Some(due_for_age) = self.due_for_age(&candidates) {
+            let Candidates { classes, best } = candidates.swap_remove(due_for_age);
+            return Ok(Some(self.oldest_of(rows, now, best, classes, due)?));
         }
-        Ok(firsts.into_iter().min_by_key(|choice| choice.place))
+        Ok(candidates.into_iter().map(|candidates| candidates.best).min_by_key(|choice| choice.place))
     }
 
-    /// The class, if there is one, whose turn it is to have its oldest job taken. Classes that come due together get
-    /// their turns one after another, so the first of them gets it early enough for the last. Where there are more
-    /// classes than claims in a share that cannot be: then every other claim is left to the most urgent.
-    fn due_for_age(&mut self, firsts: &[Choice]) -> Option<(TypeIndex, ClassIndex)> {
-        let classes = u32::try_from(firsts.len()).unwrap_or(u32::MAX);
-        let mut due: Option<((u32, Place), TypeIndex, ClassIndex)> = None;
-        for first in firsts {
-            let state = &mut self.types[first.of];
-            let share = state.row.settings.oldest_share();
-            let passed = &mut state.classes[first.class].row.passed;
-            *passed = passed.saturating_add(1);
-            // Of two that have waited as long, the one that a claim takes otherwise can wait.
-            let rank = (*passed, first.place);
-            let from = if classes <= share { share + 1 - classes } else { classes.saturating_mul(2) };
-            if share > 0 && *passed >= from && due.is_none_or(|(longest, ..)| rank > longest) {
-                due = Some((rank, first.of, first.class));
+    /// What a claim could take of a type, if there is anything.
+    fn candidates<R: LaneRows>(
+        &mut self,
+        rows: &mut R,
+        now: Timestamp,
+        of: TypeIndex,
+        able: &dyn Fn(&Requirements) -> bool,
+        due: &mut Option<Timestamp>,
+    ) -> Result<Option<Candidates>, R::Error> {
+        let mut classes = Vec::new();
+        let mut best: Option<Choice> = None;
+        for class in 0..self.types[of].classes.len() {
+            let requires = &self.types[of].classes[class].row.requires;
+            if !(requires.is_empty() || able(requires)) {
+                continue;
+            }
+            let Some(choice) = self.best(rows, now, of, class, due)? else { continue };
+            classes.push(class);
+            // The lanes of a key have the same turn: between them its jobs go as in one line.
+            let rank = |choice: &Choice| (choice.place.priority, choice.turn, choice.place);
+            if best.as_ref().is_none_or(|best| rank(&choice) < rank(best)) {
+                best = Some(choice);
             }
         }
-        due.map(|(_, of, class)| (of, class))
+        Ok(best.map(|best| Candidates { classes, best }))
+    }
+
+    /// Which of the types, if any, it is the turn of to have its oldest job taken. Types that come due together get
+    /// their turns one after another, so the first of them gets it early enough for the last. Where there are more
+    /// types than claims in a share that cannot be: then every other claim is left to the most urgent.
+    ///
+    /// How many claims a job had to see pass is counted for its class, by the claims that could have taken it, so that
+    /// those of workers that cannot are not held for its turn.
+    fn due_for_age(&mut self, candidates: &[Candidates]) -> Option<usize> {
+        let types = u32::try_from(candidates.len()).unwrap_or(u32::MAX);
+        let mut due: Option<((u32, Place), usize)> = None;
+        for (index, Candidates { classes, best }) in candidates.iter().enumerate() {
+            let state = &mut self.types[best.of];
+            let share = state.row.settings.oldest_share();
+            if share == 0 {
+                continue;
+            }
+            let mut longest = 0;
+            for class in classes {
+                let passed = &mut state.classes[*class].row.passed;
+                *passed = passed.saturating_add(1);
+                longest = longest.max(*passed);
+            }
+            let from = if types <= share { share + 1 - types } else { types.saturating_mul(2) };
+            // Of two that have waited as long, the one that a claim takes otherwise can wait.
+            let rank = (longest, best.place);
+            if longest >= from && due.is_none_or(|(longest, _)| rank > longest) {
+                due = Some((rank, index));
+            }
+        }
+        due.map(|(_, index)| index)
+    }
+
+    /// The oldest job of several classes of a type; the one that a claim would take otherwise, if there is none.
+    fn oldest_of<R: LaneRows>(
+        &mut self,
+        rows: &mut R,
+        now: Timestamp,
+        otherwise: Choice,
+        classes: Vec<ClassIndex>,
+        due: &mut Option<Timestamp>,
+    ) -> Result<Choice, R::Error> {
+        let mut oldest = otherwise;
+        let age = |choice: &Choice| (choice.place.ready_at, choice.place.id);
+        for &class in &classes {
+            if let Some(choice) = self.oldest(rows, now, oldest.of, class, due)?
+                && age(&choice) < age(&oldest)
+            {
+                oldest = choice;
+            }
+        }
+        Ok(Choice { for_age: classes, ..oldest })
     }
 
     /// Notes that a chosen job was started.
@@ -443,19 +539,29 @@ impl Lanes {
         }
         let state = &mut self.types[choice.of];
         state.row.load.start(&state.row.settings.limits, now);
-        let class = &mut state.classes[choice.class];
-        if choice.for_age {
-            class.row.passed = 0;
+        for class in &choice.for_age {
+            state.classes[*class].row.passed = 0;
         }
         // A lane that is alone needs no turns.
-        if !class.heads.is_sole()
-            && let Some(lane) = class.lanes.get_mut(&choice.key)
-        {
-            state.row.turn += 1;
-            lane.turn = state.row.turn;
-            lane.changed = true;
-            let urgent = lane.shown.map(|(priority, _)| priority);
-            class.heads.show(&choice.key, lane, urgent);
+        if state.classes.len() > 1 || !state.classes[choice.class].heads.is_sole() {
+            self.next_turn(rows, choice.of, &choice.key)?;
+        }
+        Ok(())
+    }
+
+    /// Puts a key behind all others, with the lanes that it has in any class.
+    fn next_turn<R: LaneRows>(&mut self, rows: &mut R, of: TypeIndex, key: &str) -> Result<(), R::Error> {
+        self.types[of].row.turn += 1;
+        let turn = self.types[of].row.turn;
+        for class in self.classes_of_key(rows, of, key)? {
+            self.lane(rows, of, class, key)?;
+            let ClassState { lanes, heads, .. } = &mut self.types[of].classes[class];
+            if let Some(lane) = lanes.get_mut(key) {
+                lane.turn = turn;
+                lane.changed = true;
+                let urgent = lane.shown.map(|(priority, _)| priority);
+                heads.show(key, lane, urgent);
+            }
         }
         Ok(())
     }
@@ -491,7 +597,7 @@ impl Lanes {
     }
 
     /// Whether a claim may take a job of this type at all; notes that it was turned away if not.
-    fn has_room(&mut self, of: TypeIndex, now: Timestamp, due: &mut dyn FnMut(Timestamp)) -> bool {
+    fn has_room(&mut self, of: TypeIndex, now: Timestamp, due: &mut Option<Timestamp>) -> bool {
         let row = &mut self.types[of].row;
         let until = match row.load.room(&row.settings.limits, now) {
             _ if row.paused => return false,
@@ -499,26 +605,28 @@ impl Lanes {
             Room::Full => None,
             Room::Until(later) => Some(later),
         };
-        row.load.block(until).into_iter().for_each(due);
+        row.load.block(until, due);
         false
     }
 
-    /// The first job of a class that may start, and the key of its lane.
+    /// The first job of a class that may start.
     fn best<R: LaneRows>(
         &mut self,
         rows: &mut R,
         now: Timestamp,
         of: TypeIndex,
         class: ClassIndex,
-        due: &mut dyn FnMut(Timestamp),
-    ) -> Result<Option<(String, Place)>, R::Error> {
-        while let Some((priority, key)) = self.best_head(rows, of, class)? {
+        due: &mut Option<Timestamp>,
+    ) -> Result<Option<Choice>, R::Error> {
+        while let Some((priority, turn, key)) = self.best_head(rows, of, class)? {
             if !self.key_has_room(rows, now, of, &key, due)? {
                 continue;
             }
             let first = self.first(rows, of, class, &key)?;
             match first {
-                Some(place) if place.priority == priority => return Ok(Some((key, place))),
+                Some(place) if place.priority == priority => {
+                    return Ok(Some(Choice { of, class, key, turn, place, for_age: Vec::new() }));
+                }
                 // The head promised a more urgent job than there is.
                 _ => self.show(of, class, &key, first.map(|place| place.priority)),
             }
@@ -526,21 +634,21 @@ impl Lanes {
         Ok(None)
     }
 
-    /// The priority and key of the best head of a class, as far as is known.
+    /// The priority, turn and key of the best head of a class, as far as is known.
     fn best_head<R: LaneRows>(
         &mut self,
         rows: &mut R,
         of: TypeIndex,
         class: ClassIndex,
-    ) -> Result<Option<(Priority, String)>, R::Error> {
+    ) -> Result<Option<(Priority, i64, String)>, R::Error> {
         let TypeState { job_type, classes, .. } = &mut self.types[of];
         let ClassState { row, lanes, heads, .. } = &mut classes[class];
         loop {
             let best = heads.known.first();
             let after = match (heads.read_to, best) {
-                (ReadTo::End, best) => return Ok(best.map(|(priority, _, key)| (*priority, key.clone()))),
+                (ReadTo::End, best) => return Ok(best.cloned()),
                 (ReadTo::Head(priority, turn, _), Some(best)) if (best.0, best.1) <= (priority, turn) => {
-                    return Ok(Some((best.0, best.2.clone())));
+                    return Ok(Some(best.clone()));
                 }
                 (ReadTo::Nowhere, _) => None,
                 (ReadTo::Head(priority, turn, lane), _) => Some((priority, turn, lane)),
@@ -562,15 +670,15 @@ impl Lanes {
         }
     }
 
-    /// The job of a class that has waited longest of those that may start, and the key of its lane.
+    /// The job of a class that has waited longest of those that may start.
     fn oldest<R: LaneRows>(
         &mut self,
         rows: &mut R,
         now: Timestamp,
         of: TypeIndex,
         class: ClassIndex,
-        due: &mut dyn FnMut(Timestamp),
-    ) -> Result<Option<(String, Place)>, R::Error> {
+        due: &mut Option<Timestamp>,
+    ) -> Result<Option<Choice>, R::Error> {
         loop {
             let sole = self.types[of].classes[class].heads.sole();
             let oldest = match &sole {
@@ -592,7 +700,10 @@ impl Lanes {
                     lane.oldest = place.ready_at;
                     lane.changed = true;
                 }
-                Some(place) => return Ok(Some((key, place))),
+                Some(place) => {
+                    let turn = lane.turn;
+                    return Ok(Some(Choice { of, class, key, turn, place, for_age: Vec::new() }));
+                }
                 None => {
                     lane.changed = true;
                     self.show(of, class, &key, None);
@@ -616,7 +727,7 @@ impl Lanes {
         now: Timestamp,
         of: TypeIndex,
         key: &str,
-        due: &mut dyn FnMut(Timestamp),
+        due: &mut Option<Timestamp>,
     ) -> Result<bool, R::Error> {
         let limits = self.key_limits(of);
         if key.is_empty() || limits.is_none() {
@@ -628,7 +739,7 @@ impl Lanes {
             Room::Full => None,
             Room::Until(later) => Some(later),
         };
-        load.block(until).into_iter().for_each(due);
+        load.block(until, due);
         // Also where the batch knows of a lane that is not stored any more.
         for class in 0..self.types[of].classes.len() {
             self.show(of, class, key, None);
@@ -654,7 +765,7 @@ impl Lanes {
         Ok(keys.entry(key.to_owned()).or_insert_with(|| KeyState { load: Load::default(), kept: None }))
     }
 
-    /// The classes in which a key has lanes, of which all that the batch made are among its own.
+    /// The classes in which a key may have lanes, of which all that the batch made are among its own.
     fn classes_of_key<R: LaneRows>(
         &mut self,
         rows: &mut R,
@@ -662,6 +773,9 @@ impl Lanes {
         key: &str,
     ) -> Result<Vec<ClassIndex>, R::Error> {
         let state = &self.types[of];
+        if state.classes.len() == 1 {
+            return Ok(vec![0]);
+        }
         let numbers = rows.lanes_of_key(&state.job_type, key)?;
         let is_there = |class: &ClassState| numbers.contains(&class.row.class);
         Ok((0..state.classes.len()).filter(|index| is_there(&state.classes[*index])).collect())

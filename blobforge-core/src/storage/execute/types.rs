@@ -1,6 +1,6 @@
 //! The commands that concern all jobs of a type.
 
-use super::Batch;
+use super::{Batch, lanes::Lanes};
 use crate::{
     JobType, TypeSettings,
     storage::{
@@ -33,6 +33,17 @@ impl<R: Rows> Batch<'_, R> {
         if !paused {
             self.becomes_ready(job_type, Wake::All);
         }
+        Ok(Ok(Done::Ok))
+    }
+
+    /// Has maintenance look at all that limits hold back until some time: by a clock that was set back that may be a day
+    /// away, and nobody waits longer than for the next start.
+    pub(super) fn time_moved(&mut self) -> Result<Outcome, R::Error> {
+        self.lanes.settle(self.rows, self.now)?;
+        self.rows.reopen_all_at(self.now)?;
+        // What was known of them is read again.
+        self.lanes = Lanes::default();
+        self.falls_due(self.now);
         Ok(Ok(Done::Ok))
     }
 

@@ -8,7 +8,7 @@ use super::{Batch, accept};
 use crate::{
     Finish, Lease, Registration, Step, WorkerId, WorkerRecord, lifecycle,
     storage::{
-        command::{Done, Event, Outcome, Refusal, Wake},
+        command::{Done, Event, Outcome, Refusal},
         rows::Rows,
     },
 };
@@ -34,6 +34,10 @@ impl<R: Rows> Batch<'_, R> {
             }
         }
         new.instance = instance;
+        // Claims of it that wait were turned away by what it could before.
+        if known.as_ref().is_some_and(|known| known.registration.labels != new.labels) {
+            self.can_do_more(&id);
+        }
         let record = WorkerRecord {
             registration: new,
             registered_at: known.as_ref().map_or(self.now, |known| known.registered_at),
@@ -60,13 +64,9 @@ impl<R: Rows> Batch<'_, R> {
 
     pub(super) fn set_draining(&mut self, id: WorkerId, draining: bool) -> Result<Outcome, R::Error> {
         let record = accept!(self.known(&id)?);
-        let types = record.registration.types.clone();
         self.rows.put_worker(&WorkerRecord { draining, ..record })?;
         if !draining {
-            // Its claims may have waited while there was work for it.
-            for job_type in &types {
-                self.becomes_ready(job_type, Wake::All);
-            }
+            self.can_do_more(&id);
         }
         Ok(Ok(Done::Ok))
     }
@@ -75,8 +75,15 @@ impl<R: Rows> Batch<'_, R> {
         accept!(self.known(&id)?);
         self.end_leases(&id, |_| Step::Lose)?;
         self.rows.delete_worker(&id)?;
+        self.labels.remove(&id);
         self.committed.events.push(Event::WorkerOffline(id));
         Ok(Ok(Done::Ok))
+    }
+
+    /// Lets the claims of a worker look again: there may have been work for it while it was not allowed to have any.
+    fn can_do_more(&mut self, id: &WorkerId) {
+        self.labels.remove(id);
+        self.committed.woken.push(id.clone());
     }
 
     fn known(&mut self, id: &WorkerId) -> super::Ran<WorkerRecord, R::Error> {

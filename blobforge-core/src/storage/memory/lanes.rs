@@ -101,6 +101,14 @@ impl LaneRows for MemoryRows {
         Ok(due.into_iter().take(limit).map(|(_, key)| key.clone()).collect())
     }
 
+    fn reopen_all_at(&mut self, at: Timestamp) -> Result<(), Infallible> {
+        let types = self.lanes.types.values_mut().map(|row| &mut row.load);
+        for load in types.chain(self.lanes.keys.values_mut()) {
+            load.reopens_at = load.reopens_at.map(|later| later.min(at));
+        }
+        Ok(())
+    }
+
     fn next_reopening(&mut self) -> Result<Option<Timestamp>, Infallible> {
         let types = self.lanes.types.values().filter_map(|row| row.load.reopens_at);
         let keys = self.lanes.keys.values().filter_map(|load| load.reopens_at);

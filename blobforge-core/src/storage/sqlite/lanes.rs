@@ -83,6 +83,13 @@ impl LaneRows for SqliteRows<'_, '_> {
             .collect()
     }
 
+    fn reopen_all_at(&mut self, at: Timestamp) -> rusqlite::Result<()> {
+        for sql in [Sql::ReopenTypesAt, Sql::ReopenKeysAt] {
+            self.sql.get(sql)?.execute([at.as_millis()])?;
+        }
+        Ok(())
+    }
+
     fn next_reopening(&mut self) -> rusqlite::Result<Option<Timestamp>> {
         self.earliest(Sql::NextReopening)
     }

@@ -60,6 +60,8 @@ statements! {
          blocked = excluded.blocked, reopens_at = excluded.reopens_at",
     DeleteKey: "DELETE FROM keys WHERE type = ?1 AND key = ?2",
     ReopenKeys: "UPDATE keys SET reopens_at = ?2 WHERE type = ?1 AND blocked",
+    ReopenTypesAt: "UPDATE types SET reopens_at = ?1 WHERE reopens_at > ?1",
+    ReopenKeysAt: "UPDATE keys SET reopens_at = ?1 WHERE reopens_at > ?1",
     ReopeningKeys: "SELECT type, key FROM keys WHERE reopens_at <= ?1 ORDER BY reopens_at, type, key LIMIT ?2",
     NextReopening: "SELECT min(at) FROM (SELECT min(reopens_at) AS at FROM types \
          UNION ALL SELECT min(reopens_at) FROM keys WHERE reopens_at IS NOT NULL)",
