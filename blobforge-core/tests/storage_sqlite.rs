@@ -182,8 +182,10 @@ async fn a_violated_constraint_stops_all_writing_but_no_reading() {
     store.commit(vec![pdf()]).await.unwrap();
     // Somebody stands where the next job will.
     let vandal = Connection::open(&path).unwrap();
-    vandal.execute("INSERT INTO ready SELECT lane, priority, ready_at, id + 1 FROM ready", []).unwrap();
-    let broken = store.commit(vec![pdf()]).await.unwrap_err();
+    let far = Timestamp::from_millis(i64::MAX / 2);
+    vandal.execute("INSERT INTO scheduled (run_at, id) VALUES (?1, 2)", [far.as_millis()]).unwrap();
+    let next = submit(NewJob::new("pdf").unwrap().run_at(far));
+    let broken = store.commit(vec![next]).await.unwrap_err();
     assert!(matches!(broken, StorageError::Broken(_)) && !broken.is_retryable(), "{broken:?}");
     let harmless = submit(NewJob::new("video").unwrap());
     let still = store.commit(vec![harmless]).await.unwrap_err();

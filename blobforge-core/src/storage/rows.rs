@@ -1,5 +1,6 @@
 //! What a backend does for [`super::execute`]: select, insert, update and delete, and nothing that decides.
 
+mod front;
 mod history;
 
 use serde_json::Value;
@@ -110,6 +111,7 @@ pub(super) struct EndedRow {
     pub(super) ended_at: Option<Timestamp>,
 }
 
+pub(super) use front::{Front, MAX_FRONT};
 pub(super) use history::{FailureGroupRows, KeyRow, KeyRows};
 
 /// As much of a worker as its claims need.
@@ -246,12 +248,19 @@ pub(super) trait LaneRows {
         job_type: &JobType,
         class: u8,
         key: &str,
-    ) -> Result<Option<(LaneId, Option<Head>)>, Self::Error>;
+    ) -> Result<Option<(LaneId, Option<Head>, Front)>, Self::Error>;
     /// The classes in which a key has lanes.
     fn lanes_of_key(&mut self, job_type: &JobType, key: &str) -> Result<Vec<u8>, Self::Error>;
     fn insert_lane(&mut self, job_type: &JobType, class: u8, key: &str) -> Result<LaneId, Self::Error>;
     fn delete_lane(&mut self, lane: LaneId) -> Result<(), Self::Error>;
-    fn set_head(&mut self, lane: LaneId, head: Option<&Head>) -> Result<(), Self::Error>;
+    /// Writes what a lane shows, which was `kept` before, and its front.
+    fn update_lane(
+        &mut self,
+        lane: LaneId,
+        kept: Option<&Head>,
+        head: Option<&Head>,
+        front: &Front,
+    ) -> Result<(), Self::Error>;
     /// Up to `limit` lanes of a class that show a head, with their keys, the one with the best priority and turn first:
     /// those after the one named, or from the very first.
     fn heads(
@@ -260,17 +269,17 @@ pub(super) trait LaneRows {
         class: u8,
         after: Option<(Priority, i64, LaneId)>,
         limit: usize,
-    ) -> Result<Vec<(LaneId, String, Head)>, Self::Error>;
+    ) -> Result<Vec<(LaneId, String, Head, Front)>, Self::Error>;
     /// The key of the lane of a class whose head has the lowest `oldest`.
     fn oldest_head(&mut self, job_type: &JobType, class: u8) -> Result<Option<String>, Self::Error>;
 
-    /// Puts a job into a lane.
+    /// Puts a job in line behind a lane's front.
     fn push_ready(&mut self, lane: LaneId, place: &Place) -> Result<(), Self::Error>;
     /// Takes it out, if it is there.
     fn remove_ready(&mut self, lane: LaneId, place: &Place) -> Result<bool, Self::Error>;
-    /// The first in a lane.
-    fn first_ready(&mut self, lane: LaneId) -> Result<Option<Place>, Self::Error>;
-    /// The one that has waited longest in a lane, whatever its priority.
+    /// Takes out the first ones in line behind a lane's front, and names them in order.
+    fn take_ready(&mut self, lane: LaneId, limit: usize) -> Result<Vec<Place>, Self::Error>;
+    /// The one of those in line behind a lane's front that has waited longest, whatever its priority.
     fn oldest_ready(&mut self, lane: LaneId) -> Result<Option<Place>, Self::Error>;
 }
 

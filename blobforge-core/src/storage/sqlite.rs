@@ -20,6 +20,7 @@ mod columns;
 mod cost;
 mod failure;
 mod filesystem;
+mod front;
 mod history;
 mod lanes;
 mod migrations;

@@ -20,7 +20,7 @@ fn equal() -> [(&'static str, String, String); 8] {
         (
             "a lane shows a head exactly while it has jobs that nothing holds back, at its best priority",
             "SELECT id, priority FROM lanes WHERE priority IS NOT NULL".to_owned(),
-            "SELECT l.id, min(r.priority) FROM ready r JOIN lanes l ON l.id = r.lane WHERE NOT EXISTS \
+            "SELECT l.id, min(r.priority) FROM line r JOIN lanes l ON l.id = r.lane WHERE NOT EXISTS \
              (SELECT 1 FROM keys k WHERE k.type = l.type AND k.key = l.key AND k.blocked) GROUP BY l.id"
                 .to_owned(),
         ),
@@ -48,7 +48,7 @@ fn equal() -> [(&'static str, String, String); 8] {
         (
             "who waits stands in the line or in the schedule, once, at its place",
             format!(
-                "SELECT l.type, l.key, nullif(c.requires, '[]'), r.priority, r.ready_at, r.id FROM ready r \
+                "SELECT l.type, l.key, nullif(c.requires, '[]'), r.priority, r.ready_at, r.id FROM line r \
                  JOIN lanes l ON l.id = r.lane LEFT JOIN classes c ON c.type = l.type AND c.class = l.class \
                  UNION ALL SELECT j.type, coalesce(j.limit_key, ''), j.requires, j.priority, s.run_at, s.id \
                  FROM scheduled s JOIN ({JOBS}) j ON j.id = s.id"
@@ -72,7 +72,23 @@ fn equal() -> [(&'static str, String, String); 8] {
 }
 
 /// Queries that must find nothing.
-const NOTHING: [(&str, &str); 9] = [
+const NOTHING: [(&str, &str); 12] = [
+    (
+        "who stands behind a front comes after all of it",
+        "SELECT l.id FROM ready r JOIN lanes l ON l.id = r.lane JOIN line f ON f.lane = l.id \
+         WHERE NOT EXISTS (SELECT 1 FROM ready WHERE lane = f.lane AND id = f.id) \
+         AND (r.priority, r.ready_at, r.id) <= (f.priority, f.ready_at, f.id)",
+    ),
+    (
+        "a lane knows that jobs stand behind its front",
+        "SELECT l.id FROM ready r JOIN lanes l ON l.id = r.lane WHERE NOT l.more",
+    ),
+    (
+        "what is held back by nothing that ends, and by no clock, is not held back for ever",
+        "SELECT type FROM (SELECT type, running, blocked, reopens_at FROM types \
+         UNION ALL SELECT type, running, blocked, reopens_at FROM keys) \
+         WHERE blocked AND reopens_at IS NULL AND running = 0",
+    ),
     (
         "a lease belongs to a job that waits but for it",
         "SELECT l.job_id FROM leases l LEFT JOIN jobs j ON j.id = l.job_id WHERE j.status IS NOT 1",
@@ -106,12 +122,12 @@ const NOTHING: [(&str, &str); 9] = [
     ),
     (
         "no job of a lane is older than its head promises",
-        "SELECT r.id FROM ready r JOIN lanes l ON l.id = r.lane \
+        "SELECT r.id FROM line r JOIN lanes l ON l.id = r.lane \
          WHERE l.priority IS NOT NULL AND l.oldest > r.ready_at",
     ),
     (
         "a key's lane is gone when it is empty",
-        "SELECT l.id FROM lanes l WHERE l.key <> '' AND NOT EXISTS (SELECT 1 FROM ready r WHERE r.lane = l.id) \
+        "SELECT l.id FROM lanes l WHERE l.key <> '' AND NOT EXISTS (SELECT 1 FROM line r WHERE r.lane = l.id) \
          AND NOT EXISTS (SELECT 1 FROM keys k WHERE k.type = l.type AND k.key = l.key AND k.blocked)",
     ),
 ];
@@ -134,8 +150,25 @@ pub(crate) fn check_files(path: &Path) {
     assert_eq!(rows(&connection, unknown), Vec::<String>::new(), "known content lies in files that live");
 }
 
+/// Makes a table of all jobs in line, be it in the fronts of their lanes or behind them.
+fn lay_out_the_line(connection: &Connection) {
+    connection
+        .execute_batch("CREATE TEMP TABLE line AS SELECT lane, priority, ready_at, id FROM ready")
+        .unwrap();
+    let mut lanes = connection.prepare("SELECT id, front FROM lanes").unwrap();
+    let fronts = lanes.query_map([], |row| Ok((row.get(0)?, row.get(1)?))).unwrap();
+    for (lane, front) in fronts.map(Result::<(i64, Vec<u8>), _>::unwrap) {
+        for place in front.chunks(17) {
+            let number = |at: usize| i64::from_be_bytes(place[at..at + 8].try_into().unwrap());
+            let place = (lane, place[0], number(1), number(9));
+            connection.execute("INSERT INTO line VALUES (?1, ?2, ?3, ?4)", place).unwrap();
+        }
+    }
+}
+
 pub(crate) fn check(path: &Path) {
     let connection = Connection::open(path).unwrap();
+    lay_out_the_line(&connection);
     for (what, left, right) in equal() {
         let (left, right) = (rows(&connection, &left), rows(&connection, &right));
         assert_eq!(left, right, "{what}");

@@ -9,7 +9,7 @@ use std::{
 use super::MemoryRows;
 use crate::{
     JobType, Priority, Timestamp,
-    storage::rows::{ClassRow, Head, LaneId, LaneRows, Load, Place, TypeRow},
+    storage::rows::{ClassRow, Front, Head, LaneId, LaneRows, Load, Place, TypeRow},
 };
 
 /// The heads of each class of each type, in some order.
@@ -35,10 +35,35 @@ struct MemoryLane {
     class: u8,
     key: String,
     head: Option<Head>,
+    front: Front,
     ready: BTreeSet<Place>,
 }
 
+impl MemoryLane {
+    fn new(job_type: JobType, class: u8, key: String) -> Self {
+        Self { job_type, class, key, head: None, front: Front::default(), ready: BTreeSet::new() }
+    }
+}
+
 impl MemoryLanes {
+    /// Shows a lane with this head, or hides it.
+    fn show(&mut self, lane: LaneId, head: Option<&Head>) {
+        let Self { lanes, best, oldest, .. } = self;
+        let Some(row) = lanes.get_mut(&lane) else { return };
+        let class = (row.job_type.clone(), row.class);
+        let best = best.entry(class.clone()).or_default();
+        let oldest = oldest.entry(class).or_default();
+        if let Some(old) = row.head.take() {
+            best.remove(&(old.priority, old.turn, lane));
+            oldest.remove(&(old.oldest, lane));
+        }
+        if let Some(new) = head {
+            best.insert((new.priority, new.turn, lane));
+            oldest.insert((new.oldest, lane));
+        }
+        row.head = head.copied();
+    }
+
     fn key_of(&self, lane: LaneId) -> Option<String> {
         self.lanes.get(&lane).map(|lane| lane.key.clone())
     }
@@ -120,9 +145,10 @@ impl LaneRows for MemoryRows {
         job_type: &JobType,
         class: u8,
         key: &str,
-    ) -> Result<Option<(LaneId, Option<Head>)>, Infallible> {
+    ) -> Result<Option<(LaneId, Option<Head>, Front)>, Infallible> {
         let id = self.lanes.ids.get(&(job_type.clone(), key.to_owned(), class)).copied();
-        Ok(id.and_then(|id| Some((id, self.lanes.lanes.get(&id)?.head))))
+        let lane = id.and_then(|id| Some((id, self.lanes.lanes.get(&id)?)));
+        Ok(lane.map(|(id, lane)| (id, lane.head, lane.front.clone())))
     }
 
     fn lanes_of_key(&mut self, job_type: &JobType, key: &str) -> Result<Vec<u8>, Infallible> {
@@ -135,33 +161,29 @@ impl LaneRows for MemoryRows {
         let id = LaneId(self.lanes.last_id);
         let (job_type, key) = (job_type.clone(), key.to_owned());
         self.lanes.ids.insert((job_type.clone(), key.clone(), class), id);
-        self.lanes.lanes.insert(id, MemoryLane { job_type, class, key, head: None, ready: BTreeSet::new() });
+        self.lanes.lanes.insert(id, MemoryLane::new(job_type, class, key));
         Ok(id)
     }
 
     fn delete_lane(&mut self, lane: LaneId) -> Result<(), Infallible> {
-        self.set_head(lane, None)?;
+        self.lanes.show(lane, None);
         if let Some(lane) = self.lanes.lanes.remove(&lane) {
             self.lanes.ids.remove(&(lane.job_type, lane.key, lane.class));
         }
         Ok(())
     }
 
-    fn set_head(&mut self, lane: LaneId, head: Option<&Head>) -> Result<(), Infallible> {
-        let MemoryLanes { lanes, best, oldest, .. } = &mut self.lanes;
-        let Some(row) = lanes.get_mut(&lane) else { return Ok(()) };
-        let class = (row.job_type.clone(), row.class);
-        let best = best.entry(class.clone()).or_default();
-        let oldest = oldest.entry(class).or_default();
-        if let Some(old) = row.head.take() {
-            best.remove(&(old.priority, old.turn, lane));
-            oldest.remove(&(old.oldest, lane));
+    fn update_lane(
+        &mut self,
+        lane: LaneId,
+        _kept: Option<&Head>,
+        head: Option<&Head>,
+        front: &Front,
+    ) -> Result<(), Infallible> {
+        self.lanes.show(lane, head);
+        if let Some(lane) = self.lanes.lanes.get_mut(&lane) {
+            lane.front = front.clone();
         }
-        if let Some(new) = head {
-            best.insert((new.priority, new.turn, lane));
-            oldest.insert((new.oldest, lane));
-        }
-        row.head = head.copied();
         Ok(())
     }
 
@@ -171,13 +193,13 @@ impl LaneRows for MemoryRows {
         class: u8,
         after: Option<(Priority, i64, LaneId)>,
         limit: usize,
-    ) -> Result<Vec<(LaneId, String, Head)>, Infallible> {
+    ) -> Result<Vec<(LaneId, String, Head, Front)>, Infallible> {
         let Some(best) = self.lanes.best.get(&(job_type.clone(), class)) else { return Ok(Vec::new()) };
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let lanes = best.range((from, Bound::Unbounded)).take(limit);
         let head = |id: LaneId| {
             let lane = self.lanes.lanes.get(&id)?;
-            Some((id, lane.key.clone(), lane.head?))
+            Some((id, lane.key.clone(), lane.head?, lane.front.clone()))
         };
         Ok(lanes.filter_map(|(.., lane)| head(*lane)).collect())
     }
@@ -198,8 +220,10 @@ impl LaneRows for MemoryRows {
         Ok(self.lanes.lanes.get_mut(&lane).is_some_and(|lane| lane.ready.remove(place)))
     }
 
-    fn first_ready(&mut self, lane: LaneId) -> Result<Option<Place>, Infallible> {
-        Ok(self.lanes.lanes.get(&lane).and_then(|lane| lane.ready.first().copied()))
+    fn take_ready(&mut self, lane: LaneId, limit: usize) -> Result<Vec<Place>, Infallible> {
+        let Some(lane) = self.lanes.lanes.get_mut(&lane) else { return Ok(Vec::new()) };
+        let first = std::iter::from_fn(|| lane.ready.pop_first());
+        Ok(first.take(limit).collect())
     }
 
     fn oldest_ready(&mut self, lane: LaneId) -> Result<Option<Place>, Infallible> {

@@ -8,11 +8,12 @@ use rusqlite::{
 };
 use serde::{Serialize, de::DeserializeOwned};
 
+use super::front;
 use crate::{
     Body, Checkpoint, End, EndedLease, Epoch, FailureGroup, FailureGroupId, FinishKind, Finished, Generation,
     Job, JobId, JobType, Lease, LeaseSecret, LeaseToken, Life, Phase, Priority, Sha256, Source, StartedUpTo,
     Status, Timestamp, TypeRecord, WorkerId, WorkerRecord,
-    storage::rows::{AttemptRow, ClassRow, EndedRow, FileRow, Head, LaneId, Load, Place, TypeRow},
+    storage::rows::{AttemptRow, ClassRow, EndedRow, FileRow, Front, Head, LaneId, Load, Place, TypeRow},
 };
 
 /// What [`job`] reads, of `jobs j LEFT JOIN leases l`.
@@ -45,7 +46,7 @@ macro_rules! file_columns {
 pub(super) use file_columns;
 
 /// The columns of a row, taken one after another.
-struct Columns<'r, 's> {
+pub(super) struct Columns<'r, 's> {
     row: &'r Row<'s>,
     next: usize,
 }
@@ -55,7 +56,7 @@ impl<'r, 's> Columns<'r, 's> {
         Self { row, next: 0 }
     }
 
-    fn take<T: FromSql>(&mut self) -> rusqlite::Result<T> {
+    pub(super) fn take<T: FromSql>(&mut self) -> rusqlite::Result<T> {
         self.next += 1;
         self.row.get(self.next - 1)
     }
@@ -76,7 +77,10 @@ impl<'r, 's> Columns<'r, 's> {
     }
 
     /// A value whose constructor checks it.
-    fn checked<T: FromSql, U, E>(&mut self, check: impl FnOnce(T) -> Result<U, E>) -> rusqlite::Result<U>
+    pub(super) fn checked<T: FromSql, U, E>(
+        &mut self,
+        check: impl FnOnce(T) -> Result<U, E>,
+    ) -> rusqlite::Result<U>
     where
         E: Into<Box<dyn StdError + Send + Sync>>,
     {
@@ -273,22 +277,22 @@ pub(super) fn class(row: &Row<'_>) -> rusqlite::Result<ClassRow> {
     })
 }
 
-/// Reads `id, priority, turn, oldest`.
-pub(super) fn lane(row: &Row<'_>) -> rusqlite::Result<(LaneId, Option<Head>)> {
+/// Reads `id, front, more, priority, turn, oldest`.
+pub(super) fn lane(row: &Row<'_>) -> rusqlite::Result<(LaneId, Option<Head>, Front)> {
     let mut c = Columns::of(row);
-    let id = LaneId(c.take()?);
+    let (id, front) = (LaneId(c.take()?), front::of(&mut c)?);
     let Some(priority) = c.checked(|number: Option<u8>| number.map(Priority::try_from).transpose())? else {
-        return Ok((id, None));
+        return Ok((id, None, front));
     };
-    Ok((id, Some(Head { priority, turn: c.take()?, oldest: c.time()? })))
+    Ok((id, Some(Head { priority, turn: c.take()?, oldest: c.time()? }), front))
 }
 
-/// Reads `id, key, priority, turn, oldest`.
-pub(super) fn head(row: &Row<'_>) -> rusqlite::Result<(LaneId, String, Head)> {
+/// Reads `id, key, front, more, priority, turn, oldest`.
+pub(super) fn head(row: &Row<'_>) -> rusqlite::Result<(LaneId, String, Head, Front)> {
     let mut c = Columns::of(row);
-    let (id, key) = (LaneId(c.take()?), c.take()?);
+    let (id, key, front) = (LaneId(c.take()?), c.take()?, front::of(&mut c)?);
     let priority = c.checked(|number: u8| Priority::try_from(number))?;
-    Ok((id, key, Head { priority, turn: c.take()?, oldest: c.time()? }))
+    Ok((id, key, Head { priority, turn: c.take()?, oldest: c.time()? }, front))
 }
 
 /// Reads a type's name from the first column.

@@ -4,12 +4,13 @@ use rusqlite::{OptionalExtension, params};
 
 use super::{
     columns::{self, to_json},
+    front,
     rows::{SqliteRows, rows},
     statements::Sql,
 };
 use crate::{
     JobType, Priority, Timestamp,
-    storage::rows::{ClassRow, Head, LaneId, LaneRows, Load, Place, TypeRow},
+    storage::rows::{ClassRow, Front, Head, LaneId, LaneRows, Load, Place, TypeRow},
 };
 
 impl LaneRows for SqliteRows<'_, '_> {
@@ -99,7 +100,7 @@ impl LaneRows for SqliteRows<'_, '_> {
         job_type: &JobType,
         class: u8,
         key: &str,
-    ) -> rusqlite::Result<Option<(LaneId, Option<Head>)>> {
+    ) -> rusqlite::Result<Option<(LaneId, Option<Head>, Front)>> {
         let lane = params![job_type.as_str(), class, key];
         self.sql.get(Sql::Lane)?.query_row(lane, columns::lane).optional()
     }
@@ -118,13 +119,33 @@ impl LaneRows for SqliteRows<'_, '_> {
         Ok(())
     }
 
-    fn set_head(&mut self, lane: LaneId, head: Option<&Head>) -> rusqlite::Result<()> {
-        self.sql.get(Sql::SetHead)?.execute(params![
-            lane.0,
-            head.map(|head| u8::from(head.priority)),
-            head.map(|head| head.turn),
-            head.map(|head| head.oldest.as_millis()),
-        ])?;
+    fn update_lane(
+        &mut self,
+        lane: LaneId,
+        kept: Option<&Head>,
+        head: Option<&Head>,
+        front: &Front,
+    ) -> rusqlite::Result<()> {
+        let (places, more) = (front::bytes(front), front.has_more());
+        match (kept, head) {
+            // What the indexes say of it is left alone, as far as it is still true.
+            (kept, head) if kept == head => {
+                self.sql.get(Sql::SetFront)?.execute(params![lane.0, places, more])?;
+            }
+            (Some(kept), Some(head)) if *kept == (Head { turn: kept.turn, ..*head }) => {
+                self.sql.get(Sql::SetTurn)?.execute(params![lane.0, places, more, head.turn])?;
+            }
+            (_, head) => {
+                self.sql.get(Sql::SetHead)?.execute(params![
+                    lane.0,
+                    places,
+                    more,
+                    head.map(|head| u8::from(head.priority)),
+                    head.map(|head| head.turn),
+                    head.map(|head| head.oldest.as_millis()),
+                ])?;
+            }
+        }
         Ok(())
     }
 
@@ -134,7 +155,7 @@ impl LaneRows for SqliteRows<'_, '_> {
         class: u8,
         after: Option<(Priority, i64, LaneId)>,
         limit: usize,
-    ) -> rusqlite::Result<Vec<(LaneId, String, Head)>> {
+    ) -> rusqlite::Result<Vec<(LaneId, String, Head, Front)>> {
         // Before the first one: no priority and no turn is as small.
         let (priority, turn, lane) = after.map_or((0, 0, 0), |(p, turn, lane)| (u8::from(p), turn, lane.0));
         let window = params![job_type.as_str(), class, priority, turn, lane, rows(limit)];
@@ -154,8 +175,15 @@ impl LaneRows for SqliteRows<'_, '_> {
         Ok(self.place(Sql::DeleteReady, lane, place)? > 0)
     }
 
-    fn first_ready(&mut self, lane: LaneId) -> rusqlite::Result<Option<Place>> {
-        self.sql.get(Sql::FirstReady)?.query_row([lane.0], columns::place).optional()
+    fn take_ready(&mut self, lane: LaneId, limit: usize) -> rusqlite::Result<Vec<Place>> {
+        let first = params![lane.0, rows(limit)];
+        let places: rusqlite::Result<Vec<Place>> =
+            self.sql.get(Sql::FirstReady)?.query_map(first, columns::place)?.collect();
+        let places = places?;
+        if let Some(last) = places.last() {
+            self.place(Sql::DeleteReadyUpTo, lane, last)?;
+        }
+        Ok(places)
     }
 
     fn oldest_ready(&mut self, lane: LaneId) -> rusqlite::Result<Option<Place>> {

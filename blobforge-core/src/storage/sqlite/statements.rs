@@ -66,19 +66,22 @@ statements! {
     NextReopening: "SELECT min(at) FROM (SELECT min(reopens_at) AS at FROM types \
          UNION ALL SELECT min(reopens_at) FROM keys WHERE reopens_at IS NOT NULL)",
 
-    Lane: "SELECT id, priority, turn, oldest FROM lanes WHERE type = ?1 AND class = ?2 AND key = ?3",
+    Lane: "SELECT id, front, more, priority, turn, oldest FROM lanes WHERE type = ?1 AND class = ?2 AND key = ?3",
     LanesOfKey: "SELECT class FROM lanes WHERE type = ?1 AND key = ?2 ORDER BY class",
-    InsertLane: "INSERT INTO lanes (type, class, key) VALUES (?1, ?2, ?3)",
+    InsertLane: "INSERT INTO lanes (type, class, key, front, more) VALUES (?1, ?2, ?3, x'', 0)",
     DeleteLane: "DELETE FROM lanes WHERE id = ?1",
-    SetHead: "UPDATE lanes SET priority = ?2, turn = ?3, oldest = ?4 WHERE id = ?1",
-    Heads: "SELECT id, key, priority, turn, oldest FROM lanes INDEXED BY heads \
+    SetFront: "UPDATE lanes SET front = ?2, more = ?3 WHERE id = ?1",
+    SetTurn: "UPDATE lanes SET front = ?2, more = ?3, turn = ?4 WHERE id = ?1",
+    SetHead: "UPDATE lanes SET front = ?2, more = ?3, priority = ?4, turn = ?5, oldest = ?6 WHERE id = ?1",
+    Heads: "SELECT id, key, front, more, priority, turn, oldest FROM lanes INDEXED BY heads \
          WHERE type = ?1 AND class = ?2 AND priority IS NOT NULL AND (priority, turn, id) > (?3, ?4, ?5) \
          ORDER BY priority, turn, id LIMIT ?6",
     OldestHead: "SELECT key FROM lanes INDEXED BY heads_oldest \
          WHERE type = ?1 AND class = ?2 AND priority IS NOT NULL ORDER BY oldest, id LIMIT 1",
     InsertReady: "INSERT INTO ready (lane, priority, ready_at, id) VALUES (?1, ?2, ?3, ?4)",
     DeleteReady: "DELETE FROM ready WHERE lane = ?1 AND priority = ?2 AND ready_at = ?3 AND id = ?4",
-    FirstReady: "SELECT priority, ready_at, id FROM ready WHERE lane = ?1 ORDER BY priority, ready_at, id LIMIT 1",
+    FirstReady: "SELECT priority, ready_at, id FROM ready WHERE lane = ?1 ORDER BY priority, ready_at, id LIMIT ?2",
+    DeleteReadyUpTo: "DELETE FROM ready WHERE lane = ?1 AND (priority, ready_at, id) <= (?2, ?3, ?4)",
     FirstOfPriority: "SELECT priority, ready_at, id FROM ready WHERE lane = ?1 AND priority = ?2 \
          ORDER BY ready_at, id LIMIT 1",
 
