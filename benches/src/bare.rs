@@ -2,7 +2,7 @@
 //!
 //! As many lifecycles go into one transaction as there are callers: what the queue's group commit can reach at best.
 
-use std::{path::Path, time::Duration};
+use std::{collections::VecDeque, path::Path, time::Duration};
 
 use rusqlite::{Connection, params};
 
@@ -16,6 +16,9 @@ const PENDING: i64 = 1;
 const RUNNING: i64 = 2;
 const COMPLETED: i64 = 3;
 const LEASE_MS: i64 = 180_000;
+/// How many jobs stand in the front of a lane, and what each takes there.
+const FRONT: usize = 16;
+const PLACE_BYTES: usize = 17;
 
 pub(crate) fn run(
     path: &Path,
@@ -32,7 +35,8 @@ pub(crate) fn run(
     let database = Connection::open(path)?;
     database.execute_batch("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-65536;")?;
     database.set_prepared_statement_cache_capacity(64);
-    database.execute("INSERT INTO lanes (type, class, key) VALUES (?1, 0, '')", [TYPE])?;
+    database
+        .execute("INSERT INTO lanes (type, class, key, front, more) VALUES (?1, 0, '', x'', 0)", [TYPE])?;
     let lane = database.last_insert_rowid();
     database.execute(
         "INSERT INTO types (type, settings, paused, running, started, blocked, turn) VALUES (?1, '{}', 0, 0, 0, 0, 0)",
@@ -67,11 +71,17 @@ fn submit(database: &Connection, jobs: usize, lane: i64, body: &str) -> Result<(
     )?;
     let mut line =
         database.prepare_cached("INSERT INTO ready (lane, priority, ready_at, id) VALUES (?1, 3, ?2, ?3)")?;
-    for _ in 0..jobs {
+    let mut front = Vec::with_capacity(FRONT);
+    for at in 0..jobs {
         insert.execute(params![TYPE, now, body])?;
-        line.execute([lane, now, database.last_insert_rowid()])?;
+        let id = database.last_insert_rowid();
+        if at < FRONT {
+            front.push((now, id));
+        } else {
+            line.execute([lane, now, id])?;
+        }
     }
-    change_one(database, "UPDATE lanes SET priority = 3, turn = 0, oldest = ?2 WHERE id = ?1", lane, now)?;
+    show(database, lane, Some(now), &front, jobs > FRONT)?;
     count(database, PENDING, jobs)?;
     Ok(database.execute_batch("COMMIT")?)
 }
@@ -85,11 +95,14 @@ struct Claimed {
 fn claim(database: &Connection, jobs: usize, lane: i64) -> Result<Vec<Claimed>, Failure> {
     database.execute_batch("BEGIN IMMEDIATE")?;
     let now = now();
-    let mut first = database.prepare_cached(
-        "SELECT ready_at, id FROM ready WHERE lane = ?1 ORDER BY priority, ready_at, id LIMIT 1",
+    let mut shown = database.prepare_cached("SELECT front FROM lanes WHERE id = ?1")?;
+    let front: Vec<u8> = shown.query_row([lane], |row| row.get(0))?;
+    let mut front = places(&front);
+    let mut next = database.prepare_cached(
+        "SELECT ready_at, id FROM ready WHERE lane = ?1 ORDER BY priority, ready_at, id LIMIT ?2",
     )?;
     let mut leave = database
-        .prepare_cached("DELETE FROM ready WHERE lane = ?1 AND priority = 3 AND ready_at = ?2 AND id = ?3")?;
+        .prepare_cached("DELETE FROM ready WHERE lane = ?1 AND (priority, ready_at, id) <= (3, ?2, ?3)")?;
     let mut job = database.prepare_cached("SELECT type, body FROM jobs WHERE id = ?1")?;
     let mut lease = database.prepare_cached(
         "INSERT INTO leases (job_id, generation, epoch, secret, worker, started_at, expires_at, duration, lapsed, \
@@ -97,20 +110,20 @@ fn claim(database: &Connection, jobs: usize, lane: i64) -> Result<Vec<Claimed>, 
     )?;
     let mut claimed = Vec::with_capacity(jobs);
     for at in 0..jobs {
-        let (ready_at, id): (i64, i64) = first.query_row([lane], |row| Ok((row.get(0)?, row.get(1)?)))?;
-        leave.execute([lane, ready_at, id])?;
+        if front.is_empty() {
+            let line = next.query_map([lane, i64::try_from(FRONT)?], |row| Ok((row.get(0)?, row.get(1)?)))?;
+            front = line.collect::<Result<_, _>>()?;
+            let (ready_at, last) = front.back().ok_or("nobody stands in line")?;
+            leave.execute([lane, *ready_at, *last])?;
+        }
+        let (_, id) = front.pop_front().ok_or("nobody stands in front")?;
         job.query_row([id], |row| Ok((row.get::<_, String>(0)?, row.get::<_, String>(1)?)))?;
         let mut secret = [0; 32];
         secret[..8].copy_from_slice(&(id * 31 + i64::try_from(at)?).to_ne_bytes());
         lease.execute(params![id, secret, WORKER, now, now + LEASE_MS, LEASE_MS])?;
         claimed.push(Claimed { id, secret, started_at: now });
     }
-    change_one(
-        database,
-        "UPDATE lanes SET priority = NULL, turn = ?2, oldest = NULL WHERE id = ?1",
-        lane,
-        0,
-    )?;
+    show(database, lane, None, &[], false)?;
     running(database, i64::try_from(jobs)?)?;
     let mut passed =
         database.prepare_cached("UPDATE classes SET passed = (passed + ?2) % 20 WHERE type = ?1")?;
@@ -146,9 +159,32 @@ fn complete(database: &Connection, claimed: &[Claimed]) -> Result<(), Failure> {
     Ok(database.execute_batch("COMMIT")?)
 }
 
-fn change_one(database: &Connection, sql: &str, id: i64, value: i64) -> Result<(), Failure> {
-    database.prepare_cached(sql)?.execute([id, value])?;
+/// Shows the lane with a head, or hides it, and keeps its front.
+fn show(
+    database: &Connection,
+    lane: i64,
+    oldest: Option<i64>,
+    front: &[(i64, i64)],
+    more: bool,
+) -> Result<(), Failure> {
+    let mut bytes = Vec::with_capacity(front.len() * PLACE_BYTES);
+    for (ready_at, id) in front {
+        bytes.push(3);
+        bytes.extend(ready_at.to_be_bytes());
+        bytes.extend(id.to_be_bytes());
+    }
+    let mut update = database.prepare_cached(
+        "UPDATE lanes SET front = ?2, more = ?3, priority = ?4, turn = ?5, oldest = ?6 WHERE id = ?1",
+    )?;
+    let shown = oldest.map(|_| (3, 0));
+    update.execute(params![lane, bytes, more, shown.map(|at| at.0), shown.map(|at| at.1), oldest])?;
     Ok(())
+}
+
+/// What of a front a claim needs: the times and the numbers.
+fn places(front: &[u8]) -> VecDeque<(i64, i64)> {
+    let number = |bytes: &[u8]| bytes.iter().fold(0, |number, byte| number << 8 | i64::from(*byte));
+    front.chunks_exact(PLACE_BYTES).map(|place| (number(&place[1..9]), number(&place[9..]))).collect()
 }
 
 fn running(database: &Connection, by: i64) -> Result<(), Failure> {

@@ -20,8 +20,8 @@ const BATCH: usize = 256;
 /// How many jobs of a key may run, and start in an hour: enough for this, so that the limits are kept but block nobody.
 const STARTS: u32 = 100;
 const HOUR: Duration = Duration::from_secs(60 * 60);
-/// How many batches are measured: the few that a thousand jobs allow.
-const BATCHES: usize = 3;
+/// How many batches are measured at most; fewer where so many jobs do not wait.
+const BATCHES: usize = 60;
 
 /// The median time of one claim, while about so many jobs wait, of so many keys with limits of their own.
 pub(crate) async fn median(path: &Path, waiting: usize, keys: usize) -> Result<Duration, Failure> {
@@ -38,8 +38,9 @@ pub(crate) async fn median(path: &Path, waiting: usize, keys: usize) -> Result<D
             submitted?;
         }
     }
-    let mut times = Vec::with_capacity(BATCHES);
-    for _ in 0..BATCHES {
+    let batches = BATCHES.min(waiting / BATCH);
+    let mut times = Vec::with_capacity(batches);
+    for _ in 0..batches {
         let claims = (0..BATCH).map(|_| claim()).collect::<Result<Vec<_>, Failure>>()?;
         let begun = Instant::now();
         let committed = queue.storage().commit(claims).await?;
@@ -51,7 +52,7 @@ pub(crate) async fn median(path: &Path, waiting: usize, keys: usize) -> Result<D
     }
     times.sort();
     queue.close().await;
-    Ok(times[BATCHES / 2])
+    Ok(times[batches / 2])
 }
 
 fn job_of(n: usize, keys: usize) -> Result<NewJob, Failure> {
