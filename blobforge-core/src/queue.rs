@@ -450,7 +450,8 @@ impl Queue {
         Ok(self.shared.storage.jobs(filter).await?)
     }
 
-    /// The attempts of a job, the first one first.
+    /// The attempts of a job, the first one first: a running one, and of those that have ended the last
+    /// [`MAX_ATTEMPTS_KEPT`](crate::storage::MAX_ATTEMPTS_KEPT).
     ///
     /// # Errors
     /// When the store fails.

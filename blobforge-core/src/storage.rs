@@ -21,6 +21,7 @@ pub use command::{
     Maintain, Maintained, MarkGarbage, MarkedGarbage, Outcome, Ready, Refusal, Report, Submit, Submitted,
     Wake,
 };
+pub use execute::MAX_ATTEMPTS_KEPT;
 pub(crate) use execute::MAX_CLASSES;
 pub(crate) use verdict::verdict;
 
@@ -56,7 +57,8 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// How many jobs there are by type and status.
     async fn counts(&self) -> Result<Counts, StorageError>;
 
-    /// The attempts of a job, the first one first, a running one last.
+    /// The attempts of a job, the first one first, a running one last: of those that have ended the last
+    /// [`MAX_ATTEMPTS_KEPT`].
     async fn attempts(&self, id: JobId) -> Result<Vec<Attempt>, StorageError>;
 
     /// The groups of failures of a type, or of all types: the one with most failed jobs first, then the one met last. At

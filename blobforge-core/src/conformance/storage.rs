@@ -169,6 +169,7 @@ macro_rules! storage_conformance {
                 a_release_costs_nothing_and_keeps_the_place_in_line,
                 a_snooze_costs_nothing_and_waits,
                 every_attempt_is_remembered,
+                the_last_two_hundred_attempts_are_remembered,
             }
             garbage: {
                 a_dead_file_is_kept_for_its_time_and_no_longer,
@@ -255,6 +256,7 @@ macro_rules! storage_conformance {
                 what_is_called_off_has_not_failed,
                 groups_are_each_types_own_and_the_worst_comes_first,
                 groups_too_many_are_one,
+                a_group_without_jobs_makes_room_for_a_new_one,
                 an_attempt_keeps_its_host_and_the_end_of_its_log,
             }
             idempotency: {
@@ -291,6 +293,7 @@ macro_rules! storage_conformance {
                 a_heartbeat_of_an_unknown_worker_is_refused,
                 a_heartbeat_is_a_sign_of_life_and_hears_of_draining,
                 workers_are_listed_by_id,
+                a_worker_that_nobody_hears_of_for_a_month_is_forgotten,
             }
         }
     };

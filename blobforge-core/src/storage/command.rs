@@ -378,6 +378,8 @@ pub struct Maintained {
     pub reopened: usize,
     /// Idempotency keys forgotten because their time was over.
     pub keys_expired: usize,
+    /// Workers forgotten because nobody had heard of them for 30 days.
+    pub workers_forgotten: usize,
     /// Jobs deleted because they had been kept for long enough.
     pub expired: usize,
     /// When the next thing falls due.

@@ -35,6 +35,9 @@ use lanes::Lanes;
 pub(super) use jobs::{may_be_reprioritised, retry_of};
 pub(crate) use lanes::MAX_CLASSES;
 
+/// The most ended attempts that a job's history has: the last ones.
+pub const MAX_ATTEMPTS_KEPT: u32 = 200;
+
 /// Carries out `commands` in order at `now`. An error leaves the rows half written: roll them back.
 pub(super) fn execute<R: Rows>(
     rows: &mut R,
@@ -181,6 +184,7 @@ impl<R: Rows> Batch<'_, R> {
                 lease: ended,
             };
             self.rows.insert_attempt(before.id, &attempt)?;
+            self.forget_attempt_before(before.id, attempt.lease.token.epoch)?;
         }
         let mut dropped = Vec::new();
         if matches!(after.status(), Status::Completed | Status::Cancelled) && before.life.epoch != Epoch::NONE
@@ -191,6 +195,14 @@ impl<R: Rows> Batch<'_, R> {
         self.rewrite(&before, &after)?;
         self.review_after(&before, &after, ended_epoch, dropped)?;
         Ok(after)
+    }
+
+    /// Forgets the attempt that is one too many now that another one has ended: a job may be snoozed for months.
+    fn forget_attempt_before(&mut self, job: JobId, ended: Epoch) -> Result<(), R::Error> {
+        match ended.get().checked_sub(MAX_ATTEMPTS_KEPT) {
+            Some(epoch) if epoch > 0 => self.rows.delete_attempt(job, Epoch::new(epoch)),
+            _ => Ok(()),
+        }
     }
 
     /// Makes `before` into `after` everywhere: its row, its place in line, the counts, and what listeners hear.
@@ -315,6 +327,7 @@ impl<R: Rows> Batch<'_, R> {
         // A lease that is due still is either held back, or one too many for this time.
         let leases = self.rows.next_lease_expiry()?;
         let leases = leases.map(|at| if at > until { at } else { held_back.unwrap_or(self.now) });
+        done.workers_forgotten = self.forget_silent_workers(maintain.limit)?;
         done.expired = self.expire(maintain.limit)?;
         let rescan = self.rescan(maintain.limit)?;
         let (scheduled, reopening) = (self.rows.next_scheduled()?, self.rows.next_reopening()?);

@@ -294,6 +294,11 @@ impl Rows for MemoryRows {
         Ok(())
     }
 
+    fn delete_attempt(&mut self, job: JobId, epoch: Epoch) -> Result<(), Infallible> {
+        self.attempts.remove(&(job, epoch));
+        Ok(())
+    }
+
     fn ended_lease(&mut self, job: JobId, epoch: Epoch) -> Result<Option<EndedLease>, Infallible> {
         Ok(self.attempts.get(&(job, epoch)).map(|row| row.lease.clone()))
     }
@@ -470,6 +475,14 @@ impl Rows for MemoryRows {
     fn put_worker(&mut self, worker: &WorkerRecord) -> Result<(), Infallible> {
         self.workers.insert(worker.registration.id.clone(), worker.clone());
         Ok(())
+    }
+
+    fn silent_workers(&mut self, until: Timestamp, limit: usize) -> Result<Vec<WorkerId>, Infallible> {
+        let silent = self.workers.values().filter(|worker| worker.last_seen_at <= until);
+        let mut silent: Vec<_> =
+            silent.map(|worker| (worker.last_seen_at, &worker.registration.id)).collect();
+        silent.sort();
+        Ok(silent.into_iter().take(limit).map(|(_, id)| id.clone()).collect())
     }
 
     fn touch_worker(&mut self, id: &WorkerId, now: Timestamp) -> Result<(), Infallible> {

@@ -39,6 +39,15 @@ pub(super) struct Head {
     pub(super) oldest: Timestamp,
 }
 
+/// A lane, as it is kept.
+#[derive(Clone, Debug)]
+pub(super) struct LaneRow {
+    pub(super) id: LaneId,
+    /// `None` while nothing of it may start.
+    pub(super) head: Option<Head>,
+    pub(super) front: Front,
+}
+
 /// A type, as it is kept.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct TypeRow {
@@ -148,6 +157,7 @@ pub(super) trait Rows: KeyRows + FailureGroupRows {
     fn stale_uploads(&mut self, before: Timestamp, limit: usize) -> Result<Vec<JobId>, Self::Error>;
 
     fn insert_attempt(&mut self, job: JobId, attempt: &AttemptRow) -> Result<(), Self::Error>;
+    fn delete_attempt(&mut self, job: JobId, epoch: Epoch) -> Result<(), Self::Error>;
     fn ended_lease(&mut self, job: JobId, epoch: Epoch) -> Result<Option<EndedLease>, Self::Error>;
 
     fn checkpoints(&mut self, job: JobId) -> Result<Vec<Checkpoint>, Self::Error>;
@@ -208,6 +218,8 @@ pub(super) trait Rows: KeyRows + FailureGroupRows {
     fn leases_of_claim(&mut self, worker: &WorkerId, claim_id: &str) -> Result<Vec<JobId>, Self::Error>;
     fn worker(&mut self, id: &WorkerId) -> Result<Option<WorkerRecord>, Self::Error>;
     fn put_worker(&mut self, worker: &WorkerRecord) -> Result<(), Self::Error>;
+    /// Workers last heard of up to `until`, the longest silent first.
+    fn silent_workers(&mut self, until: Timestamp, limit: usize) -> Result<Vec<WorkerId>, Self::Error>;
     fn touch_worker(&mut self, id: &WorkerId, now: Timestamp) -> Result<(), Self::Error>;
     fn delete_worker(&mut self, id: &WorkerId) -> Result<(), Self::Error>;
 
@@ -243,12 +255,7 @@ pub(super) trait LaneRows {
     /// When the next type or key reopens.
     fn next_reopening(&mut self) -> Result<Option<Timestamp>, Self::Error>;
 
-    fn lane(
-        &mut self,
-        job_type: &JobType,
-        class: u8,
-        key: &str,
-    ) -> Result<Option<(LaneId, Option<Head>, Front)>, Self::Error>;
+    fn lane(&mut self, job_type: &JobType, class: u8, key: &str) -> Result<Option<LaneRow>, Self::Error>;
     /// The classes in which a key has lanes.
     fn lanes_of_key(&mut self, job_type: &JobType, key: &str) -> Result<Vec<u8>, Self::Error>;
     fn insert_lane(&mut self, job_type: &JobType, class: u8, key: &str) -> Result<LaneId, Self::Error>;
@@ -261,7 +268,7 @@ pub(super) trait LaneRows {
         head: Option<&Head>,
         front: &Front,
     ) -> Result<(), Self::Error>;
-    /// Up to `limit` lanes of a class that show a head, with their keys, the one with the best priority and turn first:
+    /// Up to `limit` lanes of a class that show a head, by their keys, the one with the best priority and turn first:
     /// those after the one named, or from the very first.
     fn heads(
         &mut self,
@@ -269,7 +276,7 @@ pub(super) trait LaneRows {
         class: u8,
         after: Option<(Priority, i64, LaneId)>,
         limit: usize,
-    ) -> Result<Vec<(LaneId, String, Head, Front)>, Self::Error>;
+    ) -> Result<Vec<(String, LaneRow)>, Self::Error>;
     /// The key of the lane of a class whose head has the lowest `oldest`.
     fn oldest_head(&mut self, job_type: &JobType, class: u8) -> Result<Option<String>, Self::Error>;
 

@@ -107,6 +107,25 @@ pub async fn a_source_that_is_rejected_fails_a_job_but_no_attempt(bench: &Bench)
     assert_eq!(told(bench).await, [group("source_corrupt", "the file is <n> bytes long", 0, 0)]);
 }
 
+pub async fn a_group_without_jobs_makes_room_for_a_new_one(bench: &Bench) {
+    let worker = bench.worker("w1").await;
+    buried(bench, &worker, "in_use", "the same").await;
+    for round in 0..MAX_FAILURE_GROUPS.div_ceil(100) {
+        bench.advance(SECOND);
+        let numbers = (round * 100).max(1)..(round * 100 + 100).min(MAX_FAILURE_GROUPS);
+        bench.commit(numbers.clone().map(|_| submit(new("pdf"))).collect()).await;
+        let held = bench.claims(&worker, &["pdf"], numbers.len()).await;
+        let fail = |(n, held)| report(held, failed_with(&format!("retried_{n}"), "the same", true));
+        bench.commit(numbers.zip(&held).map(fail).collect()).await;
+        bench.commit(held.iter().map(|held| Command::Cancel(held.job.id)).collect()).await;
+    }
+    bench.advance(SECOND);
+    buried(bench, &worker, "fresh", "the same").await;
+    let kinds: Vec<String> = groups(bench).await.into_iter().map(|group| group.kind).collect();
+    assert_eq!(kinds[..2], ["fresh", "in_use"], "no need for a group of all others");
+    assert!(!kinds.contains(&"retried_1".to_owned()), "the one that was met longest ago makes room");
+}
+
 pub async fn what_is_called_off_has_not_failed(bench: &Bench) {
     let (_, held) = bench.running("w1").await;
     bench.run(Command::Cancel(held.job.id)).await.unwrap();

@@ -1,7 +1,7 @@
 //! How attempts end.
 
 use super::*;
-use crate::{End, Finished};
+use crate::{End, Finished, storage::MAX_ATTEMPTS_KEPT};
 
 pub async fn a_failure_is_retried_after_its_delay(bench: &Bench) {
     let (worker, held) = bench.running("w1").await;
@@ -120,6 +120,20 @@ pub async fn a_snooze_costs_nothing_and_waits(bench: &Bench) {
     bench.advance(SECOND * 5);
     bench.maintain().await;
     assert_eq!(bench.claim(&worker).await.job.id, held.job.id);
+}
+
+pub async fn the_last_two_hundred_attempts_are_remembered(bench: &Bench) {
+    let worker = bench.worker("w1").await;
+    let id = bench.pending().await;
+    for _ in 0..MAX_ATTEMPTS_KEPT + 3 {
+        let held = bench.claim(&worker).await;
+        bench.finish(&held, Report::Release).await;
+    }
+    bench.claim(&worker).await;
+    let epochs: Vec<u32> =
+        bench.storage.attempts(id).await.unwrap().iter().map(|attempt| attempt.epoch.get()).collect();
+    let expected: Vec<u32> = (4..=MAX_ATTEMPTS_KEPT + 4).collect();
+    assert_eq!(epochs, expected, "and the one that runs");
 }
 
 pub async fn every_attempt_is_remembered(bench: &Bench) {

@@ -129,6 +129,18 @@ pub async fn a_heartbeat_is_a_sign_of_life_and_hears_of_draining(bench: &Bench) 
     assert!(bench.beat(&id, &[]).await.draining);
 }
 
+pub async fn a_worker_that_nobody_hears_of_for_a_month_is_forgotten(bench: &Bench) {
+    let day = SECOND * (24 * 60 * 60);
+    let (silent, heard) = (bench.worker("silent").await, bench.worker("heard").await);
+    bench.advance(day * 29);
+    bench.beat(&heard, &[]).await;
+    assert_eq!(bench.maintain().await.workers_forgotten, 0);
+    bench.advance(day);
+    assert_eq!(bench.maintain().await.workers_forgotten, 1);
+    assert_eq!(bench.storage.worker(&silent).await.unwrap(), None);
+    assert!(bench.storage.worker(&heard).await.unwrap().is_some());
+}
+
 pub async fn workers_are_listed_by_id(bench: &Bench) {
     for id in ["w2", "W1", "w10", "a"] {
         bench.worker(id).await;

@@ -47,6 +47,10 @@ impl<R: Rows> Batch<'_, R> {
         if self.rows.failure_groups_of(job_type)? < MAX_FAILURE_GROUPS {
             return self.rows.insert_failure_group(job_type, same, self.now);
         }
+        if let Some(unused) = self.rows.unused_failure_group(job_type)? {
+            self.rows.delete_failure_group(unused)?;
+            return self.rows.insert_failure_group(job_type, same, self.now);
+        }
         let other = Sameness::other();
         match self.rows.failure_group(job_type, &other)? {
             Some(id) => Ok(id),

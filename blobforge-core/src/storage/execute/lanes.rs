@@ -282,7 +282,7 @@ impl Lanes {
             let state = &self.types[of];
             let found = rows.lane(&state.job_type, state.classes[class].row.class, key)?;
             let lane = match found {
-                Some((id, head, front)) => Lane::stored(id, head, front),
+                Some(row) => Lane::stored(row),
                 None => Lane::empty(),
             };
             // One that shows no head is empty or held back with its key.

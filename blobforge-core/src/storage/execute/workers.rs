@@ -13,6 +13,9 @@ use crate::{
     },
 };
 
+/// After how much silence a worker is forgotten: machines come and go, and each of them may have had a name of its own.
+pub(super) const FORGOTTEN_AFTER: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+
 impl<R: Rows> Batch<'_, R> {
     pub(super) fn register(
         &mut self,
@@ -73,10 +76,7 @@ impl<R: Rows> Batch<'_, R> {
 
     pub(super) fn remove_worker(&mut self, id: WorkerId) -> Result<Outcome, R::Error> {
         accept!(self.known(&id)?);
-        self.end_leases(&id, |_| Step::Lose)?;
-        self.rows.delete_worker(&id)?;
-        self.labels.remove(&id);
-        self.committed.events.push(Event::WorkerOffline(id));
+        self.forget(&id)?;
         Ok(Ok(Done::Ok))
     }
 
@@ -84,6 +84,24 @@ impl<R: Rows> Batch<'_, R> {
     fn can_do_more(&mut self, id: &WorkerId) {
         self.labels.remove(id);
         self.committed.woken.push(id.clone());
+    }
+
+    /// Forgets workers that nobody has heard of for very long. Returns how many.
+    pub(super) fn forget_silent_workers(&mut self, limit: usize) -> Result<usize, R::Error> {
+        let silent = self.rows.silent_workers(self.now - FORGOTTEN_AFTER, limit)?;
+        for id in &silent {
+            self.forget(id)?;
+        }
+        Ok(silent.len())
+    }
+
+    /// Forgets a worker; what it still holds is lost to it.
+    fn forget(&mut self, id: &WorkerId) -> Result<(), R::Error> {
+        self.end_leases(id, |_| Step::Lose)?;
+        self.rows.delete_worker(id)?;
+        self.labels.remove(id);
+        self.committed.events.push(Event::WorkerOffline(id.clone()));
+        Ok(())
     }
 
     fn known(&mut self, id: &WorkerId) -> super::Ran<WorkerRecord, R::Error> {

@@ -69,6 +69,18 @@ impl FailureGroupRows for MemoryRows {
         Ok(self.history.groups.values().filter(|group| group.job_type == *job_type).count())
     }
 
+    fn unused_failure_group(&mut self, job_type: &JobType) -> Result<Option<FailureGroupId>, Infallible> {
+        let unused = |group: &&FailureGroup| group.job_type == *job_type && group.jobs == 0;
+        let oldest =
+            self.history.groups.values().filter(unused).min_by_key(|group| (group.last_seen, group.id));
+        Ok(oldest.map(|group| group.id))
+    }
+
+    fn delete_failure_group(&mut self, id: FailureGroupId) -> Result<(), Infallible> {
+        self.history.groups.remove(&id);
+        Ok(())
+    }
+
     fn insert_failure_group(
         &mut self,
         job_type: &JobType,

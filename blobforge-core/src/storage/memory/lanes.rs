@@ -9,7 +9,7 @@ use std::{
 use super::MemoryRows;
 use crate::{
     JobType, Priority, Timestamp,
-    storage::rows::{ClassRow, Front, Head, LaneId, LaneRows, Load, Place, TypeRow},
+    storage::rows::{ClassRow, Front, Head, LaneId, LaneRow, LaneRows, Load, Place, TypeRow},
 };
 
 /// The heads of each class of each type, in some order.
@@ -42,6 +42,10 @@ struct MemoryLane {
 impl MemoryLane {
     fn new(job_type: JobType, class: u8, key: String) -> Self {
         Self { job_type, class, key, head: None, front: Front::default(), ready: BTreeSet::new() }
+    }
+
+    fn to_row(&self, id: LaneId) -> LaneRow {
+        LaneRow { id, head: self.head, front: self.front.clone() }
     }
 }
 
@@ -140,15 +144,10 @@ impl LaneRows for MemoryRows {
         Ok(types.chain(keys).min())
     }
 
-    fn lane(
-        &mut self,
-        job_type: &JobType,
-        class: u8,
-        key: &str,
-    ) -> Result<Option<(LaneId, Option<Head>, Front)>, Infallible> {
+    fn lane(&mut self, job_type: &JobType, class: u8, key: &str) -> Result<Option<LaneRow>, Infallible> {
         let id = self.lanes.ids.get(&(job_type.clone(), key.to_owned(), class)).copied();
         let lane = id.and_then(|id| Some((id, self.lanes.lanes.get(&id)?)));
-        Ok(lane.map(|(id, lane)| (id, lane.head, lane.front.clone())))
+        Ok(lane.map(|(id, lane)| lane.to_row(id)))
     }
 
     fn lanes_of_key(&mut self, job_type: &JobType, key: &str) -> Result<Vec<u8>, Infallible> {
@@ -193,14 +192,11 @@ impl LaneRows for MemoryRows {
         class: u8,
         after: Option<(Priority, i64, LaneId)>,
         limit: usize,
-    ) -> Result<Vec<(LaneId, String, Head, Front)>, Infallible> {
+    ) -> Result<Vec<(String, LaneRow)>, Infallible> {
         let Some(best) = self.lanes.best.get(&(job_type.clone(), class)) else { return Ok(Vec::new()) };
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let lanes = best.range((from, Bound::Unbounded)).take(limit);
-        let head = |id: LaneId| {
-            let lane = self.lanes.lanes.get(&id)?;
-            Some((id, lane.key.clone(), lane.head?, lane.front.clone()))
-        };
+        let head = |id: LaneId| self.lanes.lanes.get(&id).map(|lane| (lane.key.clone(), lane.to_row(id)));
         Ok(lanes.filter_map(|(.., lane)| head(*lane)).collect())
     }
 

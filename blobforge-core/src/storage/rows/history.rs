@@ -52,6 +52,9 @@ pub(in crate::storage) trait FailureGroupRows: LaneRows {
         failures: u32,
         now: Timestamp,
     ) -> Result<(), Self::Error>;
+    /// The group of a type that was met longest ago, of those in which no job is failed now.
+    fn unused_failure_group(&mut self, job_type: &JobType) -> Result<Option<FailureGroupId>, Self::Error>;
+    fn delete_failure_group(&mut self, id: FailureGroupId) -> Result<(), Self::Error>;
     /// One job of it is not failed any more.
     fn leave_failure_group(&mut self, id: FailureGroupId) -> Result<(), Self::Error>;
 }

@@ -13,7 +13,7 @@ use crate::{
     Body, Checkpoint, End, EndedLease, Epoch, FailureGroup, FailureGroupId, FinishKind, Finished, Generation,
     Job, JobId, JobType, Lease, LeaseSecret, LeaseToken, Life, Phase, Priority, Sha256, Source, StartedUpTo,
     Status, Timestamp, TypeRecord, WorkerId, WorkerRecord,
-    storage::rows::{AttemptRow, ClassRow, EndedRow, FileRow, Front, Head, LaneId, Load, Place, TypeRow},
+    storage::rows::{AttemptRow, ClassRow, EndedRow, FileRow, Head, LaneId, LaneRow, Load, Place, TypeRow},
 };
 
 /// What [`job`] reads, of `jobs j LEFT JOIN leases l`.
@@ -278,21 +278,29 @@ pub(super) fn class(row: &Row<'_>) -> rusqlite::Result<ClassRow> {
 }
 
 /// Reads `id, front, more, priority, turn, oldest`.
-pub(super) fn lane(row: &Row<'_>) -> rusqlite::Result<(LaneId, Option<Head>, Front)> {
-    let mut c = Columns::of(row);
-    let (id, front) = (LaneId(c.take()?), front::of(&mut c)?);
-    let Some(priority) = c.checked(|number: Option<u8>| number.map(Priority::try_from).transpose())? else {
-        return Ok((id, None, front));
-    };
-    Ok((id, Some(Head { priority, turn: c.take()?, oldest: c.time()? }), front))
+pub(super) fn lane(row: &Row<'_>) -> rusqlite::Result<LaneRow> {
+    lane_of(&mut Columns::of(row))
 }
 
-/// Reads `id, key, front, more, priority, turn, oldest`.
-pub(super) fn head(row: &Row<'_>) -> rusqlite::Result<(LaneId, String, Head, Front)> {
+/// Reads `key, id, front, more, priority, turn, oldest`.
+pub(super) fn keyed_lane(row: &Row<'_>) -> rusqlite::Result<(String, LaneRow)> {
     let mut c = Columns::of(row);
-    let (id, key, front) = (LaneId(c.take()?), c.take()?, front::of(&mut c)?);
-    let priority = c.checked(|number: u8| Priority::try_from(number))?;
-    Ok((id, key, Head { priority, turn: c.take()?, oldest: c.time()? }, front))
+    Ok((c.take()?, lane_of(&mut c)?))
+}
+
+fn lane_of(c: &mut Columns<'_, '_>) -> rusqlite::Result<LaneRow> {
+    let (id, front) = (LaneId(c.take()?), front::of(c)?);
+    let priority = c.checked(|number: Option<u8>| number.map(Priority::try_from).transpose())?;
+    let head = match priority {
+        Some(priority) => Some(Head { priority, turn: c.take()?, oldest: c.time()? }),
+        None => None,
+    };
+    Ok(LaneRow { id, head, front })
+}
+
+/// Reads a worker's id from the first column.
+pub(super) fn worker_id(row: &Row<'_>) -> rusqlite::Result<WorkerId> {
+    Columns::of(row).checked(|id: String| WorkerId::new(id))
 }
 
 /// Reads a type's name from the first column.

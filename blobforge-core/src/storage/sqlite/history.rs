@@ -84,6 +84,17 @@ impl FailureGroupRows for SqliteRows<'_, '_> {
         Ok(usize::try_from(groups).unwrap_or(usize::MAX))
     }
 
+    fn unused_failure_group(&mut self, job_type: &JobType) -> rusqlite::Result<Option<FailureGroupId>> {
+        let unused = self.sql.get(Sql::UnusedFailureGroup)?;
+        let id = unused.query_row([job_type.as_str()], |row| row.get(0)).optional()?;
+        Ok(id.map(FailureGroupId::new))
+    }
+
+    fn delete_failure_group(&mut self, id: FailureGroupId) -> rusqlite::Result<()> {
+        self.sql.get(Sql::DeleteFailureGroup)?.execute([id.get()])?;
+        Ok(())
+    }
+
     fn insert_failure_group(
         &mut self,
         job_type: &JobType,

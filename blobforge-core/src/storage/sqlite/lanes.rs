@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     JobType, Priority, Timestamp,
-    storage::rows::{ClassRow, Front, Head, LaneId, LaneRows, Load, Place, TypeRow},
+    storage::rows::{ClassRow, Front, Head, LaneId, LaneRow, LaneRows, Load, Place, TypeRow},
 };
 
 impl LaneRows for SqliteRows<'_, '_> {
@@ -95,12 +95,7 @@ impl LaneRows for SqliteRows<'_, '_> {
         self.earliest(Sql::NextReopening)
     }
 
-    fn lane(
-        &mut self,
-        job_type: &JobType,
-        class: u8,
-        key: &str,
-    ) -> rusqlite::Result<Option<(LaneId, Option<Head>, Front)>> {
+    fn lane(&mut self, job_type: &JobType, class: u8, key: &str) -> rusqlite::Result<Option<LaneRow>> {
         let lane = params![job_type.as_str(), class, key];
         self.sql.get(Sql::Lane)?.query_row(lane, columns::lane).optional()
     }
@@ -155,11 +150,11 @@ impl LaneRows for SqliteRows<'_, '_> {
         class: u8,
         after: Option<(Priority, i64, LaneId)>,
         limit: usize,
-    ) -> rusqlite::Result<Vec<(LaneId, String, Head, Front)>> {
+    ) -> rusqlite::Result<Vec<(String, LaneRow)>> {
         // Before the first one: no priority and no turn is as small.
         let (priority, turn, lane) = after.map_or((0, 0, 0), |(p, turn, lane)| (u8::from(p), turn, lane.0));
         let window = params![job_type.as_str(), class, priority, turn, lane, rows(limit)];
-        self.sql.get(Sql::Heads)?.query_map(window, columns::head)?.collect()
+        self.sql.get(Sql::Heads)?.query_map(window, columns::keyed_lane)?.collect()
     }
 
     fn oldest_head(&mut self, job_type: &JobType, class: u8) -> rusqlite::Result<Option<String>> {

@@ -209,6 +209,11 @@ impl Rows for SqliteRows<'_, '_> {
         Ok(())
     }
 
+    fn delete_attempt(&mut self, job: JobId, epoch: Epoch) -> rusqlite::Result<()> {
+        self.sql.get(Sql::DeleteAttempt)?.execute(params![job.get(), epoch.get()])?;
+        Ok(())
+    }
+
     fn ended_lease(&mut self, job: JobId, epoch: Epoch) -> rusqlite::Result<Option<EndedLease>> {
         let attempt = self
             .sql
@@ -385,6 +390,11 @@ impl Rows for SqliteRows<'_, '_> {
             to_json(&worker.registration)?,
         ])?;
         Ok(())
+    }
+
+    fn silent_workers(&mut self, until: Timestamp, limit: usize) -> rusqlite::Result<Vec<WorkerId>> {
+        let silent = params![until.as_millis(), rows(limit)];
+        self.sql.get(Sql::SilentWorkers)?.query_map(silent, columns::worker_id)?.collect()
     }
 
     fn touch_worker(&mut self, id: &WorkerId, now: Timestamp) -> rusqlite::Result<()> {

@@ -73,7 +73,7 @@ statements! {
     SetFront: "UPDATE lanes SET front = ?2, more = ?3 WHERE id = ?1",
     SetTurn: "UPDATE lanes SET front = ?2, more = ?3, turn = ?4 WHERE id = ?1",
     SetHead: "UPDATE lanes SET front = ?2, more = ?3, priority = ?4, turn = ?5, oldest = ?6 WHERE id = ?1",
-    Heads: "SELECT id, key, front, more, priority, turn, oldest FROM lanes INDEXED BY heads \
+    Heads: "SELECT key, id, front, more, priority, turn, oldest FROM lanes INDEXED BY heads \
          WHERE type = ?1 AND class = ?2 AND priority IS NOT NULL AND (priority, turn, id) > (?3, ?4, ?5) \
          ORDER BY priority, turn, id LIMIT ?6",
     OldestHead: "SELECT key FROM lanes INDEXED BY heads_oldest \
@@ -92,6 +92,7 @@ statements! {
 
     InsertAttempt: concat!("INSERT INTO attempts (job_id, ", attempt_columns!(), ") \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15)"),
+    DeleteAttempt: "DELETE FROM attempts WHERE job_id = ?1 AND epoch = ?2",
     Attempt: concat!("SELECT ", attempt_columns!(), " FROM attempts WHERE job_id = ?1 AND epoch = ?2"),
     Attempts: concat!("SELECT ", attempt_columns!(), " FROM attempts WHERE job_id = ?1 ORDER BY epoch"),
 
@@ -137,6 +138,7 @@ statements! {
     Workers: "SELECT registration, registered_at, last_seen_at, draining, unregistered FROM workers ORDER BY id",
     PutWorker: "INSERT OR REPLACE INTO workers (id, registered_at, last_seen_at, draining, unregistered, host, registration) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    SilentWorkers: "SELECT id FROM workers WHERE last_seen_at <= ?1 ORDER BY last_seen_at, id LIMIT ?2",
     TouchWorker: "UPDATE workers SET last_seen_at = ?2 WHERE id = ?1",
     DeleteWorker: "DELETE FROM workers WHERE id = ?1",
 
@@ -149,6 +151,8 @@ statements! {
 
     FailureGroup: "SELECT id FROM failure_groups WHERE type = ?1 AND kind = ?2 AND message = ?3",
     CountFailureGroups: "SELECT count(*) FROM failure_groups WHERE type = ?1",
+    UnusedFailureGroup: "SELECT id FROM failure_groups WHERE type = ?1 AND jobs = 0 ORDER BY last_seen, id LIMIT 1",
+    DeleteFailureGroup: "DELETE FROM failure_groups WHERE id = ?1",
     InsertFailureGroup: "INSERT INTO failure_groups (type, kind, message, jobs, failures, first_seen, last_seen) \
          VALUES (?1, ?2, ?3, 0, 0, ?4, ?4)",
     AddToFailureGroup: "UPDATE failure_groups SET jobs = jobs + ?2, failures = failures + ?3, last_seen = ?4 \

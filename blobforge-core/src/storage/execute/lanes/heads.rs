@@ -5,7 +5,7 @@ use std::collections::{BTreeSet, HashMap, hash_map::Entry};
 use super::lane::Lane;
 use crate::{
     JobType, Priority,
-    storage::rows::{LaneId, LaneRows},
+    storage::rows::{LaneId, LaneRow, LaneRows},
 };
 
 /// The most heads that are read at once.
@@ -80,16 +80,17 @@ impl Heads {
             };
             let window = rows.heads(job_type, class, after, self.window)?;
             self.read_to = match window.last() {
-                Some((lane, _, head, _)) if window.len() == self.window => {
-                    ReadTo::Head(head.priority, head.turn, *lane)
+                Some((_, LaneRow { id, head: Some(head), .. })) if window.len() == self.window => {
+                    ReadTo::Head(head.priority, head.turn, *id)
                 }
                 _ => ReadTo::End,
             };
             self.window = (self.window * 2).min(WIDEST_WINDOW);
-            for (id, key, head, front) in window {
+            for (key, row) in window {
                 if let Entry::Vacant(unknown) = lanes.entry(key) {
-                    self.known.insert((head.priority, head.turn, unknown.key().clone()));
-                    unknown.insert(Lane::stored(id, Some(head), front));
+                    let lane = Lane::stored(row);
+                    self.note(unknown.key(), &lane);
+                    unknown.insert(lane);
                 }
             }
         }

@@ -2,7 +2,7 @@
 
 use crate::{
     Priority, Timestamp,
-    storage::rows::{Front, Head, LaneId, LaneRows, MAX_FRONT, Place},
+    storage::rows::{Front, Head, LaneId, LaneRow, LaneRows, MAX_FRONT, Place},
 };
 
 /// One line of jobs. A lane without jobs has no id until it gets one.
@@ -37,16 +37,10 @@ impl Lane {
     }
 
     /// A lane as it is stored.
-    pub(super) fn stored(id: LaneId, kept: Option<Head>, front: Front) -> Self {
-        Self {
-            id: Some(id),
-            kept,
-            shown: kept.map(|head| (head.priority, head.turn)),
-            turn: kept.map_or(0, |head| head.turn),
-            oldest: kept.map_or(Timestamp::ZERO, |head| head.oldest),
-            front,
-            ..Self::empty()
-        }
+    pub(super) fn stored(LaneRow { id, head, front }: LaneRow) -> Self {
+        let (turn, oldest) = head.map_or((0, Timestamp::ZERO), |head| (head.turn, head.oldest));
+        let shown = head.map(|head| (head.priority, head.turn));
+        Self { id: Some(id), kept: head, shown, turn, oldest, front, ..Self::empty() }
     }
 
     /// Whether there is no job in it.

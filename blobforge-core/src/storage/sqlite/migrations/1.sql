@@ -210,6 +210,8 @@ CREATE TABLE workers (
     registration  TEXT    NOT NULL
 ) STRICT, WITHOUT ROWID;
 
+CREATE INDEX workers_last_seen ON workers (last_seen_at);
+
 -- What submitters called their submissions, and what everything they said comes to.
 CREATE TABLE idempotency (
     scope       TEXT    NOT NULL,
