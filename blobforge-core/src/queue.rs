@@ -44,14 +44,30 @@ use crate::{
 use driver::Request;
 
 /// The most jobs that one claim takes.
+///
+/// As in [`Queue::claim`].
 pub const MAX_CLAIM: usize = 100;
 /// The most jobs that one batch submits.
+///
+/// As in [`Queue::submit_many`].
 pub const MAX_SUBMIT: usize = 1000;
 
 /// An open queue. Clones share it; it runs until [`Queue::close`] or until the last clone is dropped.
 ///
 /// Every method that changes something returns once the change is durable. A future that is dropped before then
 /// may still take effect: the command was queued.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// use blobforge_core::{NewJob, Queue};
+/// let queue = Queue::in_memory();
+/// let shared = queue.clone();
+/// let submitting = tokio::spawn(async move { shared.submit(NewJob::new("pdf").unwrap()).await });
+/// let id = submitting.await.unwrap().unwrap().id;
+/// assert!(queue.get(id).await.unwrap().is_some());
+/// queue.close().await;
+/// # });
+/// ```
 #[derive(Clone, Debug)]
 pub struct Queue {
     shared: Arc<Shared>,
@@ -73,6 +89,18 @@ struct Shared {
 }
 
 /// What a queue does unless a job says otherwise.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// use blobforge_core::Queue;
+/// use std::time::Duration;
+/// let queue = Queue::builder().lease(Duration::from_secs(30)).open_in_memory().unwrap();
+/// let settings = queue.settings();
+/// assert_eq!((settings.lease, settings.max_attempts), (Duration::from_secs(30), 3));
+/// assert_eq!(settings.heartbeat_every, Duration::from_secs(30), "the wish");
+/// assert_eq!(settings.heartbeat(), Duration::from_secs(10), "but three go into a lease");
+/// # });
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Settings {
     /// For how long a lease is good without a heartbeat.
@@ -101,6 +129,8 @@ impl Default for Settings {
 
 impl Settings {
     /// How often a heartbeat is due: the wish, but at least three times a lease.
+    ///
+    /// As in [`Settings`].
     pub fn heartbeat(&self) -> Duration {
         self.heartbeat_every.min(self.lease / 3)
     }
@@ -108,6 +138,20 @@ impl Settings {
 
 impl Queue {
     /// Opens the queue in this SQLite file, with its files in a folder beside it, or makes it.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(async {
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let path = folder.path().join("jobs.db");
+    /// use blobforge_core::{NewJob, Queue, Status};
+    /// let queue = Queue::open(&path).await.unwrap();
+    /// let id = queue.submit(NewJob::new("pdf").unwrap()).await.unwrap().id;
+    /// queue.close().await;
+    ///
+    /// let again = Queue::open(&path).await.unwrap();
+    /// assert_eq!(again.job(id).await.unwrap().status(), Status::Pending);
+    /// # });
+    /// ```
     ///
     /// # Errors
     /// When the file is no queue, is newer than this program, lies on a network filesystem, or cannot be read.
@@ -133,11 +177,25 @@ impl Queue {
     }
 
     /// Opens a queue with other settings, another storage or another blob store.
+    ///
+    /// As in [`QueueBuilder`].
     pub fn builder() -> QueueBuilder {
         QueueBuilder::default()
     }
 
     /// Takes a job in.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let queue = blobforge_core::Queue::in_memory();
+    /// use blobforge_core::{NewJob, Status};
+    /// let submitted = queue.submit(NewJob::new("pdf").unwrap().tag("invoices")).await.unwrap();
+    /// assert_eq!((submitted.id.get(), submitted.status, submitted.existing), (1, Status::Pending, false));
+    ///
+    /// let refused = queue.submit(NewJob::new("pdf").unwrap().max_attempts(0)).await.unwrap_err();
+    /// assert_eq!(refused.to_string(), "max_attempts: 0 is out of bounds: use 1 to 1000");
+    /// # });
+    /// ```
     ///
     /// # Errors
     /// When the job is not valid, or the store cannot take it.
@@ -149,6 +207,20 @@ impl Queue {
     }
 
     /// Takes many jobs in, in one durable step as far as batches reach; the results come in the same order.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let queue = blobforge_core::Queue::in_memory();
+    /// use blobforge_core::{NewJob, queue::MAX_SUBMIT};
+    /// let page = |number| NewJob::new("page").unwrap().param("number", number);
+    /// let submitted = queue.submit_many((1..=3).map(page).collect()).await.unwrap();
+    /// assert!(submitted.len() == 3 && submitted.iter().all(Result::is_ok));
+    ///
+    /// let too_many = vec![page(1); MAX_SUBMIT + 1];
+    /// assert!(queue.submit_many(too_many).await.is_err());
+    /// assert_eq!(queue.counts().await.unwrap().total(), 3, "none of them was taken in");
+    /// # });
+    /// ```
     ///
     /// # Errors
     /// When there are more than [`MAX_SUBMIT`], or one of them is not valid: then none is taken in.
@@ -181,6 +253,26 @@ impl Queue {
     }
 
     /// Takes up to `limit` jobs of these types for a registered worker, and waits up to `wait` for the first one.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let queue = blobforge_core::Queue::in_memory();
+    /// # let smith = blobforge_core::WorkerId::new("smith").unwrap();
+    /// # let pdf = [blobforge_core::JobType::new("pdf").unwrap()];
+    /// # let registration = blobforge_core::Registration::new(smith.clone(), pdf.clone(), "drawn at the start");
+    /// # queue.register(registration).await.unwrap();
+    /// use blobforge_core::{NewJob, queue::MAX_CLAIM};
+    /// use std::time::Duration;
+    /// for page in 1..=3 {
+    ///     queue.submit(NewJob::new("pdf").unwrap().param("page", page)).await.unwrap();
+    /// }
+    /// let first = queue.claim(&smith, &pdf, 2, Duration::ZERO).await.unwrap();
+    /// assert_eq!((first.len(), &first[0].job.body.params["page"]), (2, &1.into()));
+    /// // Who asks for more than MAX_CLAIM gets that many at most.
+    /// let rest = queue.claim(&smith, &pdf, MAX_CLAIM + 1, Duration::ZERO).await.unwrap();
+    /// assert_eq!(rest.len(), 1);
+    /// # });
+    /// ```
     ///
     /// # Errors
     /// When the worker is not registered, or the store fails.
@@ -242,6 +334,25 @@ impl Queue {
 
     /// Renews leases, keeps what they say of their progress, and says what became of them.
     ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let queue = blobforge_core::Queue::in_memory();
+    /// # let smith = blobforge_core::WorkerId::new("smith").unwrap();
+    /// # let pdf = [blobforge_core::JobType::new("pdf").unwrap()];
+    /// # let registration = blobforge_core::Registration::new(smith.clone(), pdf.clone(), "drawn at the start");
+    /// # queue.register(registration).await.unwrap();
+    /// # queue.submit(blobforge_core::NewJob::new("pdf").unwrap()).await.unwrap();
+    /// # let claimed = queue.claim(&smith, &pdf, 1, std::time::Duration::ZERO).await.unwrap().remove(0);
+    /// use blobforge_core::{Progress, storage::{Beat, HeldLease, LeaseState}};
+    /// let id = claimed.job.id;
+    /// let progress = Progress { done: 3, total: Some(12), ..Progress::default() };
+    /// let held = HeldLease { job: id, token: claimed.token, progress: Some(progress) };
+    /// let reply = queue.heartbeat(Beat { worker: smith, leases: vec![held] }).await.unwrap();
+    /// assert_eq!(reply.leases, [(id, LeaseState::Held)]);
+    /// assert_eq!(queue.job(id).await.unwrap().progress.unwrap().done, 3);
+    /// # });
+    /// ```
+    ///
     /// # Errors
     /// When the worker is not registered, or the store fails.
     pub async fn heartbeat(&self, beat: Beat) -> Result<BeatReply, QueueError> {
@@ -259,6 +370,25 @@ impl Queue {
     /// [`MAX_LOG_TAIL_BYTES`](crate::MAX_LOG_TAIL_BYTES) of its log; but its kind has to be
     /// [a good one](crate::check_failure_kind).
     ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let queue = blobforge_core::Queue::in_memory();
+    /// # let smith = blobforge_core::WorkerId::new("smith").unwrap();
+    /// # let pdf = [blobforge_core::JobType::new("pdf").unwrap()];
+    /// # let registration = blobforge_core::Registration::new(smith.clone(), pdf.clone(), "drawn at the start");
+    /// # queue.register(registration).await.unwrap();
+    /// # queue.submit(blobforge_core::NewJob::new("pdf").unwrap()).await.unwrap();
+    /// # let claimed = queue.claim(&smith, &pdf, 1, std::time::Duration::ZERO).await.unwrap().remove(0);
+    /// use blobforge_core::{Status, storage::Report};
+    /// use serde_json::json;
+    /// let done = Report::Complete { outputs: Vec::new(), result: Some(json!({"pages": 12})) };
+    /// let finished = queue.report(claimed.job.id, claimed.token, done.clone()).await.unwrap();
+    /// assert_eq!(finished.status, Status::Completed);
+    /// // The reply may get lost: to report the same again is harmless.
+    /// assert_eq!(queue.report(claimed.job.id, claimed.token, done).await.unwrap(), finished);
+    /// # });
+    /// ```
+    ///
     /// # Errors
     /// When the result is too large or a failure's kind is none (the attempt goes on, and can be reported otherwise), the
     /// lease is not the current one, or the store fails.
@@ -275,6 +405,23 @@ impl Queue {
     }
 
     /// Reports a failure under the queue's retry policy.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let queue = blobforge_core::Queue::in_memory();
+    /// # let smith = blobforge_core::WorkerId::new("smith").unwrap();
+    /// # let pdf = [blobforge_core::JobType::new("pdf").unwrap()];
+    /// # let registration = blobforge_core::Registration::new(smith.clone(), pdf.clone(), "drawn at the start");
+    /// # queue.register(registration).await.unwrap();
+    /// # queue.submit(blobforge_core::NewJob::new("pdf").unwrap()).await.unwrap();
+    /// # let claimed = queue.claim(&smith, &pdf, 1, std::time::Duration::ZERO).await.unwrap().remove(0);
+    /// use blobforge_core::{Failure, Status};
+    /// let failure = Failure::new("gpu_busy", "Another program holds the GPU.");
+    /// let finished = queue.fail(claimed.job.id, claimed.token, failure, true).await.unwrap();
+    /// assert_eq!(finished.status, Status::Pending);
+    /// assert!(finished.ready_at.unwrap() > queue.now(), "it waits before it runs again");
+    /// # });
+    /// ```
     ///
     /// # Errors
     /// As [`Queue::report`].
@@ -294,6 +441,18 @@ impl Queue {
 
     /// Calls a job off: at once if it waits, by the next heartbeat if it runs.
     ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let queue = blobforge_core::Queue::in_memory();
+    /// use blobforge_core::{NewJob, Priority, Status};
+    /// let id = queue.submit(NewJob::new("pdf").unwrap()).await.unwrap().id;
+    /// assert_eq!(queue.cancel(id).await.unwrap().status(), Status::Cancelled);
+    /// assert!(queue.reprioritise(id, Priority::High).await.is_err(), "it has ended");
+    /// assert_eq!(queue.retry(id).await.unwrap().status(), Status::Pending);
+    /// assert_eq!(queue.reprioritise(id, Priority::High).await.unwrap().priority, Priority::High);
+    /// # });
+    /// ```
+    ///
     /// # Errors
     /// When there is no such job, or it has ended.
     pub async fn cancel(&self, job: JobId) -> Result<Job, QueueError> {
@@ -302,6 +461,8 @@ impl Queue {
 
     /// Runs an ended job again, with its counters at zero.
     ///
+    /// As in [`Queue::cancel`].
+    ///
     /// # Errors
     /// When there is no such job, or it has not failed or been cancelled.
     pub async fn retry(&self, job: JobId) -> Result<Job, QueueError> {
@@ -309,6 +470,8 @@ impl Queue {
     }
 
     /// Changes how urgent a job is.
+    ///
+    /// As in [`Queue::cancel`].
     ///
     /// # Errors
     /// When there is no such job, or it has ended.
@@ -359,6 +522,23 @@ impl Queue {
 
     /// Gives nobody any job of a type until it is resumed; what runs goes on.
     ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let queue = blobforge_core::Queue::in_memory();
+    /// # let smith = blobforge_core::WorkerId::new("smith").unwrap();
+    /// # let pdf = [blobforge_core::JobType::new("pdf").unwrap()];
+    /// # let registration = blobforge_core::Registration::new(smith.clone(), pdf.clone(), "drawn at the start");
+    /// # queue.register(registration).await.unwrap();
+    /// use blobforge_core::NewJob;
+    /// use std::time::Duration;
+    /// queue.submit(NewJob::new("pdf").unwrap()).await.unwrap();
+    /// queue.pause(pdf[0].clone()).await.unwrap();
+    /// assert!(queue.claim(&smith, &pdf, 1, Duration::ZERO).await.unwrap().is_empty());
+    /// queue.resume(pdf[0].clone()).await.unwrap();
+    /// assert_eq!(queue.claim(&smith, &pdf, 1, Duration::ZERO).await.unwrap().len(), 1);
+    /// # });
+    /// ```
+    ///
     /// # Errors
     /// When the store fails.
     pub async fn pause(&self, job_type: JobType) -> Result<(), QueueError> {
@@ -366,6 +546,8 @@ impl Queue {
     }
 
     /// Gives jobs of a paused type to workers again.
+    ///
+    /// As in [`Queue::pause`].
     ///
     /// # Errors
     /// When the store fails.
@@ -382,6 +564,20 @@ impl Queue {
 
     /// Introduces a worker; only a registered one can claim.
     ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let queue = blobforge_core::Queue::in_memory();
+    /// use blobforge_core::{JobType, Registration, WorkerId};
+    /// let (smith, pdf) = (WorkerId::new("smith").unwrap(), JobType::new("pdf").unwrap());
+    /// let registration = Registration::new(smith, [pdf], "drawn at the start");
+    /// queue.register(registration.clone()).await.unwrap();
+    /// queue.register(registration.clone()).await.expect("the same process may say it again");
+    ///
+    /// let other = Registration { instance: "drawn by another".to_owned(), ..registration };
+    /// assert!(queue.register(other).await.is_err(), "smith is alive");
+    /// # });
+    /// ```
+    ///
     /// # Errors
     /// When its labels or its host are not valid, or a live process has that id already.
     pub async fn register(&self, registration: Registration) -> Result<(), QueueError> {
@@ -392,6 +588,21 @@ impl Queue {
 
     /// Gives back what a worker holds and takes it for gone.
     ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let queue = blobforge_core::Queue::in_memory();
+    /// # let smith = blobforge_core::WorkerId::new("smith").unwrap();
+    /// # let pdf = [blobforge_core::JobType::new("pdf").unwrap()];
+    /// # let registration = blobforge_core::Registration::new(smith.clone(), pdf.clone(), "drawn at the start");
+    /// # queue.register(registration).await.unwrap();
+    /// # queue.submit(blobforge_core::NewJob::new("pdf").unwrap()).await.unwrap();
+    /// # let claimed = queue.claim(&smith, &pdf, 1, std::time::Duration::ZERO).await.unwrap().remove(0);
+    /// use blobforge_core::Status;
+    /// queue.unregister(smith, Some("drawn at the start".to_owned())).await.unwrap();
+    /// assert_eq!(queue.job(claimed.job.id).await.unwrap().status(), Status::Pending);
+    /// # });
+    /// ```
+    ///
     /// # Errors
     /// When there is no such worker, or its instance is another.
     pub async fn unregister(&self, worker: WorkerId, instance: Option<String>) -> Result<(), QueueError> {
@@ -399,6 +610,22 @@ impl Queue {
     }
 
     /// Gives a worker no more work, or gives it work again.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let queue = blobforge_core::Queue::in_memory();
+    /// # let smith = blobforge_core::WorkerId::new("smith").unwrap();
+    /// # let pdf = [blobforge_core::JobType::new("pdf").unwrap()];
+    /// # let registration = blobforge_core::Registration::new(smith.clone(), pdf.clone(), "drawn at the start");
+    /// # queue.register(registration).await.unwrap();
+    /// use blobforge_core::NewJob;
+    /// use std::time::Duration;
+    /// queue.submit(NewJob::new("pdf").unwrap()).await.unwrap();
+    /// queue.set_draining(smith.clone(), true).await.unwrap();
+    /// assert!(queue.claim(&smith, &pdf, 1, Duration::ZERO).await.unwrap().is_empty());
+    /// assert!(queue.workers().await.unwrap()[0].draining);
+    /// # });
+    /// ```
     ///
     /// # Errors
     /// When there is no such worker.
@@ -408,6 +635,22 @@ impl Queue {
 
     /// Forgets a worker; what it holds is free at once.
     ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let queue = blobforge_core::Queue::in_memory();
+    /// # let smith = blobforge_core::WorkerId::new("smith").unwrap();
+    /// # let pdf = [blobforge_core::JobType::new("pdf").unwrap()];
+    /// # let registration = blobforge_core::Registration::new(smith.clone(), pdf.clone(), "drawn at the start");
+    /// # queue.register(registration).await.unwrap();
+    /// # queue.submit(blobforge_core::NewJob::new("pdf").unwrap()).await.unwrap();
+    /// # let claimed = queue.claim(&smith, &pdf, 1, std::time::Duration::ZERO).await.unwrap().remove(0);
+    /// use blobforge_core::Status;
+    /// queue.remove_worker(smith).await.unwrap();
+    /// assert!(queue.workers().await.unwrap().is_empty());
+    /// assert_eq!(queue.job(claimed.job.id).await.unwrap().status(), Status::Pending);
+    /// # });
+    /// ```
+    ///
     /// # Errors
     /// When there is no such worker.
     pub async fn remove_worker(&self, worker: WorkerId) -> Result<(), QueueError> {
@@ -415,6 +658,18 @@ impl Queue {
     }
 
     /// Carries out any command. What a worker says of a failure or of its progress is cut to what is kept of it.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let queue = blobforge_core::Queue::in_memory();
+    /// use blobforge_core::storage::{Command, Done};
+    /// let (collection, key) = ("accounts".to_owned(), "ann".to_owned());
+    /// let command = Command::PutRecord { collection, key, value: "may submit".into() };
+    /// assert_eq!(queue.run(command).await.unwrap(), Done::Ok);
+    /// let kept = queue.storage().record("accounts", "ann").await.unwrap();
+    /// assert_eq!(kept, Some("may submit".into()));
+    /// # });
+    /// ```
     ///
     /// # Errors
     /// When it is refused, a result is too large, a failure's kind is none, or the store fails.
@@ -428,6 +683,18 @@ impl Queue {
 
     /// One job.
     ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let queue = blobforge_core::Queue::in_memory();
+    /// use blobforge_core::{JobId, NewJob};
+    /// let id = queue.submit(NewJob::new("pdf").unwrap()).await.unwrap().id;
+    /// assert_eq!(queue.job(id).await.unwrap().job_type.as_str(), "pdf");
+    /// let nobody = JobId::new(99);
+    /// assert_eq!(queue.get(nobody).await.unwrap(), None);
+    /// assert!(queue.job(nobody).await.is_err());
+    /// # });
+    /// ```
+    ///
     /// # Errors
     /// When the store fails.
     pub async fn get(&self, id: JobId) -> Result<Option<Job>, QueueError> {
@@ -436,6 +703,8 @@ impl Queue {
 
     /// One job that must be there.
     ///
+    /// As in [`Queue::get`].
+    ///
     /// # Errors
     /// When there is no such job, or the store fails.
     pub async fn job(&self, id: JobId) -> Result<Job, QueueError> {
@@ -443,6 +712,21 @@ impl Queue {
     }
 
     /// Jobs that match, newest first.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let queue = blobforge_core::Queue::in_memory();
+    /// use blobforge_core::{NewJob, storage::JobFilter};
+    /// for tag in ["invoice", "letter", "invoice"] {
+    ///     queue.submit(NewJob::new("pdf").unwrap().tag(tag)).await.unwrap();
+    /// }
+    /// let invoices = JobFilter { tag: Some("invoice".to_owned()), ..JobFilter::all(1) };
+    /// let page = queue.list(&invoices).await.unwrap();
+    /// assert_eq!(page.items[0].id.get(), 3);
+    /// let page = queue.list(&JobFilter { below: page.next, ..invoices }).await.unwrap();
+    /// assert_eq!(page.items[0].id.get(), 1);
+    /// # });
+    /// ```
     ///
     /// # Errors
     /// When the store fails.
@@ -453,6 +737,22 @@ impl Queue {
     /// The attempts of a job, the first one first: a running one, and of those that have ended the last
     /// [`MAX_ATTEMPTS_KEPT`](crate::storage::MAX_ATTEMPTS_KEPT).
     ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let queue = blobforge_core::Queue::in_memory();
+    /// # let smith = blobforge_core::WorkerId::new("smith").unwrap();
+    /// # let pdf = [blobforge_core::JobType::new("pdf").unwrap()];
+    /// # let registration = blobforge_core::Registration::new(smith.clone(), pdf.clone(), "drawn at the start");
+    /// # queue.register(registration).await.unwrap();
+    /// # queue.submit(blobforge_core::NewJob::new("pdf").unwrap()).await.unwrap();
+    /// # let claimed = queue.claim(&smith, &pdf, 1, std::time::Duration::ZERO).await.unwrap().remove(0);
+    /// use blobforge_core::{End, storage::Report};
+    /// queue.report(claimed.job.id, claimed.token, Report::Release).await.unwrap();
+    /// let attempts = queue.history(claimed.job.id).await.unwrap();
+    /// assert_eq!((attempts[0].worker.as_str(), attempts[0].end), ("smith", Some(End::Released)));
+    /// # });
+    /// ```
+    ///
     /// # Errors
     /// When the store fails.
     pub async fn history(&self, id: JobId) -> Result<Vec<Attempt>, QueueError> {
@@ -461,16 +761,25 @@ impl Queue {
 
     /// What goes wrong: the groups of failures of a type, or of all types, the one with most failed jobs first.
     ///
+    /// The jobs of a group can be listed, and all of them retried.
+    ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-    /// use blobforge_core::{Queue, queue::{Action, Selection}, storage::JobFilter};
-    /// let queue = Queue::builder().open_in_memory().unwrap();
-    /// // The jobs of each group can be listed, and all of them retried.
-    /// for group in queue.failure_groups(None, 10).await.unwrap() {
-    ///     println!("{} jobs failed: {}", group.jobs, group.message);
-    ///     let filter = JobFilter { failure_group: Some(group.id), ..JobFilter::all(100) };
-    ///     queue.bulk(Action::Retry, Selection::Filter(filter), false).await.unwrap();
-    /// }
+    /// # let queue = blobforge_core::Queue::in_memory();
+    /// # let smith = blobforge_core::WorkerId::new("smith").unwrap();
+    /// # let pdf = [blobforge_core::JobType::new("pdf").unwrap()];
+    /// # let registration = blobforge_core::Registration::new(smith.clone(), pdf.clone(), "drawn at the start");
+    /// # queue.register(registration).await.unwrap();
+    /// # queue.submit(blobforge_core::NewJob::new("pdf").unwrap()).await.unwrap();
+    /// # let claimed = queue.claim(&smith, &pdf, 1, std::time::Duration::ZERO).await.unwrap().remove(0);
+    /// use blobforge_core::{Failure, queue::{Action, Selection}, storage::JobFilter};
+    /// let failure = Failure::new("no_text", "page 17 has no text");
+    /// queue.fail(claimed.job.id, claimed.token, failure, false).await.unwrap();
+    /// let group = &queue.failure_groups(None, 10).await.unwrap()[0];
+    /// assert_eq!((group.jobs, group.message.as_str()), (1, "page <n> has no text"));
+    /// let filter = JobFilter { failure_group: Some(group.id), ..JobFilter::default() };
+    /// let outcome = queue.bulk(Action::Retry, Selection::Filter(filter), false).await.unwrap();
+    /// assert_eq!(outcome.changed, 1);
     /// # });
     /// ```
     ///
@@ -486,6 +795,18 @@ impl Queue {
 
     /// How many jobs there are by type and status.
     ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let queue = blobforge_core::Queue::in_memory();
+    /// use blobforge_core::{NewJob, Status};
+    /// for job_type in ["pdf", "pdf", "thumbnail"] {
+    ///     queue.submit(NewJob::new(job_type).unwrap()).await.unwrap();
+    /// }
+    /// let counts = queue.counts().await.unwrap();
+    /// assert_eq!((counts.total(), counts.of_status(Status::Failed)), (3, 0));
+    /// # });
+    /// ```
+    ///
     /// # Errors
     /// When the store fails.
     pub async fn counts(&self) -> Result<Counts, QueueError> {
@@ -493,6 +814,8 @@ impl Queue {
     }
 
     /// All workers, by id.
+    ///
+    /// As in [`Queue::set_draining`].
     ///
     /// # Errors
     /// When the store fails.
@@ -502,6 +825,8 @@ impl Queue {
 
     /// The types that the store knows, by name, with what holds for them.
     ///
+    /// As in [`Queue::set_type`].
+    ///
     /// # Errors
     /// When the store fails.
     pub async fn types(&self) -> Result<Vec<TypeRecord>, QueueError> {
@@ -509,6 +834,17 @@ impl Queue {
     }
 
     /// What a job waits for, besides its turn; `None` if a live worker can run it, and for a job that does not wait.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let queue = blobforge_core::Queue::in_memory();
+    /// use blobforge_core::NewJob;
+    /// let id = queue.submit(NewJob::new("pdf").unwrap()).await.unwrap().id;
+    /// let job = queue.job(id).await.unwrap();
+    /// let obstacle = queue.obstacle(&job).await.unwrap().unwrap();
+    /// assert_eq!(obstacle.to_string(), "no live worker serves type pdf: start one");
+    /// # });
+    /// ```
     ///
     /// # Errors
     /// When the store fails.
@@ -522,6 +858,27 @@ impl Queue {
     }
 
     /// Waits until a job has ended, at most for `limit`; the job as it is then, ended or not.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let queue = blobforge_core::Queue::in_memory();
+    /// # let smith = blobforge_core::WorkerId::new("smith").unwrap();
+    /// # let pdf = [blobforge_core::JobType::new("pdf").unwrap()];
+    /// # let registration = blobforge_core::Registration::new(smith.clone(), pdf.clone(), "drawn at the start");
+    /// # queue.register(registration).await.unwrap();
+    /// # queue.submit(blobforge_core::NewJob::new("pdf").unwrap()).await.unwrap();
+    /// # let claimed = queue.claim(&smith, &pdf, 1, std::time::Duration::ZERO).await.unwrap().remove(0);
+    /// use blobforge_core::{Status, storage::Report};
+    /// use std::time::Duration;
+    /// let id = claimed.job.id;
+    /// let done = Report::Complete { outputs: Vec::new(), result: None };
+    /// let (job, _) = tokio::join!(
+    ///     queue.wait(id, Duration::from_secs(60)),
+    ///     queue.report(id, claimed.token, done),
+    /// );
+    /// assert_eq!(job.unwrap().status(), Status::Completed);
+    /// # });
+    /// ```
     ///
     /// # Errors
     /// When there is no such job, or the store fails.
@@ -547,6 +904,8 @@ impl Queue {
     }
 
     /// What happens from now on, as hints: who falls behind is told how much it missed.
+    ///
+    /// As in [`Feed`].
     pub fn events(&self) -> Feed {
         // Of a queue that has stopped there is nothing to hear: this feed is at its end.
         let notices = self.shared.notices.upgrade().unwrap_or_else(|| broadcast::channel(1).0);
@@ -556,32 +915,63 @@ impl Queue {
     }
 
     /// The time by the queue's clock.
+    ///
+    /// As in [`QueueBuilder`].
     pub fn now(&self) -> Timestamp {
         self.shared.clock.now()
     }
 
     /// What the queue does unless a job says otherwise.
+    ///
+    /// As in [`Settings`].
     pub fn settings(&self) -> &Settings {
         &self.shared.settings
     }
 
     /// Where jobs are kept.
+    ///
+    /// As in [`Queue::run`].
     pub fn storage(&self) -> &Arc<dyn Storage> {
         &self.shared.storage
     }
 
     /// Where files are kept.
+    ///
+    /// As in [`Queue::source_uploaded`].
     pub fn blobs(&self) -> &Arc<dyn BlobStore> {
         &self.shared.blobs
     }
 
     /// Waits until the queue has stopped because its storage failed, and says how.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// use blobforge_core::{NewJob, Queue, SystemClock, storage::memory::MemoryStorage, testing::FaultyStorage};
+    /// use std::sync::Arc;
+    /// let storage = FaultyStorage::new(Arc::new(MemoryStorage::default()), Arc::new(SystemClock));
+    /// let faults = storage.faults();
+    /// let queue = Queue::builder().open_on(Arc::new(storage)).unwrap();
+    /// faults.break_for_good();
+    /// assert!(queue.submit(NewJob::new("pdf").unwrap()).await.is_err());
+    /// assert!(!queue.halted().await.is_retryable());
+    /// # });
+    /// ```
     pub async fn halted(&self) -> QueueError {
         self.shared.halted.wait().await;
         self.shared.halted.error()
     }
 
     /// Takes nothing more in, finishes what was taken in, and stops.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let queue = blobforge_core::Queue::in_memory();
+    /// use blobforge_core::{NewJob, QueueError};
+    /// queue.close().await;
+    /// let refused = queue.submit(NewJob::new("pdf").unwrap()).await;
+    /// assert!(matches!(refused, Err(QueueError::Closed)));
+    /// # });
+    /// ```
     pub async fn close(&self) {
         let (done, closed) = tokio::sync::oneshot::channel();
         if self.shared.requests.send(Request::Close(done)).await.is_ok() {

@@ -14,6 +14,23 @@ use crate::{
 };
 
 /// Opens a queue with other than the default settings.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// use blobforge_core::{ManualClock, Queue, RetryPolicy, Timestamp};
+/// use std::{sync::Arc, time::Duration};
+/// let second = Duration::from_secs(1);
+/// let queue = Queue::builder()
+///     .lease(60 * second)
+///     .heartbeat_every(5 * second)
+///     .max_attempts(5)
+///     .retry(RetryPolicy { first: second, longest: 60 * second })
+///     .clock(Arc::new(ManualClock::new(Timestamp::ZERO)))
+///     .open_in_memory()
+///     .unwrap();
+/// assert_eq!((queue.settings().max_attempts, queue.now()), (5, Timestamp::ZERO));
+/// # });
+/// ```
 #[derive(Debug, Default)]
 pub struct QueueBuilder {
     settings: Settings,
@@ -24,6 +41,8 @@ pub struct QueueBuilder {
 
 impl QueueBuilder {
     /// For how long a lease is good without a heartbeat: at least a second; 180 s by default.
+    ///
+    /// As in [`QueueBuilder`].
     #[must_use]
     pub fn lease(mut self, lease: Duration) -> Self {
         self.settings.lease = lease;
@@ -31,6 +50,8 @@ impl QueueBuilder {
     }
 
     /// How often workers are told to send a heartbeat; 30 s by default, and at least three times a lease.
+    ///
+    /// As in [`QueueBuilder`].
     #[must_use]
     pub fn heartbeat_every(mut self, every: Duration) -> Self {
         self.settings.heartbeat_every = every;
@@ -38,13 +59,17 @@ impl QueueBuilder {
     }
 
     /// How many failing runs a job gets; 3 by default.
+    ///
+    /// As in [`QueueBuilder`].
     #[must_use]
     pub fn max_attempts(mut self, runs: u32) -> Self {
         self.settings.max_attempts = runs;
         self
     }
 
-    /// How long a failed job waits before it runs again.
+    /// How long a failed job waits before it runs again; by default 10 s, doubled by each further failure up to an hour.
+    ///
+    /// As in [`QueueBuilder`].
     #[must_use]
     pub fn retry(mut self, policy: RetryPolicy) -> Self {
         self.settings.retry = policy;
@@ -58,12 +83,12 @@ impl QueueBuilder {
     /// made, and a database restored from it needs them again.
     ///
     /// ```
-    /// use blobforge_core::Queue;
-    /// use std::time::Duration;
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// use blobforge_core::{Queue, queue::MIN_KEPT};
+    /// use std::time::Duration;
     /// let week = Duration::from_secs(7 * 24 * 60 * 60);
     /// assert!(Queue::builder().keep_deleted_files_for(week).open_in_memory().is_ok());
-    /// assert!(Queue::builder().keep_deleted_files_for(Duration::ZERO).open_in_memory().is_err());
+    /// assert!(Queue::builder().keep_deleted_files_for(MIN_KEPT / 2).open_in_memory().is_err());
     /// # });
     /// ```
     #[must_use]
@@ -72,7 +97,9 @@ impl QueueBuilder {
         self
     }
 
-    /// Takes the time from this clock.
+    /// Takes the time from this clock; by default from the machine's.
+    ///
+    /// As in [`QueueBuilder`].
     #[must_use]
     pub fn clock(mut self, clock: Arc<dyn Clock>) -> Self {
         self.clock = Some(clock);
@@ -95,7 +122,19 @@ impl QueueBuilder {
         self
     }
 
-    /// Keeps files here.
+    /// Keeps files here; by default in the folder beside the SQLite file, or in memory.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// use blobforge_core::{NewJob, Queue, blob::{ObjectBlobs, read_bytes}};
+    /// use std::sync::Arc;
+    /// let files = folder.path().join("files");
+    /// let queue = Queue::builder().blobs(Arc::new(ObjectBlobs::local(&files).unwrap())).open_in_memory().unwrap();
+    /// queue.submit_stream(NewJob::new("pdf").unwrap(), read_bytes("%PDF-1.7"), 1000).await.unwrap();
+    /// assert_eq!(std::fs::read_dir(files.join("sources")).unwrap().count(), 1);
+    /// # });
+    /// ```
     #[must_use]
     pub fn blobs(mut self, blobs: Arc<dyn BlobStore>) -> Self {
         self.blobs = Some(blobs);
@@ -104,6 +143,17 @@ impl QueueBuilder {
 
     /// Opens the queue in this SQLite file, or makes it. Files go to the folder beside it that has its name and
     /// `-files`, unless another blob store was given.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(async {
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let path = folder.path().join("jobs.db");
+    /// use blobforge_core::{NewJob, Queue, blob::read_bytes};
+    /// let queue = Queue::builder().max_attempts(1).open(folder.path().join("jobs.db")).await.unwrap();
+    /// queue.submit_stream(NewJob::new("pdf").unwrap(), read_bytes("%PDF-1.7"), 1000).await.unwrap();
+    /// assert!(folder.path().join("jobs.db").is_file() && folder.path().join("jobs.db-files").is_dir());
+    /// # });
+    /// ```
     ///
     /// # Errors
     /// When a setting is out of bounds, or the file cannot be used.
@@ -121,6 +171,8 @@ impl QueueBuilder {
 
     /// Opens a queue in memory, for tests: nothing survives the process.
     ///
+    /// As in [`QueueBuilder`].
+    ///
     /// # Errors
     /// When a setting is out of bounds.
     pub fn open_in_memory(self) -> Result<Queue, QueueError> {
@@ -134,6 +186,18 @@ impl QueueBuilder {
     }
 
     /// Opens a queue on a storage that is open already and reads the same clock.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// use blobforge_core::{NewJob, Queue, SystemClock, storage::{Storage, memory::MemoryStorage}};
+    /// use std::sync::Arc;
+    /// let clock = Arc::new(SystemClock);
+    /// let storage = Arc::new(MemoryStorage::new(clock.clone()));
+    /// let queue = Queue::builder().clock(clock).open_on(storage.clone()).unwrap();
+    /// let id = queue.submit(NewJob::new("pdf").unwrap()).await.unwrap().id;
+    /// assert!(storage.job(id).await.unwrap().is_some());
+    /// # });
+    /// ```
     ///
     /// # Errors
     /// When a setting is out of bounds.

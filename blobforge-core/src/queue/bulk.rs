@@ -9,6 +9,8 @@ use crate::{
 };
 
 /// The most jobs that one call names.
+///
+/// As in [`Selection`].
 pub const MAX_BULK_IDS: usize = 1000;
 /// How many jobs a page has, and a batch of commands.
 const AT_ONCE: usize = 500;
@@ -19,6 +21,8 @@ const PAGES_AT_MOST: usize = 20;
 const EXAMPLES: usize = 5;
 
 /// What is done to each job.
+///
+/// As in [`Queue::bulk`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Action {
     /// Call it off, as [`Queue::cancel`].
@@ -43,6 +47,19 @@ impl Action {
 }
 
 /// Which jobs.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// # let queue = blobforge_core::Queue::in_memory();
+/// use blobforge_core::{JobId, queue::{Action, MAX_BULK_IDS, Selection}, storage::JobFilter};
+/// let ids = (1..).map(JobId::new).take(MAX_BULK_IDS + 1).collect();
+/// assert!(queue.bulk(Action::Cancel, Selection::Ids(ids), false).await.is_err());
+/// let forgotten = Selection::Filter(JobFilter::default());
+/// assert!(queue.bulk(Action::Cancel, forgotten, false).await.is_err());
+/// let everything = Selection::Everything { below: None };
+/// assert_eq!(queue.bulk(Action::Cancel, everything, false).await.unwrap().matched, 0);
+/// # });
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Selection {
     /// These, at most [`MAX_BULK_IDS`]. One that is named twice counts once.
@@ -58,6 +75,8 @@ pub enum Selection {
 }
 
 /// What became of many jobs.
+///
+/// As in [`Queue::bulk`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct BulkOutcome {
     /// How many were selected.
@@ -71,6 +90,17 @@ pub struct BulkOutcome {
 }
 
 /// Jobs to which nothing was done, for the same reason.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// # let queue = blobforge_core::Queue::in_memory();
+/// use blobforge_core::{NewJob, queue::{Action, Selection}};
+/// let id = queue.submit(NewJob::new("pdf").unwrap()).await.unwrap().id;
+/// let outcome = queue.bulk(Action::Delete, Selection::Ids(vec![id]), true).await.unwrap();
+/// let refusals = &outcome.refused["not_ended"];
+/// assert_eq!((refusals.jobs, refusals.examples[0].0), (1, id));
+/// # });
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Refusals {
     /// How many.

@@ -7,6 +7,16 @@ use crate::{
 };
 
 /// Why a queue did not do something.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// # let queue = blobforge_core::Queue::in_memory();
+/// use blobforge_core::{JobId, QueueError, storage::Refusal};
+/// let error = queue.job(JobId::new(7)).await.unwrap_err();
+/// assert!(matches!(error, QueueError::Refused(Refusal::NoSuchJob(_))));
+/// assert_eq!(error.to_string(), "there is no job 7");
+/// # });
+/// ```
 #[derive(Debug, thiserror::Error)]
 pub enum QueueError {
     /// What was asked for is not valid.
@@ -41,6 +51,12 @@ impl QueueError {
     }
 
     /// Whether the same call can succeed later without anybody repairing something.
+    ///
+    /// ```
+    /// use blobforge_core::QueueError;
+    /// assert!(QueueError::Busy(8192).is_retryable());
+    /// assert!(!QueueError::Closed.is_retryable());
+    /// ```
     pub fn is_retryable(&self) -> bool {
         match self {
             Self::Busy(_) => true,
@@ -51,6 +67,22 @@ impl QueueError {
     }
 
     /// Whether a report came under a lease that is not the current one.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let queue = blobforge_core::Queue::in_memory();
+    /// # let smith = blobforge_core::WorkerId::new("smith").unwrap();
+    /// # let pdf = [blobforge_core::JobType::new("pdf").unwrap()];
+    /// # let registration = blobforge_core::Registration::new(smith.clone(), pdf.clone(), "drawn at the start");
+    /// # queue.register(registration).await.unwrap();
+    /// # queue.submit(blobforge_core::NewJob::new("pdf").unwrap()).await.unwrap();
+    /// # let claimed = queue.claim(&smith, &pdf, 1, std::time::Duration::ZERO).await.unwrap().remove(0);
+    /// use blobforge_core::storage::Report;
+    /// queue.remove_worker(smith).await.unwrap();
+    /// let late = queue.report(claimed.job.id, claimed.token, Report::Release).await;
+    /// assert!(late.is_err_and(|error| error.is_lease_lost()));
+    /// # });
+    /// ```
     pub fn is_lease_lost(&self) -> bool {
         matches!(self, Self::Refused(Refusal::Lifecycle(Refused::LeaseLost { .. })))
     }

@@ -8,6 +8,8 @@ use tokio::sync::broadcast::{Receiver, error::RecvError};
 use crate::{JobId, storage::Event};
 
 /// Something heard from a queue.
+///
+/// As in [`Feed`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Notice {
     /// This happened.
@@ -19,6 +21,21 @@ pub enum Notice {
 }
 
 /// A subscription to what happens in a queue. It ends when the queue does.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// # let queue = blobforge_core::Queue::in_memory();
+/// use blobforge_core::{NewJob, queue::Notice, storage::Event};
+/// let mut feed = queue.events();
+/// let id = queue.submit(NewJob::new("pdf").unwrap()).await.unwrap().id;
+/// match feed.next().await {
+///     Some(Notice::Event(Event::Job { id: of, was, .. })) => assert_eq!((of, was), (id, None)),
+///     other => unreachable!("nothing but the submission has happened: {other:?}"),
+/// }
+/// queue.close().await;
+/// assert_eq!(feed.next().await, None);
+/// # });
+/// ```
 #[derive(Debug)]
 pub struct Feed {
     notices: Receiver<Notice>,
@@ -30,6 +47,8 @@ impl Feed {
     }
 
     /// The next notice; `None` when the queue has stopped.
+    ///
+    /// As in [`Feed`].
     pub async fn next(&mut self) -> Option<Notice> {
         match self.notices.recv().await {
             Ok(notice) => Some(notice),
@@ -50,6 +69,18 @@ impl Feed {
     }
 
     /// The notices as a stream.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let queue = blobforge_core::Queue::in_memory();
+    /// use blobforge_core::NewJob;
+    /// use futures_util::StreamExt;
+    /// let feed = queue.events();
+    /// queue.submit_many(vec![NewJob::new("pdf").unwrap(); 2]).await.unwrap();
+    /// queue.close().await;
+    /// assert_eq!(feed.into_stream().count().await, 2);
+    /// # });
+    /// ```
     pub fn into_stream(self) -> Pin<Box<dyn Stream<Item = Notice> + Send>> {
         futures_util::stream::unfold(self, |mut feed| async move { Some((feed.next().await?, feed)) }).boxed()
     }

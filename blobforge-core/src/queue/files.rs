@@ -11,12 +11,31 @@ use crate::{
 };
 
 /// How long a signed URL works.
+///
+/// As in [`Queue::signed_url`].
 pub const SIGNED_URL_LIFETIME: Duration = Duration::from_secs(15 * 60);
 /// The largest file that is taken, in bytes: 64 GiB.
+///
+/// As in [`Queue::submit_stream`].
 pub const UPLOAD_LIMIT: u64 = 64 << 30;
 
 impl Queue {
     /// Submits a job whose source is a local file, which is copied into the blob store first.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let queue = blobforge_core::Queue::in_memory();
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// use blobforge_core::NewJob;
+    /// let letter = folder.path().join("letter.pdf");
+    /// std::fs::write(&letter, "%PDF-1.7").unwrap();
+    /// let id = queue.submit_file(NewJob::new("pdf").unwrap(), &letter).await.unwrap().id;
+    /// let job = queue.job(id).await.unwrap();
+    /// assert_eq!(job.body.source_path.as_deref(), Some("letter.pdf"));
+    /// let source = job.source.unwrap();
+    /// assert!(source.verified && source.size == Some(8), "it was hashed on its way");
+    /// # });
+    /// ```
     ///
     /// # Errors
     /// When the file cannot be read, the job is not valid, or the stores cannot take it.
@@ -34,6 +53,18 @@ impl Queue {
     }
 
     /// Submits a job whose source comes as a stream of at most `max_bytes`.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let queue = blobforge_core::Queue::in_memory();
+    /// use blobforge_core::{NewJob, blob::read_bytes, queue::UPLOAD_LIMIT};
+    /// let (job, letter) = (NewJob::new("pdf").unwrap(), || read_bytes("%PDF-1.7"));
+    /// let first = queue.submit_stream(job.clone(), letter(), UPLOAD_LIMIT).await.unwrap();
+    /// let again = queue.submit_stream(job.clone(), letter(), UPLOAD_LIMIT).await.unwrap();
+    /// assert_eq!((again.id, again.existing), (first.id, true), "the same work on the same content");
+    /// assert!(queue.submit_stream(job, letter(), 4).await.is_err(), "it has more than 4 bytes");
+    /// # });
+    /// ```
     ///
     /// # Errors
     /// When the stream breaks off or is too long, the job is not valid, or the stores cannot take it.
@@ -53,6 +84,18 @@ impl Queue {
 
     /// Sends the source of a job that is uploading, and makes the job ready.
     ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let queue = blobforge_core::Queue::in_memory();
+    /// use blobforge_core::{NewJob, NewSource, Status, blob::read_bytes};
+    /// let job = NewJob::new("pdf").unwrap().source(NewSource::Upload { sha256: None, size: Some(8) });
+    /// let submitted = queue.submit(job).await.unwrap();
+    /// assert_eq!(submitted.status, Status::Uploading);
+    /// let job = queue.put_source(submitted.id, read_bytes("%PDF-1.7")).await.unwrap();
+    /// assert_eq!(job.status(), Status::Pending);
+    /// # });
+    /// ```
+    ///
     /// # Errors
     /// When the job is not uploading, the stream breaks off, or the stores cannot take it. A source that is not
     /// what was announced fails the job.
@@ -63,6 +106,18 @@ impl Queue {
     }
 
     /// Checks the source that was sent for a job, and makes the job ready.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let queue = blobforge_core::Queue::in_memory();
+    /// use blobforge_core::{NewJob, NewSource, Status, blob::read_bytes};
+    /// let job = NewJob::new("pdf").unwrap().source(NewSource::Upload { sha256: None, size: Some(8) });
+    /// let submitted = queue.submit(job).await.unwrap();
+    /// // Somebody with a signed URL writes the file past the queue.
+    /// queue.blobs().put(&submitted.upload_key.unwrap(), read_bytes("%PDF-1.7"), 1000).await.unwrap();
+    /// assert_eq!(queue.source_uploaded(submitted.id).await.unwrap().status(), Status::Pending);
+    /// # });
+    /// ```
     ///
     /// # Errors
     /// When there is no such job, it is not uploading, or its file is not there. A source that is not what was
@@ -82,6 +137,28 @@ impl Queue {
 
     /// Records that the holder of this lease will write an output, and says under which key.
     ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let queue = blobforge_core::Queue::in_memory();
+    /// # let smith = blobforge_core::WorkerId::new("smith").unwrap();
+    /// # let pdf = [blobforge_core::JobType::new("pdf").unwrap()];
+    /// # let registration = blobforge_core::Registration::new(smith.clone(), pdf.clone(), "drawn at the start");
+    /// # queue.register(registration).await.unwrap();
+    /// # queue.submit(blobforge_core::NewJob::new("pdf").unwrap()).await.unwrap();
+    /// # let claimed = queue.claim(&smith, &pdf, 1, std::time::Duration::ZERO).await.unwrap().remove(0);
+    /// use blobforge_core::{blob::read_bytes, storage::Report};
+    /// use futures_util::TryStreamExt;
+    /// let (id, token) = (claimed.job.id, claimed.token);
+    /// let key = queue.reserve_output(id, token, "text.md").await.unwrap();
+    /// queue.blobs().put(&key, read_bytes("# Letter"), 1000).await.unwrap();
+    /// let outputs = queue.check_outputs(id, token, vec![("text.md".to_owned(), Some(8), None)]).await.unwrap();
+    /// assert_eq!((outputs[0].name.as_str(), outputs[0].size), ("text.md", 8));
+    /// queue.report(id, token, Report::Complete { outputs, result: None }).await.unwrap();
+    /// let text: Vec<_> = queue.output(id, "text.md").await.unwrap().try_collect().await.unwrap();
+    /// assert_eq!(text.concat(), b"# Letter");
+    /// # });
+    /// ```
+    ///
     /// # Errors
     /// When the name is not a plain relative path, or the lease is not the current one.
     pub async fn reserve_output(
@@ -95,6 +172,25 @@ impl Queue {
     }
 
     /// Records that the holder of this lease will write a checkpoint, and says under which key.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let queue = blobforge_core::Queue::in_memory();
+    /// # let smith = blobforge_core::WorkerId::new("smith").unwrap();
+    /// # let pdf = [blobforge_core::JobType::new("pdf").unwrap()];
+    /// # let registration = blobforge_core::Registration::new(smith.clone(), pdf.clone(), "drawn at the start");
+    /// # queue.register(registration).await.unwrap();
+    /// # queue.submit(blobforge_core::NewJob::new("pdf").unwrap()).await.unwrap();
+    /// # let claimed = queue.claim(&smith, &pdf, 1, std::time::Duration::ZERO).await.unwrap().remove(0);
+    /// use blobforge_core::{Checkpoint, blob::read_bytes, storage::Command};
+    /// let (job, token, name) = (claimed.job.id, claimed.token, "pages-1-50.json");
+    /// let key = queue.reserve_checkpoint(job, token, name).await.unwrap();
+    /// let stored = queue.blobs().put(&key, read_bytes("[]"), 1000).await.unwrap();
+    /// let checkpoint = Checkpoint { name: name.to_owned(), size: stored.size, sha256: stored.sha256, key };
+    /// queue.run(Command::Checkpoint { job, token, checkpoint }).await.unwrap();
+    /// assert_eq!(queue.storage().checkpoints(job).await.unwrap()[0].name, name);
+    /// # });
+    /// ```
     ///
     /// # Errors
     /// When the name is not a plain relative path, or the lease is not the current one.
@@ -114,6 +210,8 @@ impl Queue {
     }
 
     /// The outputs that a holder names, as far as they are there: size checked, key found.
+    ///
+    /// As in [`Queue::reserve_output`].
     ///
     /// # Errors
     /// When one of them was not written, or has another size than announced.
@@ -141,12 +239,27 @@ impl Queue {
     }
 
     /// A URL that allows `method` on the file under `key` for [`SIGNED_URL_LIFETIME`], if the blob store signs.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// use blobforge_core::{Queue, blob::{Method, ObjectBlobs, UrlSigner}, queue::SIGNED_URL_LIFETIME};
+    /// use std::sync::Arc;
+    /// let blobs = ObjectBlobs::in_memory().with_signer(UrlSigner::new([7; 32], "/files/"));
+    /// let queue = Queue::builder().blobs(Arc::new(blobs)).open_in_memory().unwrap();
+    /// let signed = queue.signed_url(Method::Get, "sources/a").unwrap();
+    /// assert!(signed.url.starts_with("/files/sources/a?"));
+    /// assert!(signed.expires_at <= queue.now() + SIGNED_URL_LIFETIME);
+    /// assert_eq!(Queue::in_memory().signed_url(Method::Get, "sources/a"), None, "nobody signs there");
+    /// # });
+    /// ```
     pub fn signed_url(&self, method: Method, key: &str) -> Option<SignedUrl> {
         let expires_at = self.now() + SIGNED_URL_LIFETIME;
         self.blobs().signer().map(|signer| signer.sign(method, key, expires_at))
     }
 
     /// An output of a completed job as a stream.
+    ///
+    /// As in [`Queue::reserve_output`].
     ///
     /// # Errors
     /// When there is no such job or output, or the blob store fails.

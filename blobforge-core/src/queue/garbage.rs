@@ -23,6 +23,8 @@ use crate::{
 
 /// The shortest time for which deleted files are kept. A worker that lost its lease can write by a signed URL for as long
 /// as that works, and finish what it began.
+///
+/// As in [`QueueBuilder::keep_deleted_files_for`](crate::QueueBuilder::keep_deleted_files_for).
 pub const MIN_KEPT: Duration = Duration::from_secs(60 * 60);
 const _: () = assert!(MIN_KEPT.as_secs() >= 4 * SIGNED_URL_LIFETIME.as_secs());
 
@@ -40,6 +42,8 @@ const DELETED_AT_ONCE: usize = 8;
 const EXAMPLES: usize = 10;
 
 /// What a collection did, or would do.
+///
+/// As in [`Queue::collect_garbage`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Garbage {
     /// How many files were deleted, or would be.

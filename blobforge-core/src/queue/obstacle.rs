@@ -5,6 +5,17 @@ use std::time::Duration;
 use crate::{Job, JobType, Requirements, Timestamp, WorkerRecord};
 
 /// Something that keeps a waiting job from being run, and that somebody has to do something about.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// # let queue = blobforge_core::Queue::in_memory();
+/// use blobforge_core::{NewJob, queue::Obstacle};
+/// let id = queue.submit(NewJob::new("pdf").unwrap()).await.unwrap().id;
+/// let job = queue.job(id).await.unwrap();
+/// queue.pause(job.job_type.clone()).await.unwrap();
+/// assert_eq!(queue.obstacle(&job).await.unwrap(), Some(Obstacle::Paused(job.job_type)));
+/// # });
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Obstacle {
     /// Its type is paused.
@@ -28,6 +39,17 @@ pub enum Obstacle {
 impl Obstacle {
     /// What stands in the way of a waiting job, given all workers; a worker is alive if it was heard of within
     /// `timeout`.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let queue = blobforge_core::Queue::in_memory();
+    /// use blobforge_core::{NewJob, queue::Obstacle};
+    /// let id = queue.submit(NewJob::new("pdf").unwrap()).await.unwrap().id;
+    /// let (job, lease) = (queue.job(id).await.unwrap(), queue.settings().lease);
+    /// let obstacle = Obstacle::of(&job, false, &[], queue.now(), lease);
+    /// assert_eq!(obstacle, Some(Obstacle::NoWorker(job.job_type)));
+    /// # });
+    /// ```
     pub fn of(
         job: &Job,
         paused: bool,
