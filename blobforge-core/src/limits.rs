@@ -9,9 +9,19 @@ use sha2::{Digest, Sha256};
 use crate::{Body, Invalid, Timestamp, time::millis};
 
 /// The longest key of a limit that is kept as it is, in bytes; a longer one is kept as its hash.
+///
+/// As in [`LimitBy`].
 pub const MAX_LIMIT_KEY_BYTES: usize = 128;
 
 /// How much may go on at the same time, and how often something may start. What is `None` is not limited.
+///
+/// ```
+/// use blobforge_core::{Limits, TypeSettings};
+/// let two_at_once = Limits { running: Some(2), starts: None };
+/// assert!(!two_at_once.is_none() && Limits::default().is_none());
+/// let none_at_all = TypeSettings { limits: Limits { running: Some(0), starts: None }, ..TypeSettings::default() };
+/// assert!(none_at_all.validate().is_err(), "to stop a type, pause it");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Limits {
     /// How many jobs may run at once; at least 1.
@@ -24,6 +34,8 @@ pub struct Limits {
 
 impl Limits {
     /// Whether nothing is limited.
+    ///
+    /// As in [`Limits`].
     pub fn is_none(&self) -> bool {
         *self == Self::default()
     }
@@ -86,11 +98,15 @@ impl Rate {
 }
 
 /// What is remembered of the starts so far: the time up to which they are paid for.
+///
+/// As in [`Rate`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct StartedUpTo(pub Timestamp);
 
 impl StartedUpTo {
     /// One more start at `now`.
+    ///
+    /// As in [`Rate`].
     ///
     /// # Errors
     /// The time from which one more is allowed.
@@ -110,6 +126,17 @@ impl StartedUpTo {
 }
 
 /// What a limit is kept for each value of: its key.
+///
+/// ```
+/// use blobforge_core::{Body, LimitBy, MAX_LIMIT_KEY_BYTES};
+/// let (ann, tags) = (Some("ann".to_owned()), vec!["book:dune".to_owned(), "urgent".to_owned()]);
+/// let body = Body { submitter: ann, tags, ..Body::default() };
+/// assert_eq!(LimitBy::Submitter.key_of(&body).as_deref(), Some("ann"));
+/// assert_eq!(LimitBy::Tag("book:".to_owned()).key_of(&body).as_deref(), Some("book:dune"));
+/// assert_eq!(LimitBy::Param("book".to_owned()).key_of(&body), None);
+/// let long = Body { submitter: Some("x".repeat(MAX_LIMIT_KEY_BYTES + 1)), ..Body::default() };
+/// assert!(LimitBy::Submitter.key_of(&long).unwrap().starts_with("sha256:"));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LimitBy {
@@ -123,6 +150,8 @@ pub enum LimitBy {
 
 impl LimitBy {
     /// The key that a job falls under; `None` for a job that has no such value: it is limited with its type alone.
+    ///
+    /// As in [`LimitBy`].
     pub fn key_of(&self, body: &Body) -> Option<String> {
         let key = match self {
             Self::Submitter => body.submitter.clone(),
@@ -146,6 +175,28 @@ fn bounded(key: String) -> String {
 }
 
 /// Limits for each key of a type, whose jobs take turns by key.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// # let queue = blobforge_core::Queue::in_memory();
+/// # let smith = blobforge_core::WorkerId::new("smith").unwrap();
+/// # let pdf = [blobforge_core::JobType::new("pdf").unwrap()];
+/// # let registration = blobforge_core::Registration::new(smith.clone(), pdf.clone(), "drawn at the start");
+/// # queue.register(registration).await.unwrap();
+/// use blobforge_core::{KeyLimits, LimitBy, Limits, NewJob, TypeSettings};
+/// # use std::time::Duration;
+/// let one_each = KeyLimits { by: LimitBy::Submitter, limits: Limits { running: Some(1), starts: None } };
+/// let settings = TypeSettings { per_key: Some(one_each), ..TypeSettings::default() };
+/// queue.set_type(pdf[0].clone(), settings).await.unwrap();
+/// for submitter in ["ann", "ann", "bob"] {
+///     let mut job = NewJob::new("pdf").unwrap();
+///     job.body.submitter = Some(submitter.to_owned());
+///     queue.submit(job).await.unwrap();
+/// }
+/// let claimed = queue.claim(&smith, &pdf, 3, Duration::ZERO).await.unwrap();
+/// assert_eq!(claimed.len(), 2, "the second of ann waits until her first has ended");
+/// # });
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyLimits {
     /// What the key is.

@@ -5,19 +5,33 @@ use serde_json::{Map, Value};
 use crate::{Body, Invalid, JobType, MAX_REQUIREMENTS, Priority, Requirement, Sha256, Timestamp};
 
 /// The most bytes that `params` and `metadata` may each have as JSON.
+///
+/// As in [`NewJob::validate`].
 pub const MAX_JSON_BYTES: usize = 64 * 1024;
 /// The most tags of a job.
+///
+/// As in [`NewJob::validate`].
 pub const MAX_TAGS: usize = 64;
 /// The most bytes of one tag.
+///
+/// As in [`NewJob::validate`].
 pub const MAX_TAG_BYTES: usize = 128;
 /// The most bytes of `source_path`.
+///
+/// As in [`NewJob::validate`].
 pub const MAX_SOURCE_PATH_BYTES: usize = 4096;
 /// The most bytes of an idempotency key, and of a claim's id.
+///
+/// As in [`NewJob::validate`].
 pub const MAX_KEY_BYTES: usize = 255;
 /// The most failing runs a job can be given.
+///
+/// As in [`NewJob::validate`].
 pub const MAX_ATTEMPTS_LIMIT: u32 = 1000;
 
 /// How a job's source gets to it.
+///
+/// As in [`Queue::put_source`](crate::Queue::put_source); [`Queue::submit_stream`](crate::Queue::submit_stream) makes a stored one.
 #[derive(Clone, Debug, PartialEq, Eq, Default)]
 pub enum NewSource {
     /// The job has no file.
@@ -76,6 +90,12 @@ pub struct NewJob {
 impl NewJob {
     /// A job of this type, without a file, at normal priority.
     ///
+    /// ```
+    /// use blobforge_core::NewJob;
+    /// assert!(NewJob::new("pdf-text").is_ok());
+    /// assert_eq!(NewJob::new("PDF text").unwrap_err().field, "type");
+    /// ```
+    ///
     /// # Errors
     /// When the type is not a valid name.
     pub fn new<T>(job_type: T) -> Result<Self, Invalid>
@@ -97,6 +117,8 @@ impl NewJob {
     }
 
     /// Sets one parameter of the handler.
+    ///
+    /// As in [`NewJob`].
     #[must_use]
     pub fn param(mut self, name: impl Into<String>, value: impl Into<Value>) -> Self {
         self.body.params.insert(name.into(), value.into());
@@ -104,6 +126,8 @@ impl NewJob {
     }
 
     /// Adds a word to find it by.
+    ///
+    /// As in [`NewJob`].
     #[must_use]
     pub fn tag(mut self, tag: impl Into<String>) -> Self {
         self.body.tags.push(tag.into());
@@ -124,6 +148,8 @@ impl NewJob {
     }
 
     /// Sets how urgent it is.
+    ///
+    /// As in [`NewJob`].
     #[must_use]
     pub fn priority(mut self, priority: Priority) -> Self {
         self.priority = priority;
@@ -131,6 +157,15 @@ impl NewJob {
     }
 
     /// Sets how many failing runs it may have.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let queue = blobforge_core::Queue::in_memory();
+    /// use blobforge_core::NewJob;
+    /// let once = queue.submit(NewJob::new("newsletter").unwrap().max_attempts(1)).await.unwrap().id;
+    /// assert_eq!(queue.job(once).await.unwrap().life.max_attempts, 1);
+    /// # });
+    /// ```
     #[must_use]
     pub fn max_attempts(mut self, runs: u32) -> Self {
         self.max_attempts = Some(runs);
@@ -138,6 +173,18 @@ impl NewJob {
     }
 
     /// Does not run before `time`.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// use blobforge_core::{ManualClock, NewJob, Queue};
+    /// use std::sync::Arc;
+    /// let clock = ManualClock::new("2026-03-01T08:00:00Z".parse().unwrap());
+    /// let queue = Queue::builder().clock(Arc::new(clock)).open_in_memory().unwrap();
+    /// let job = NewJob::new("newsletter").unwrap().run_at("2026-03-01T12:00:00Z".parse().unwrap());
+    /// let id = queue.submit(job).await.unwrap().id;
+    /// assert_eq!(queue.job(id).await.unwrap().status_label(queue.now()), "scheduled");
+    /// # });
+    /// ```
     #[must_use]
     pub fn run_at(mut self, time: Timestamp) -> Self {
         self.run_at = Some(time);
@@ -145,6 +192,8 @@ impl NewJob {
     }
 
     /// Sets how its file arrives.
+    ///
+    /// As in [`Queue::put_source`](crate::Queue::put_source).
     #[must_use]
     pub fn source(mut self, source: NewSource) -> Self {
         self.source = source;
@@ -152,6 +201,18 @@ impl NewJob {
     }
 
     /// Whether an existing job that does this work is handed back instead. On by default.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let queue = blobforge_core::Queue::in_memory();
+    /// use blobforge_core::{NewJob, blob::read_bytes};
+    /// let (job, letter) = (NewJob::new("pdf").unwrap(), || read_bytes("%PDF-1.7"));
+    /// let first = queue.submit_stream(job.clone(), letter(), 100).await.unwrap();
+    /// let same = queue.submit_stream(job.clone(), letter(), 100).await.unwrap();
+    /// let another = queue.submit_stream(job.dedup(false), letter(), 100).await.unwrap();
+    /// assert!(same.id == first.id && another.id != first.id);
+    /// # });
+    /// ```
     #[must_use]
     pub fn dedup(mut self, on: bool) -> Self {
         self.dedup = on;
@@ -159,6 +220,27 @@ impl NewJob {
     }
 
     /// Whether such a job, having failed, runs again. Off by default.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let queue = blobforge_core::Queue::in_memory();
+    /// # let smith = blobforge_core::WorkerId::new("smith").unwrap();
+    /// # let pdf = [blobforge_core::JobType::new("pdf").unwrap()];
+    /// # let registration = blobforge_core::Registration::new(smith.clone(), pdf.clone(), "drawn at the start");
+    /// # queue.register(registration).await.unwrap();
+    /// # use std::time::Duration;
+    /// use blobforge_core::{Failure, NewJob, Status, blob::read_bytes};
+    /// let (job, letter) = (NewJob::new("pdf").unwrap(), || read_bytes("%PDF-1.7"));
+    /// queue.submit_stream(job.clone(), letter(), 100).await.unwrap();
+    /// let claimed = queue.claim(&smith, &pdf, 1, Duration::ZERO).await.unwrap().remove(0);
+    /// let failure = Failure::new("no_space", "The disk was full.");
+    /// queue.fail(claimed.job.id, claimed.token, failure, false).await.unwrap();
+    ///
+    /// let known = queue.submit_stream(job.clone(), letter(), 100).await.unwrap();
+    /// let again = queue.submit_stream(job.retry_failed(true), letter(), 100).await.unwrap();
+    /// assert_eq!((known.status, again.status), (Status::Failed, Status::Pending));
+    /// # });
+    /// ```
     #[must_use]
     pub fn retry_failed(mut self, on: bool) -> Self {
         self.retry_failed = on;
@@ -187,6 +269,21 @@ impl NewJob {
     }
 
     /// Checks everything that the types alone do not.
+    ///
+    /// ```
+    /// use blobforge_core::{MAX_ATTEMPTS_LIMIT, MAX_JSON_BYTES, MAX_KEY_BYTES, NewJob};
+    /// use blobforge_core::{MAX_SOURCE_PATH_BYTES, MAX_TAG_BYTES, MAX_TAGS};
+    /// let pdf = || NewJob::new("pdf").unwrap();
+    /// let wrong = |job: NewJob| job.validate().unwrap_err().field;
+    /// assert_eq!(wrong(pdf().param("text", "x".repeat(MAX_JSON_BYTES))), "params");
+    /// assert_eq!(wrong((0..=MAX_TAGS).fold(pdf(), |job, n| job.tag(n.to_string()))), "tags");
+    /// assert_eq!(wrong(pdf().tag("x".repeat(MAX_TAG_BYTES + 1))), "tags");
+    /// assert_eq!(wrong(pdf().max_attempts(MAX_ATTEMPTS_LIMIT + 1)), "max_attempts");
+    /// assert_eq!(wrong(pdf().idempotency_key("x".repeat(MAX_KEY_BYTES + 1))), "idempotency_key");
+    /// let mut job = pdf();
+    /// job.body.source_path = Some("x".repeat(MAX_SOURCE_PATH_BYTES + 1));
+    /// assert_eq!(wrong(job), "source_path");
+    /// ```
     ///
     /// # Errors
     /// The first field that is out of bounds, and what would be right.

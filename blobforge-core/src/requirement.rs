@@ -8,12 +8,42 @@ use serde_json::{Map, Value};
 use crate::Invalid;
 
 /// The most requirements of a job.
+///
+/// ```
+/// use blobforge_core::{MAX_REQUIREMENTS, NewJob};
+/// let wants = |job: NewJob, n| job.requires(format!("label{n}").parse().unwrap());
+/// let greedy = (0..=MAX_REQUIREMENTS).fold(NewJob::new("pdf").unwrap(), wants);
+/// assert_eq!(greedy.validate().unwrap_err().field, "requires");
+/// ```
 pub const MAX_REQUIREMENTS: usize = 16;
 /// The most labels of a worker.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// # let queue = blobforge_core::Queue::in_memory();
+/// use blobforge_core::{JobType, MAX_LABELS, Registration, WorkerId};
+/// let (smith, pdf) = (WorkerId::new("smith").unwrap(), JobType::new("pdf").unwrap());
+/// let mut registration = Registration::new(smith, [pdf], "drawn at the start");
+/// registration.labels = (0..=MAX_LABELS).map(|n| (format!("label{n}"), true.into())).collect();
+/// assert!(queue.register(registration).await.unwrap_err().to_string().starts_with("labels: "));
+/// # });
+/// ```
 pub const MAX_LABELS: usize = 64;
 /// The most bytes of a label's name.
+///
+/// ```
+/// use blobforge_core::{MAX_LABEL_BYTES, Requirement};
+/// assert!("x".repeat(MAX_LABEL_BYTES).parse::<Requirement>().is_ok());
+/// assert!("x".repeat(MAX_LABEL_BYTES + 1).parse::<Requirement>().is_err());
+/// ```
 pub const MAX_LABEL_BYTES: usize = 64;
 /// The most bytes of a label's value, as JSON.
+///
+/// ```
+/// use blobforge_core::{MAX_LABEL_VALUE_BYTES, Requirement};
+/// let engine = |bytes| format!("engine = {}", "x".repeat(bytes)).parse::<Requirement>();
+/// assert!(engine(MAX_LABEL_VALUE_BYTES).is_ok() && engine(MAX_LABEL_VALUE_BYTES + 1).is_err());
+/// ```
 pub const MAX_LABEL_VALUE_BYTES: usize = 1024;
 
 /// One thing that a job asks of its worker's labels, such as `vram_gb >= 24`.
@@ -63,6 +93,8 @@ const OPERATORS: [&str; 6] = [">=", "<=", "!=", ">", "<", "="];
 
 impl Requirement {
     /// Whether a worker with these labels can do it.
+    ///
+    /// As in [`Requirement`].
     pub fn is_met_by(&self, labels: &Map<String, Value>) -> bool {
         let Some(found) = labels.get(&self.label) else { return false };
         match &self.asks {
@@ -190,8 +222,15 @@ impl From<Requirement> for String {
 ///
 /// ```
 /// use blobforge_core::Requirements;
-/// let asks = Requirements::parse(["vram_gb >= 24", "gpu"]).unwrap();
+/// use serde_json::json;
+/// let mut asks = Requirements::parse(["vram_gb >= 24", "gpu"]).unwrap();
 /// assert_eq!(asks.to_string(), "gpu, vram_gb >= 24");
+/// asks.push("gpu".parse().unwrap());
+/// assert_eq!(asks.len(), 2, "the same again asks for nothing more");
+/// let (able, unable) = (json!({"gpu": true, "vram_gb": 48}), json!({"gpu": true}));
+/// assert!(asks.are_met_by(able.as_object().unwrap()) && !asks.are_met_by(unable.as_object().unwrap()));
+/// assert!(asks.iter().any(|one| one.is_met_by(unable.as_object().unwrap())));
+/// assert!(Requirements::default().is_empty());
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(from = "Vec<Requirement>")]
@@ -200,6 +239,8 @@ pub struct Requirements(Vec<Requirement>);
 
 impl Requirements {
     /// Reads each of these texts as a [`Requirement`].
+    ///
+    /// As in [`Requirements`].
     ///
     /// # Errors
     /// The first text that is none, and how one is written.
@@ -210,27 +251,37 @@ impl Requirements {
     }
 
     /// Whether nothing is asked, so that every worker will do.
+    ///
+    /// As in [`Requirements`].
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
     /// Each of them, in order of their text.
+    ///
+    /// As in [`Requirements`].
     pub fn iter(&self) -> std::slice::Iter<'_, Requirement> {
         self.0.iter()
     }
 
     /// How many there are.
+    ///
+    /// As in [`Requirements`].
     pub fn len(&self) -> usize {
         self.0.len()
     }
 
-    /// Adds one more.
+    /// Adds one more; one that is there already changes nothing.
+    ///
+    /// As in [`Requirements`].
     pub fn push(&mut self, requirement: Requirement) {
         self.0.push(requirement);
         *self = std::mem::take(&mut self.0).into();
     }
 
     /// Whether a worker with these labels can do it.
+    ///
+    /// As in [`Requirements`].
     pub fn are_met_by(&self, labels: &Map<String, Value>) -> bool {
         self.0.iter().all(|requirement| requirement.is_met_by(labels))
     }

@@ -32,7 +32,9 @@ impl Default for RetryPolicy {
 }
 
 impl RetryPolicy {
-    /// How long to wait after `failures` failures (counted from 1), with up to a quarter on top by jitter,
+    /// How long a job waits after it failed for the `failures`th time, before it runs again.
+    ///
+    /// As in [`RetryPolicy`], and with jitter as in [`Jitter`]: up to a quarter comes on top by it,
     /// so that jobs which failed together do not come back together.
     pub fn delay(self, failures: u32, jitter: Jitter) -> Duration {
         let doublings = failures.saturating_sub(1).min(31);
@@ -42,16 +44,29 @@ impl RetryPolicy {
 }
 
 /// A random number drawn before a command is applied, so that applying it is repeatable.
+///
+/// ```
+/// use blobforge_core::{Jitter, RetryPolicy};
+/// let wait = |jitter| RetryPolicy::default().delay(1, jitter).as_millis();
+/// assert_eq!((wait(Jitter::NONE), wait(Jitter::MOST)), (10_000, 12_500));
+/// assert!((10_000..12_500).contains(&wait(Jitter::from_bits(0b1010_0110_0011_1001))));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
 pub struct Jitter(u16);
 
 impl Jitter {
     /// No jitter at all.
+    ///
+    /// As in [`Jitter`].
     pub const NONE: Self = Self(0);
     /// The most there is.
+    ///
+    /// As in [`Jitter`].
     pub const MOST: Self = Self(u16::MAX);
 
     /// A jitter from random bits.
+    ///
+    /// As in [`Jitter`].
     pub fn from_bits(bits: u16) -> Self {
         Self(bits)
     }

@@ -9,6 +9,8 @@ use crate::{
 };
 
 /// Out of how many claims one takes the oldest job, whatever its priority.
+///
+/// As in [`TypeSettings::oldest_share`].
 pub const OLDEST_SHARE: u32 = 20;
 
 /// What holds for all jobs of a type; what is `None` is as the queue has it.
@@ -61,6 +63,8 @@ pub struct TypeSettings {
 impl TypeSettings {
     /// Checks everything that the types alone do not.
     ///
+    /// As in [`TypeSettings`].
+    ///
     /// # Errors
     /// The first field that is out of bounds, and what would be right.
     pub fn validate(&self) -> Result<(), Invalid> {
@@ -81,6 +85,13 @@ impl TypeSettings {
     }
 
     /// Out of how many claims one takes the oldest job; 0 for none.
+    ///
+    /// ```
+    /// use blobforge_core::{OLDEST_SHARE, TypeSettings};
+    /// assert_eq!(TypeSettings::default().oldest_share(), OLDEST_SHARE);
+    /// let urgent_first = TypeSettings { oldest_share: Some(0), ..TypeSettings::default() };
+    /// assert_eq!(urgent_first.oldest_share(), 0);
+    /// ```
     pub fn oldest_share(&self) -> u32 {
         self.oldest_share.unwrap_or(OLDEST_SHARE)
     }
@@ -95,6 +106,7 @@ impl TypeSettings {
 /// let retention = Retention { completed: Some(week), ..Retention::default() };
 /// assert_eq!(retention.of(Status::Completed), Some(week));
 /// assert_eq!(retention.of(Status::Failed), None);
+/// assert!(!retention.is_for_ever() && Retention::default().is_for_ever());
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(default)]
@@ -112,11 +124,15 @@ pub struct Retention {
 
 impl Retention {
     /// Whether nothing is ever deleted.
+    ///
+    /// As in [`Retention`].
     pub fn is_for_ever(&self) -> bool {
         *self == Self::default()
     }
 
     /// For how long a job that ended like this is kept; `None` for ever, and for one that has not ended.
+    ///
+    /// As in [`Retention`].
     pub fn of(&self, status: Status) -> Option<Duration> {
         match status {
             Status::Completed => self.completed,
@@ -128,6 +144,8 @@ impl Retention {
 }
 
 /// A type as the store knows it.
+///
+/// As in [`Queue::set_type`](crate::Queue::set_type).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TypeRecord {
     /// Which.

@@ -33,11 +33,15 @@ use crate::{Body, Invalid, Job, JobType, NewJob, broker::Assignment};
 /// ```
 pub trait Task: Serialize + DeserializeOwned {
     /// The type of job: `a` to `z`, digits, `.`, `_` and `-`, at most 64 of them.
+    ///
+    /// As in [`Task`].
     const TYPE: &'static str;
 }
 
 impl NewJob {
-    /// A job of the task's type with the task as its parameters; see [`Task`] for an example.
+    /// A job of the task's type with the task as its parameters.
+    ///
+    /// As in [`Task`].
     ///
     /// # Errors
     /// When the type is not a valid name, or the task is no JSON object of at most [`MAX_JSON_BYTES`](crate::MAX_JSON_BYTES).
@@ -52,6 +56,8 @@ impl NewJob {
 impl Body {
     /// The parameters as a task. Nothing here says of which type the job is: where that is in question, use
     /// [`Job::task`] or [`Assignment::task`].
+    ///
+    /// As in [`Task`].
     ///
     /// # Errors
     /// When they do not fit: `params`, with the field in question and serde's word on it.
@@ -93,7 +99,9 @@ impl Job {
 }
 
 impl Assignment {
-    /// The parameters as a task, as [`Job::task`].
+    /// The parameters as a task.
+    ///
+    /// As in [`Job::task`].
     ///
     /// # Errors
     /// When the job is of another type (`type`), or the parameters do not fit (`params`).
