@@ -11,12 +11,21 @@ use std::{fmt, io};
 pub trait Entropy: Send + Sync + fmt::Debug {
     /// Fills `bytes` with random ones.
     ///
+    /// ```
+    /// use blobforge_core::{Entropy, SystemEntropy};
+    /// let mut bytes = [0; 16];
+    /// SystemEntropy.fill(&mut bytes).unwrap();
+    /// assert_ne!(bytes, [0; 16]);
+    /// ```
+    ///
     /// # Errors
     /// When there is no randomness to give, which no caller can mend.
     fn fill(&self, bytes: &mut [u8]) -> io::Result<()>;
 }
 
 /// The randomness of the operating system, fit for secrets.
+///
+/// As in [`Entropy`].
 #[derive(Clone, Copy, Debug, Default)]
 pub struct SystemEntropy;
 

@@ -7,6 +7,11 @@ use serde::{Deserialize, Serialize};
 use crate::{Failure, JobType, Timestamp};
 
 /// The most bytes of a normalised message.
+///
+/// ```
+/// use blobforge_core::{MAX_GROUP_MESSAGE_BYTES, normalised};
+/// assert_eq!(normalised(&"words ".repeat(1000)).len(), MAX_GROUP_MESSAGE_BYTES);
+/// ```
 pub const MAX_GROUP_MESSAGE_BYTES: usize = 200;
 /// The most groups of a type; failures beyond them are counted in one more, of the kind `other`.
 pub const MAX_FAILURE_GROUPS: usize = 1000;
@@ -19,17 +24,27 @@ const HEX_DIGITS: usize = 8;
 const HEX_LETTERS: usize = 16;
 
 /// The number of a group, never used again.
+///
+/// ```
+/// use blobforge_core::FailureGroupId;
+/// let id = FailureGroupId::new(3);
+/// assert_eq!((id.get(), id.to_string().as_str()), (3, "3"));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct FailureGroupId(i64);
 
 impl FailureGroupId {
     /// The id with this number.
+    ///
+    /// As in [`FailureGroupId`].
     pub fn new(number: i64) -> Self {
         Self(number)
     }
 
     /// The number.
+    ///
+    /// As in [`FailureGroupId`].
     pub fn get(self) -> i64 {
         self.0
     }
@@ -42,6 +57,8 @@ impl fmt::Display for FailureGroupId {
 }
 
 /// Failures of one type, of the same kind and with the same [normalised](normalised()) message.
+///
+/// As in [`Queue::failure_groups`](crate::Queue::failure_groups).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FailureGroup {
     /// Its number, to list its jobs by.

@@ -16,16 +16,28 @@ use crate::{
 };
 
 /// The most bytes of a job's result as JSON; a larger one is refused.
+///
+/// As in [`check_result`].
 pub const MAX_RESULT_BYTES: usize = 64 * 1024;
 /// The most bytes of a failure's kind; a longer one is refused.
+///
+/// As in [`check_failure_kind`].
 pub const MAX_FAILURE_KIND_BYTES: usize = 64;
 /// The most bytes of a failure's message; what is longer is cut.
+///
+/// As in [`Failure::cut`].
 pub const MAX_FAILURE_MESSAGE_BYTES: usize = 16 * 1024;
 /// The most bytes of a failure's details as JSON. Of larger ones the beginning of that JSON is kept, as text.
+///
+/// As in [`Failure::cut`].
 pub const MAX_FAILURE_DETAILS_BYTES: usize = 64 * 1024;
 /// The most bytes of the last lines of a log; of what is longer the end is kept.
+///
+/// As in [`Failure::cut`].
 pub const MAX_LOG_TAIL_BYTES: usize = 16 * 1024;
 /// The most bytes of a progress's stage, and of its message; what is longer is cut.
+///
+/// As in [`Progress::cut`].
 pub const MAX_PROGRESS_TEXT_BYTES: usize = 1024;
 
 /// How much is kept of details that are too large.
@@ -34,9 +46,9 @@ const CUT_DETAILS_BYTES: usize = 16 * 1024;
 /// Checks that a result is small enough to be kept within its job.
 ///
 /// ```
-/// use blobforge_core::check_result;
+/// use blobforge_core::{MAX_RESULT_BYTES, check_result};
 /// assert!(check_result(&"fine".into()).is_ok());
-/// assert!(check_result(&"x".repeat(100_000).into()).is_err());
+/// assert!(check_result(&"x".repeat(MAX_RESULT_BYTES).into()).is_err(), "its quotes count too");
 /// ```
 ///
 /// # Errors
@@ -56,9 +68,10 @@ pub fn check_result(result: &Value) -> Result<(), Invalid> {
 /// [`MAX_FAILURE_KIND_BYTES`] of them.
 ///
 /// ```
-/// use blobforge_core::check_failure_kind;
+/// use blobforge_core::{MAX_FAILURE_KIND_BYTES, check_failure_kind};
 /// assert!(check_failure_kind("out_of_memory").is_ok());
 /// assert!(check_failure_kind("Out of memory!").is_err());
+/// assert!(check_failure_kind(&"x".repeat(MAX_FAILURE_KIND_BYTES + 1)).is_err());
 /// ```
 ///
 /// # Errors
@@ -80,9 +93,14 @@ impl Failure {
     /// The same with everything but its kind cut to what is kept of it.
     ///
     /// ```
-    /// use blobforge_core::{Failure, MAX_FAILURE_MESSAGE_BYTES};
-    /// let failure = Failure::new("io", "é".repeat(100_000)).cut();
-    /// assert!(failure.message.len() <= MAX_FAILURE_MESSAGE_BYTES && failure.message.ends_with('…'));
+    /// use blobforge_core::{Failure, MAX_FAILURE_DETAILS_BYTES, MAX_FAILURE_MESSAGE_BYTES, MAX_LOG_TAIL_BYTES};
+    /// let mut failure = Failure::new("io", "é".repeat(100_000));
+    /// failure.log_tail = Some(format!("{} the end", "x".repeat(MAX_LOG_TAIL_BYTES)));
+    /// failure.details = Some("x".repeat(MAX_FAILURE_DETAILS_BYTES).into());
+    /// let cut = failure.cut();
+    /// assert!(cut.message.len() <= MAX_FAILURE_MESSAGE_BYTES && cut.message.ends_with('…'));
+    /// assert!(cut.log_tail.unwrap().ends_with("the end"));
+    /// assert_eq!(cut.details.unwrap()["bytes"], MAX_FAILURE_DETAILS_BYTES + 2, "and the beginning as `cut`");
     /// ```
     #[must_use]
     pub fn cut(mut self) -> Self {

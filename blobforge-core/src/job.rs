@@ -8,17 +8,27 @@ use serde_json::{Map, Value};
 use crate::{FailureGroupId, Lease, Life, Phase, Requirements, Timestamp};
 
 /// A job's number, unique within its store and never reused.
+///
+/// ```
+/// use blobforge_core::JobId;
+/// let id = JobId::new(17);
+/// assert_eq!((id.get(), id.to_string().as_str()), (17, "17"));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct JobId(i64);
 
 impl JobId {
     /// The id with this number.
+    ///
+    /// As in [`JobId`].
     pub fn new(number: i64) -> Self {
         Self(number)
     }
 
     /// The number.
+    ///
+    /// As in [`JobId`].
     pub fn get(self) -> i64 {
         self.0
     }
@@ -31,6 +41,12 @@ impl fmt::Display for JobId {
 }
 
 /// A value that a constructor refused, and why.
+///
+/// ```
+/// use blobforge_core::{Invalid, JobType};
+/// assert_eq!(JobType::new("PDF text").unwrap_err().field, "type");
+/// assert_eq!(Invalid::new("pages", "use 1 to 300").to_string(), "pages: use 1 to 300");
+/// ```
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{field}: {reason}")]
 pub struct Invalid {
@@ -42,6 +58,8 @@ pub struct Invalid {
 
 impl Invalid {
     /// A refusal of `field` for `reason`.
+    ///
+    /// As in [`Invalid`].
     pub fn new(field: &'static str, reason: impl Into<String>) -> Self {
         let reason = reason.into();
         Self { field, reason }
@@ -56,12 +74,20 @@ impl From<std::convert::Infallible> for Invalid {
 }
 
 /// What kind of work a job is: `a` to `z`, digits, `.`, `_` and `-`, at most 64 of them.
+///
+/// ```
+/// use blobforge_core::JobType;
+/// assert_eq!(JobType::new("pdf-text").unwrap().as_str(), "pdf-text");
+/// assert!(JobType::new("PDF text").is_err());
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct JobType(String);
 
 impl JobType {
     /// Checks and takes a name.
+    ///
+    /// As in [`JobType`].
     ///
     /// # Errors
     /// When the name is empty, too long, or has other characters.
@@ -80,6 +106,8 @@ impl JobType {
     }
 
     /// The name.
+    ///
+    /// As in [`JobType`].
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -114,6 +142,13 @@ impl From<JobType> for String {
 }
 
 /// How urgent a job is among those of its type that wait.
+///
+/// ```
+/// use blobforge_core::Priority;
+/// assert_eq!("high".parse::<Priority>().unwrap(), Priority::try_from(2).unwrap());
+/// assert!(Priority::Critical < Priority::Background, "the most urgent comes first");
+/// assert_eq!(Priority::ALL.map(Priority::name)[2], "normal");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 #[serde(try_from = "u8", into = "u8")]
 pub enum Priority {
@@ -132,9 +167,13 @@ pub enum Priority {
 
 impl Priority {
     /// All five, most urgent first.
+    ///
+    /// As in [`Priority`].
     pub const ALL: [Self; 5] = [Self::Critical, Self::High, Self::Normal, Self::Low, Self::Background];
 
     /// Its name in lower case.
+    ///
+    /// As in [`Priority`].
     pub fn name(self) -> &'static str {
         match self {
             Self::Critical => "critical",
@@ -183,6 +222,13 @@ impl FromStr for Priority {
 }
 
 /// Where a job is in its life.
+///
+/// ```
+/// use blobforge_core::Status;
+/// assert_eq!("running".parse::<Status>().unwrap(), Status::Running);
+/// let ended = Status::ALL.into_iter().filter(|status| status.is_final()).map(Status::as_str);
+/// assert_eq!(ended.collect::<Vec<_>>(), ["completed", "failed", "cancelled"]);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
@@ -202,10 +248,14 @@ pub enum Status {
 
 impl Status {
     /// All six, in the order of a life.
+    ///
+    /// As in [`Status`].
     pub const ALL: [Self; 6] =
         [Self::Uploading, Self::Pending, Self::Running, Self::Completed, Self::Failed, Self::Cancelled];
 
     /// Its name, as in the API.
+    ///
+    /// As in [`Status`].
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Uploading => "uploading",
@@ -218,6 +268,8 @@ impl Status {
     }
 
     /// Whether the job has ended; only a retry by hand leads out of it.
+    ///
+    /// As in [`Status`].
     pub fn is_final(self) -> bool {
         matches!(self, Self::Completed | Self::Failed | Self::Cancelled)
     }
@@ -245,17 +297,28 @@ impl FromStr for Status {
 }
 
 /// The SHA-256 of a file's content.
+///
+/// ```
+/// use blobforge_core::Sha256;
+/// let hash: Sha256 = "9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08".parse().unwrap();
+/// assert_eq!(Sha256::from_bytes(*hash.as_bytes()), hash);
+/// assert!("9f86d081".parse::<Sha256>().is_err(), "it has 64 digits");
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct Sha256([u8; 32]);
 
 impl Sha256 {
     /// The hash made of these bytes.
+    ///
+    /// As in [`Sha256`].
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
     /// The bytes.
+    ///
+    /// As in [`Sha256`].
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
@@ -299,6 +362,8 @@ impl From<Sha256> for String {
 }
 
 /// A job's input file.
+///
+/// As in [`Queue::submit_file`](crate::Queue::submit_file).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Source {
     /// Where it is kept in the blob store.
@@ -314,6 +379,8 @@ pub struct Source {
 }
 
 /// A file that a job produced.
+///
+/// As in [`Queue::reserve_output`](crate::Queue::reserve_output).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Output {
     /// Its name, a relative path with `/`.
@@ -327,6 +394,8 @@ pub struct Output {
 }
 
 /// A partial result that survives the attempt that wrote it.
+///
+/// As in [`Queue::reserve_checkpoint`](crate::Queue::reserve_checkpoint).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Checkpoint {
     /// Its name, a relative path with `/`.
@@ -340,6 +409,8 @@ pub struct Checkpoint {
 }
 
 /// How far an attempt has come.
+///
+/// As in [`Queue::heartbeat`](crate::Queue::heartbeat).
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Progress {
     /// Steps done, such as pages.
@@ -356,6 +427,25 @@ pub struct Progress {
 }
 
 /// Why an attempt failed.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// # let queue = blobforge_core::Queue::in_memory();
+/// # let smith = blobforge_core::WorkerId::new("smith").unwrap();
+/// # let pdf = [blobforge_core::JobType::new("pdf").unwrap()];
+/// # let registration = blobforge_core::Registration::new(smith.clone(), pdf.clone(), "drawn at the start");
+/// # queue.register(registration).await.unwrap();
+/// # queue.submit(blobforge_core::NewJob::new("pdf").unwrap()).await.unwrap();
+/// # let claimed = queue.claim(&smith, &pdf, 1, std::time::Duration::ZERO).await.unwrap().remove(0);
+/// use blobforge_core::Failure;
+/// let failure = Failure::new("encrypted", "This PDF needs a password.");
+/// let failure = Failure { log_tail: Some("opening letter.pdf".to_owned()), ..failure };
+/// queue.fail(claimed.job.id, claimed.token, failure, false).await.unwrap();
+/// assert_eq!(queue.job(claimed.job.id).await.unwrap().last_error.unwrap().kind, "encrypted");
+/// let attempts = queue.history(claimed.job.id).await.unwrap();
+/// assert_eq!(attempts[0].log_tail.as_deref(), Some("opening letter.pdf"));
+/// # });
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Failure {
     /// What kind of failure, in snake_case, such as `encrypted`: what failures are grouped by.
@@ -373,12 +463,26 @@ pub struct Failure {
 
 impl Failure {
     /// A failure of a kind, with a message for people.
+    ///
+    /// As in [`Failure`].
     pub fn new(kind: impl Into<String>, message: impl Into<String>) -> Self {
         Self { kind: kind.into(), message: message.into(), details: None, log_tail: None }
     }
 }
 
 /// What the submitter said of a job, and what nothing but the submitter changes.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// # let queue = blobforge_core::Queue::in_memory();
+/// use blobforge_core::NewJob;
+/// let mut job = NewJob::new("pdf").unwrap().param("language", "de").tag("invoices");
+/// job.body.metadata.insert("order".to_owned(), 17.into());
+/// job.body.submitter = Some("ann".to_owned());
+/// let id = queue.submit(job.clone()).await.unwrap().id;
+/// assert_eq!(queue.job(id).await.unwrap().body, job.body);
+/// # });
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Default, Serialize, Deserialize)]
 pub struct Body {
     /// What the handler is told.
@@ -402,6 +506,17 @@ pub struct Body {
 }
 
 /// The durable record of one piece of work.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// # let queue = blobforge_core::Queue::in_memory();
+/// use blobforge_core::{NewJob, Status};
+/// let id = queue.submit(NewJob::new("pdf").unwrap()).await.unwrap().id;
+/// let job = queue.job(id).await.unwrap();
+/// assert_eq!((job.status(), job.status_label(queue.now())), (Status::Pending, "pending"));
+/// assert!(job.lease().is_none() && job.started_at.is_none(), "nobody has claimed it");
+/// # });
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Job {
     /// Its number.
@@ -440,11 +555,15 @@ pub struct Job {
 
 impl Job {
     /// Where it is in its life.
+    ///
+    /// As in [`Job`].
     pub fn status(&self) -> Status {
         self.life.phase.status()
     }
 
     /// Its lease, while it is running.
+    ///
+    /// As in [`Job`], and of a running one as in [`Lease`].
     pub fn lease(&self) -> Option<&Lease> {
         match &self.life.phase {
             Phase::Running(lease) => Some(lease),
@@ -453,6 +572,8 @@ impl Job {
     }
 
     /// The status in words for people, which also tells a job that waits for its time from one that waits for a worker.
+    ///
+    /// As in [`Job`] and [`NewJob::run_at`](crate::NewJob::run_at).
     pub fn status_label(&self, now: Timestamp) -> &'static str {
         match &self.life.phase {
             Phase::Pending if self.life.ready_at > now && self.life.failures > 0 => "retrying",

@@ -8,51 +8,84 @@ use subtle::ConstantTimeEq;
 use crate::{Entropy, Timestamp, WorkerId};
 
 /// The lease's number within its job: the fencing token. It only grows and is never reused.
+///
+/// ```
+/// use blobforge_core::Epoch;
+/// let first = Epoch::NONE.next();
+/// assert_eq!((first.get(), first.next()), (1, Epoch::new(2)));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct Epoch(u32);
 
 impl Epoch {
     /// The epoch of a job that nobody has claimed yet.
+    ///
+    /// As in [`Epoch`].
     pub const NONE: Self = Self(0);
 
     /// The epoch with this number.
+    ///
+    /// As in [`Epoch`].
     pub fn new(number: u32) -> Self {
         Self(number)
     }
 
     /// The number: how many leases there were.
+    ///
+    /// As in [`Epoch`].
     pub fn get(self) -> u32 {
         self.0
     }
 
     /// The epoch of the next claim.
+    ///
+    /// As in [`Epoch`].
     pub fn next(self) -> Self {
         Self(self.0.saturating_add(1))
     }
 }
 
 /// The store's number, raised by every restore from a backup, so that leases from before it are void.
+///
+/// ```
+/// use blobforge_core::Generation;
+/// let (made, restored) = (Generation::new(1), Generation::new(2));
+/// assert!(restored > made && restored.get() == 2);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Default, Serialize, Deserialize)]
 pub struct Generation(u32);
 
 impl Generation {
     /// The generation with this number.
+    ///
+    /// As in [`Generation`].
     pub fn new(number: u32) -> Self {
         Self(number)
     }
 
     /// The number.
+    ///
+    /// As in [`Generation`].
     pub fn get(self) -> u32 {
         self.0
     }
 }
 
 /// 256 random bits that only the holder of a lease and the store know.
+///
+/// ```
+/// use blobforge_core::{LeaseSecret, SystemEntropy};
+/// let secret = LeaseSecret::draw(&SystemEntropy).unwrap();
+/// assert_eq!(LeaseSecret::from_bytes(*secret.as_bytes()), secret);
+/// assert_eq!(format!("{secret:?}"), "LeaseSecret(…)", "logs do not give it away");
+/// ```
 #[derive(Clone, Copy, Eq)]
 pub struct LeaseSecret([u8; 32]);
 
 impl LeaseSecret {
     /// Draws a secret.
+    ///
+    /// As in [`LeaseSecret`].
     ///
     /// # Errors
     /// When there is no randomness to give, which no caller can mend.
@@ -63,11 +96,15 @@ impl LeaseSecret {
     }
 
     /// The secret made of these bytes, for stores and tests.
+    ///
+    /// As in [`LeaseSecret`].
     pub fn from_bytes(bytes: [u8; 32]) -> Self {
         Self(bytes)
     }
 
     /// The bytes, for stores.
+    ///
+    /// As in [`LeaseSecret`].
     pub fn as_bytes(&self) -> &[u8; 32] {
         &self.0
     }
@@ -104,6 +141,8 @@ pub struct LeaseToken {
 
 impl LeaseToken {
     /// Puts the three parts together.
+    ///
+    /// As in [`LeaseToken`].
     pub fn new(generation: Generation, epoch: Epoch, secret: LeaseSecret) -> Self {
         Self { generation, epoch, secret }
     }
@@ -117,6 +156,12 @@ impl fmt::Display for LeaseToken {
 }
 
 /// A text that is no lease.
+///
+/// ```
+/// use blobforge_core::{BadLeaseToken, LeaseToken};
+/// let refused: Result<LeaseToken, BadLeaseToken> = "1.3.cut-of".parse();
+/// assert!(refused.unwrap_err().to_string().starts_with("this is not a lease"));
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[error("this is not a lease: send back the `lease` of the claim reply as it came")]
 pub struct BadLeaseToken;
@@ -153,6 +198,21 @@ impl<'de> Deserialize<'de> for LeaseToken {
 }
 
 /// A lease as the store knows it. It exists exactly while its job is running.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// # let queue = blobforge_core::Queue::in_memory();
+/// # let smith = blobforge_core::WorkerId::new("smith").unwrap();
+/// # let pdf = [blobforge_core::JobType::new("pdf").unwrap()];
+/// # let registration = blobforge_core::Registration::new(smith.clone(), pdf.clone(), "drawn at the start");
+/// # queue.register(registration).await.unwrap();
+/// # queue.submit(blobforge_core::NewJob::new("pdf").unwrap()).await.unwrap();
+/// # let claimed = queue.claim(&smith, &pdf, 1, std::time::Duration::ZERO).await.unwrap().remove(0);
+/// let lease = claimed.job.lease().unwrap();
+/// assert_eq!((lease.worker.as_str(), lease.token), ("smith", claimed.token));
+/// assert_eq!(lease.expires_at.since(lease.started_at), queue.settings().lease);
+/// # });
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {
     /// What its holder shows.

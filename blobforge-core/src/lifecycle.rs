@@ -18,9 +18,26 @@ use crate::{
 };
 
 /// How many workers in a row a job may lose without advancing before it is given up.
+///
+/// ```
+/// use blobforge_core::{Generation, LeaseSecret, Life, MAX_LOSSES, NewLease, Status, Step, Timestamp, WorkerId};
+/// use blobforge_core::lifecycle::apply;
+/// # let (worker, duration) = (WorkerId::new("smith").unwrap(), std::time::Duration::from_secs(180));
+/// # let (generation, secret) = (Generation::new(1), LeaseSecret::from_bytes([7; 32]));
+/// # let lease = NewLease { generation, secret, worker, host: None, claim_id: None, duration };
+/// let mut life = Life::new(true, 3, None, Timestamp::ZERO);
+/// for _ in 0..MAX_LOSSES {
+///     for step in [Step::Claim(lease.clone()), Step::Lose] {
+///         life = apply(&life, None, &step, Timestamp::ZERO).unwrap().life;
+///     }
+/// }
+/// assert_eq!(life.phase.status(), Status::Failed, "whoever takes it vanishes");
+/// ```
 pub const MAX_LOSSES: u32 = 5;
 
 /// What the lifecycle decides about a job.
+///
+/// As in [`apply`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Life {
     /// Where it is.
@@ -40,6 +57,8 @@ pub struct Life {
 }
 
 /// Where a job is in its life, with what exists only there.
+///
+/// As in [`apply`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Phase {
     /// The source has not arrived.
@@ -58,6 +77,8 @@ pub enum Phase {
 
 impl Phase {
     /// The phase's name.
+    ///
+    /// As in [`apply`].
     pub fn status(&self) -> Status {
         match self {
             Self::Uploading => Status::Uploading,
@@ -72,6 +93,8 @@ impl Phase {
 
 impl Life {
     /// The life of a new job: pending, or uploading while its source is missing.
+    ///
+    /// As in [`apply`].
     pub fn new(source_present: bool, max_attempts: u32, run_at: Option<Timestamp>, now: Timestamp) -> Self {
         let life = Self {
             phase: Phase::Uploading,
@@ -93,6 +116,8 @@ impl Life {
 }
 
 /// Something that happens to a job.
+///
+/// As in [`apply`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Step {
     /// The source is there and was checked.
@@ -123,6 +148,8 @@ pub enum Step {
 }
 
 /// What a claim brings along.
+///
+/// As in [`apply`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NewLease {
     /// The store's generation.
@@ -140,6 +167,8 @@ pub struct NewLease {
 }
 
 /// How a holder ends its attempt.
+///
+/// As in [`apply`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Finish {
     /// The work is done.
@@ -161,6 +190,8 @@ pub enum Finish {
 
 impl Finish {
     /// Which of the four it is.
+    ///
+    /// As in [`FinishKind`].
     pub fn kind(&self) -> FinishKind {
         match self {
             Self::Complete => FinishKind::Complete,
@@ -172,6 +203,13 @@ impl Finish {
 }
 
 /// A [`Finish`] without its particulars: what makes a repeated report the same report.
+///
+/// ```
+/// use blobforge_core::{Finish, FinishKind, Timestamp};
+/// let (one, other) = (Timestamp::ZERO, Timestamp::from_millis(1000));
+/// assert_eq!(Finish::Snooze(one).kind(), FinishKind::Snooze);
+/// assert_eq!(Finish::Snooze(one).kind(), Finish::Snooze(other).kind(), "the same report again");
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FinishKind {
@@ -186,6 +224,8 @@ pub enum FinishKind {
 }
 
 /// How an attempt ended.
+///
+/// As in [`apply`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum End {
@@ -204,6 +244,8 @@ pub enum End {
 }
 
 /// An attempt that has ended, as far as the lifecycle needs to remember it.
+///
+/// As in [`apply`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EndedLease {
     /// What its holder showed.
@@ -217,6 +259,8 @@ pub struct EndedLease {
 }
 
 /// What a holder is told when it has ended its attempt.
+///
+/// As in [`Queue::report`](crate::Queue::report).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Finished {
     /// Where the job is now.
@@ -226,6 +270,8 @@ pub struct Finished {
 }
 
 /// What an accepted step did.
+///
+/// As in [`apply`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transition {
     /// The job's life from now on.
@@ -237,6 +283,8 @@ pub struct Transition {
 }
 
 /// What whoever took a step is told.
+///
+/// As in [`apply`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Reply {
     /// It is so.
@@ -253,6 +301,8 @@ pub enum Reply {
 }
 
 /// Why a step changed nothing.
+///
+/// As in [`may_be_deleted`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refused {
     /// The lease is not the current one.
@@ -303,6 +353,23 @@ fn lost_to(status: &Status, holder: &Option<(WorkerId, Timestamp)>) -> String {
 /// `ended` is the ended attempt that the step's lease names, if it names one: a report that is repeated
 /// gets the reply it got the first time.
 ///
+/// ```
+/// use blobforge_core::{End, Finish, Generation, LeaseSecret, Life, NewLease, Phase, Reply, Status, Step};
+/// use blobforge_core::{Timestamp, WorkerId, lifecycle::apply};
+/// # let (worker, duration) = (WorkerId::new("smith").unwrap(), std::time::Duration::from_secs(180));
+/// # let (generation, secret) = (Generation::new(1), LeaseSecret::from_bytes([7; 32]));
+/// let now = Timestamp::ZERO;
+/// let waiting = Life::new(true, 3, None, now);
+/// let lease = NewLease { generation, secret, worker, host: None, claim_id: None, duration };
+/// let claimed = apply(&waiting, None, &Step::Claim(lease), now).unwrap();
+/// assert_eq!((&claimed.reply, claimed.life.phase.status()), (&Reply::Done, Status::Running));
+///
+/// let Phase::Running(held) = &claimed.life.phase else { unreachable!("it was claimed") };
+/// let finish = Step::Finish(held.token, Finish::Complete);
+/// let finished = apply(&claimed.life, None, &finish, now).unwrap();
+/// assert_eq!(finished.ended.unwrap().end, End::Completed);
+/// ```
+///
 /// # Errors
 /// [`Refused`] says why the step does nothing.
 pub fn apply(
@@ -329,9 +396,9 @@ pub fn apply(
 /// Says whether a job may be deleted: once it has ended, since until then somebody may be at work on it.
 ///
 /// ```
-/// use blobforge_core::{Life, Timestamp, lifecycle};
+/// use blobforge_core::{Life, Refused, Status, Timestamp, lifecycle::may_be_deleted};
 /// let waiting = Life::new(true, 3, None, Timestamp::ZERO);
-/// assert!(lifecycle::may_be_deleted(&waiting).is_err());
+/// assert_eq!(may_be_deleted(&waiting), Err(Refused::NotEnded { status: Status::Pending }));
 /// ```
 ///
 /// # Errors

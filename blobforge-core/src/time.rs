@@ -18,8 +18,13 @@ use tokio::sync::oneshot;
 ///
 /// ```
 /// use blobforge_core::Timestamp;
-/// let t: Timestamp = "2026-03-01T12:00:00Z".parse().unwrap();
-/// assert_eq!(t.to_string(), "2026-03-01T12:00:00.000Z");
+/// use std::time::Duration;
+/// let noon: Timestamp = "2026-03-01T12:00:00Z".parse().unwrap();
+/// let later = noon + Duration::from_secs(90);
+/// assert_eq!(later.to_string(), "2026-03-01T12:01:30.000Z");
+/// assert_eq!((later.since(noon), noon.since(later)), (Duration::from_secs(90), Duration::ZERO));
+/// assert_eq!(Timestamp::from_millis(noon.as_millis()), noon);
+/// assert_eq!(Timestamp::from_millis(-1), Timestamp::ZERO, "nothing is before 1970");
 /// ```
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 pub struct Timestamp(i64);
@@ -29,19 +34,27 @@ const YEAR_9999_END: i64 = 253_402_300_799_999;
 
 impl Timestamp {
     /// The beginning of 1970.
+    ///
+    /// As in [`Timestamp`].
     pub const ZERO: Self = Self(0);
 
     /// The time this many milliseconds after 1970, kept between 1970 and the year 9999.
+    ///
+    /// As in [`Timestamp`].
     pub fn from_millis(millis: i64) -> Self {
         Self(millis.clamp(0, YEAR_9999_END))
     }
 
     /// Milliseconds since 1970.
+    ///
+    /// As in [`Timestamp`].
     pub fn as_millis(self) -> i64 {
         self.0
     }
 
     /// How long after `earlier` this is; zero if it is not after it.
+    ///
+    /// As in [`Timestamp`].
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0 - earlier.0).unwrap_or(0))
     }
@@ -79,6 +92,12 @@ impl fmt::Debug for Timestamp {
 }
 
 /// A text that is no RFC 3339 time between 1970 and 9999.
+///
+/// ```
+/// use blobforge_core::{BadTimestamp, Timestamp};
+/// let refused: Result<Timestamp, BadTimestamp> = "noon".parse();
+/// assert!(refused.unwrap_err().to_string().starts_with("\"noon\" is not a time"));
+/// ```
 #[derive(Debug, thiserror::Error)]
 #[error("{0:?} is not a time between 1970 and 9999 in RFC 3339, such as 2026-03-01T12:00:00Z")]
 pub struct BadTimestamp(String);
@@ -124,17 +143,40 @@ impl<'de> Deserialize<'de> for Timestamp {
 /// ```
 pub trait Clock: Send + Sync + fmt::Debug {
     /// The time now. It can be set, forwards and backwards.
+    ///
+    /// As in [`Clock`].
     fn now(&self) -> Timestamp;
 
     /// The time that has passed since some start that is the same for the life of the process. It never goes back, and
     /// does not follow when the time of day is set.
+    ///
+    /// As in [`Clock`].
     fn uptime(&self) -> Duration;
 
     /// Waits until `span` of uptime has passed.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// use blobforge_core::{Clock, ManualClock, Timestamp};
+    /// use std::time::Duration;
+    /// let clock = ManualClock::new(Timestamp::ZERO);
+    /// let an_hour = clock.sleep(Duration::from_secs(3600));
+    /// clock.advance(Duration::from_secs(3600));
+    /// an_hour.await;
+    /// assert_eq!(clock.uptime(), Duration::from_secs(3600), "and nobody has waited");
+    /// # });
+    /// ```
     fn sleep(&self, span: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>>;
 }
 
 /// The clock of the machine.
+///
+/// ```
+/// use blobforge_core::{Clock, SystemClock, Timestamp};
+/// let before = SystemClock.uptime();
+/// assert!(SystemClock.now() > "2026-01-01T00:00:00Z".parse::<Timestamp>().unwrap());
+/// assert!(SystemClock.uptime() >= before);
+/// ```
 #[derive(Debug, Default, Clone, Copy)]
 pub struct SystemClock;
 
@@ -155,6 +197,16 @@ impl Clock for SystemClock {
 }
 
 /// A clock that stands still until a test moves it.
+///
+/// ```
+/// use blobforge_core::{Clock, ManualClock};
+/// use std::time::Duration;
+/// let clock = ManualClock::new("2026-03-01T12:00:00Z".parse().unwrap());
+/// clock.advance(Duration::from_secs(60));
+/// clock.jump_back(Duration::from_secs(3600));
+/// assert_eq!(clock.now().to_string(), "2026-03-01T11:01:00.000Z");
+/// assert_eq!(clock.uptime(), Duration::from_secs(60), "that the clock was set has taken no time");
+/// ```
 #[derive(Debug)]
 pub struct ManualClock {
     state: Mutex<ManualState>,
@@ -169,12 +221,16 @@ struct ManualState {
 
 impl ManualClock {
     /// A clock that shows `now`.
+    ///
+    /// As in [`ManualClock`].
     pub fn new(now: Timestamp) -> Self {
         let (uptime, sleepers) = (Duration::ZERO, BTreeMap::new());
         Self { state: Mutex::new(ManualState { now, uptime, sleepers }) }
     }
 
     /// Lets `span` pass and wakes who slept until then.
+    ///
+    /// As in [`ManualClock`].
     pub fn advance(&self, span: Duration) {
         let mut state = self.state();
         state.now = state.now + span;
@@ -189,18 +245,32 @@ impl ManualClock {
     }
 
     /// Lets time pass until it is `now`, or sets the time of day back to it.
+    ///
+    /// ```
+    /// use blobforge_core::{Clock, ManualClock, Timestamp};
+    /// use std::time::Duration;
+    /// let clock = ManualClock::new(Timestamp::ZERO);
+    /// clock.set(Timestamp::from_millis(5000));
+    /// assert_eq!(clock.uptime(), Duration::from_secs(5));
+    /// clock.set(Timestamp::ZERO);
+    /// assert_eq!((clock.now(), clock.uptime()), (Timestamp::ZERO, Duration::from_secs(5)));
+    /// ```
     pub fn set(&self, now: Timestamp) {
         let shown = self.now();
         if now > shown { self.advance(now.since(shown)) } else { self.jump_back(shown.since(now)) }
     }
 
     /// Sets the time of day forward by `span`, without that any time passes.
+    ///
+    /// As in [`Clock`].
     pub fn jump_forward(&self, span: Duration) {
         let mut state = self.state();
         state.now = state.now + span;
     }
 
     /// Sets the time of day back by `span`.
+    ///
+    /// As in [`ManualClock`].
     pub fn jump_back(&self, span: Duration) {
         let mut state = self.state();
         state.now = state.now - span;

@@ -8,15 +8,34 @@ use serde_json::{Map, Value};
 use crate::{Invalid, JobType, Timestamp, requirement::check_labels};
 
 /// The most bytes of the name of a worker's machine.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// # let queue = blobforge_core::Queue::in_memory();
+/// use blobforge_core::{JobType, MAX_HOST_BYTES, Registration, WorkerId};
+/// let (smith, pdf) = (WorkerId::new("smith").unwrap(), JobType::new("pdf").unwrap());
+/// let mut registration = Registration::new(smith, [pdf], "drawn at the start");
+/// registration.host = Some("x".repeat(MAX_HOST_BYTES + 1));
+/// assert!(queue.register(registration).await.unwrap_err().to_string().starts_with("host: "));
+/// # });
+/// ```
 pub const MAX_HOST_BYTES: usize = 255;
 
 /// A worker's name: 1 to 128 of letters, digits, `.`, `_`, `:` and `-`.
+///
+/// ```
+/// use blobforge_core::WorkerId;
+/// assert_eq!(WorkerId::new("basement:gpu-1").unwrap().as_str(), "basement:gpu-1");
+/// assert_eq!(WorkerId::new("gpu 1").unwrap_err().field, "worker_id");
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct WorkerId(String);
 
 impl WorkerId {
     /// Checks and takes a name.
+    ///
+    /// As in [`WorkerId`].
     ///
     /// # Errors
     /// When the name is empty, too long, or has other characters.
@@ -31,6 +50,8 @@ impl WorkerId {
     }
 
     /// The name.
+    ///
+    /// As in [`WorkerId`].
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -57,6 +78,15 @@ impl From<WorkerId> for String {
 }
 
 /// What a worker says of itself when it starts.
+///
+/// ```
+/// use blobforge_core::{JobType, Registration, Requirements, WorkerId};
+/// let (smith, pdf) = (WorkerId::new("smith").unwrap(), JobType::new("pdf").unwrap());
+/// let mut registration = Registration::new(smith, [pdf], "drawn at the start");
+/// registration.host = Some("basement".to_owned());
+/// registration.labels.insert("vram_gb".to_owned(), 24.into());
+/// assert!(Requirements::parse(["vram_gb >= 16"]).unwrap().are_met_by(&registration.labels));
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Registration {
     /// Its name.
@@ -118,6 +148,20 @@ impl Registration {
 }
 
 /// A worker as the store knows it.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// # let queue = blobforge_core::Queue::in_memory();
+/// # let smith = blobforge_core::WorkerId::new("smith").unwrap();
+/// # let pdf = [blobforge_core::JobType::new("pdf").unwrap()];
+/// # let registration = blobforge_core::Registration::new(smith.clone(), pdf.clone(), "drawn at the start");
+/// # queue.register(registration).await.unwrap();
+/// let record = queue.workers().await.unwrap().remove(0);
+/// let lease = queue.settings().lease;
+/// assert!(record.is_online(record.last_seen_at, lease));
+/// assert!(!record.is_online(record.last_seen_at + lease, lease), "it was silent for too long");
+/// # });
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct WorkerRecord {
     /// What it said of itself. The instance is kept as its SHA-256 in hexadecimal.
@@ -134,6 +178,8 @@ pub struct WorkerRecord {
 
 impl WorkerRecord {
     /// Whether it was heard of within `timeout`.
+    ///
+    /// As in [`WorkerRecord`].
     pub fn is_online(&self, now: Timestamp, timeout: Duration) -> bool {
         !self.unregistered && now.since(self.last_seen_at) < timeout
     }
