@@ -7,16 +7,30 @@ use sha2::{Digest, Sha256};
 use crate::{JobId, LeaseToken};
 
 /// The key of a source, from a freshly drawn upload id.
+///
+/// ```
+/// use blobforge_core::blob::keys;
+/// assert_eq!(keys::source("5f0c"), "sources/5f0c");
+/// ```
 pub fn source(upload_id: &str) -> String {
     format!("sources/{upload_id}")
 }
 
 /// The key of an output: only the holder of this very lease writes there.
+///
+/// ```
+/// use blobforge_core::{Epoch, Generation, JobId, LeaseSecret, LeaseToken, blob::keys};
+/// let token = LeaseToken::new(Generation::new(1), Epoch::new(3), LeaseSecret::from_bytes([7; 32]));
+/// assert_eq!(keys::output(JobId::new(17), &token, "text.md"), "outputs/17/1-3/text.md");
+/// assert_eq!(keys::checkpoint(JobId::new(17), &token, "a b"), "checkpoints/17/1-3/a~20b");
+/// ```
 pub fn output(job: JobId, token: &LeaseToken, name: &str) -> String {
     format!("outputs/{job}/{}/{}", attempt(token), escaped(name))
 }
 
 /// The key of a checkpoint: only the holder of this very lease writes there.
+///
+/// As in [`output`].
 pub fn checkpoint(job: JobId, token: &LeaseToken, name: &str) -> String {
     format!("checkpoints/{job}/{}/{}", attempt(token), escaped(name))
 }

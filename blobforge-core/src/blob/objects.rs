@@ -22,6 +22,8 @@ use crate::Sha256;
 const UNFINISHED_AT_MOST: usize = 100;
 
 /// Files in any store that `object_store` speaks to.
+///
+/// As in [`BlobStore`].
 #[derive(Debug)]
 pub struct ObjectBlobs {
     store: Arc<dyn ObjectStore>,
@@ -32,6 +34,16 @@ pub struct ObjectBlobs {
 
 impl ObjectBlobs {
     /// Files below a local folder, which is made if it is missing. Every write reaches the disk before it counts.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// use blobforge_core::blob::{BlobStore, ObjectBlobs, read_bytes};
+    /// let blobs = ObjectBlobs::local(folder.path().join("files")).unwrap();
+    /// blobs.put("sources/a", read_bytes("%PDF-1.7"), 1000).await.unwrap();
+    /// assert!(folder.path().join("files/sources/a").is_file());
+    /// # });
+    /// ```
     ///
     /// # Errors
     /// When the folder cannot be made or read.
@@ -49,11 +61,19 @@ impl ObjectBlobs {
     }
 
     /// Files in memory, for tests.
+    ///
+    /// As in [`BlobStore`].
     pub fn in_memory() -> Self {
         Self { store: Arc::new(InMemory::new()), signer: None, folder: None }
     }
 
     /// Gives direct access by URLs that this signer signs.
+    ///
+    /// ```
+    /// use blobforge_core::blob::{BlobStore, ObjectBlobs, UrlSigner};
+    /// let signs = ObjectBlobs::in_memory().with_signer(UrlSigner::new([7; 32], "/files/"));
+    /// assert!(signs.signer().is_some() && ObjectBlobs::in_memory().signer().is_none());
+    /// ```
     #[must_use]
     pub fn with_signer(mut self, signer: UrlSigner) -> Self {
         self.signer = Some(signer);

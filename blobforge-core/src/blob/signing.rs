@@ -8,6 +8,13 @@ use sha2::Sha256;
 use crate::Timestamp;
 
 /// What a signed URL allows.
+///
+/// ```
+/// use blobforge_core::blob::Method;
+/// assert_eq!("HEAD".parse::<Method>(), Ok(Method::Get), "who may read a file may ask how large it is");
+/// assert_eq!(Method::Put.as_str(), "PUT");
+/// assert!("DELETE".parse::<Method>().is_err());
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Method {
     /// To read the file.
@@ -18,6 +25,8 @@ pub enum Method {
 
 impl Method {
     /// The HTTP method.
+    ///
+    /// As in [`Method`].
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Get => "GET",
@@ -40,6 +49,8 @@ impl FromStr for Method {
 }
 
 /// Access to one file.
+///
+/// As in [`UrlSigner`].
 #[derive(Clone, PartialEq, Eq)]
 pub struct SignedUrl {
     /// What it allows.
@@ -58,6 +69,17 @@ impl fmt::Debug for SignedUrl {
 }
 
 /// Why a URL gives no access.
+///
+/// ```
+/// use blobforge_core::{Timestamp, blob::{BadSignature, Method, UrlSigner}};
+/// use std::time::Duration;
+/// let (signer, noon) = (UrlSigner::new([7; 32], "/files/"), Timestamp::from_millis(43_200_000));
+/// let url = signer.sign(Method::Get, "sources/a", noon).url;
+/// let query = url.split_once('?').unwrap().1;
+/// let verify = |key, at| signer.verify(Method::Get, key, query, at).unwrap_err();
+/// assert_eq!(verify("sources/b", noon), BadSignature::Wrong);
+/// assert_eq!(verify("sources/a", noon + Duration::from_secs(1)), BadSignature::Expired);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BadSignature {
     /// It was not signed for this.
@@ -93,11 +115,15 @@ impl fmt::Debug for UrlSigner {
 
 impl UrlSigner {
     /// A signer of URLs that begin with `prefix`.
+    ///
+    /// As in [`UrlSigner`].
     pub fn new(secret: [u8; 32], prefix: impl Into<String>) -> Self {
         Self { secret, prefix: prefix.into() }
     }
 
     /// A URL that allows `method` on the file under `key` until `expires_at`.
+    ///
+    /// As in [`UrlSigner`].
     pub fn sign(&self, method: Method, key: &str, expires_at: Timestamp) -> SignedUrl {
         let signature = hex::encode(self.mac(method, key, expires_at).finalize().into_bytes());
         let expires = expires_at.as_millis();
@@ -106,6 +132,8 @@ impl UrlSigner {
     }
 
     /// Checks the query of a URL for `method` on the file under `key` at `now`.
+    ///
+    /// As in [`UrlSigner`].
     ///
     /// # Errors
     /// When it was signed for something else, or has expired.
