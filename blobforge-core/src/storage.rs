@@ -35,9 +35,29 @@ use serde_json::Value;
 use crate::{Checkpoint, FailureGroup, Generation, Job, JobId, JobType, TypeRecord, WorkerId, WorkerRecord};
 
 /// A durable home for jobs. See the [contract](self).
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// use blobforge_core::{NewJob, Status, storage::{Command, Done, Storage, Submit, Wake, memory::MemoryStorage}};
+/// let storage = MemoryStorage::default();
+/// let (job, upload_key) = (NewJob::new("pdf").unwrap(), "sources/a".to_owned());
+/// let submit = Submit { job, upload_key, default_max_attempts: 3 };
+/// let committed = storage.commit(vec![Command::Submit(Box::new(submit))]).await.unwrap();
+/// let Ok(Done::Submitted(submitted)) = &committed.outcomes[0] else { unreachable!("it is valid") };
+/// assert_eq!(committed.ready[0].wake, Wake::One);
+/// let job = storage.job(submitted.id).await.unwrap().unwrap();
+/// assert_eq!(job.status(), Status::Pending);
+/// # });
+/// ```
+///
+/// # Errors
+/// A read fails as [`StorageError::Busy`] when it takes too long, and as [`StorageError::Broken`] or
+/// [`StorageError::Closed`] when nothing more is to be had from the store.
 #[async_trait]
 pub trait Storage: Send + Sync + fmt::Debug {
     /// Carries out `commands` in order, in one durable transaction.
+    ///
+    /// As in [`Storage`].
     ///
     /// # Errors
     /// Nothing of the batch was kept, unless it is [`StorageError::Unknown`]; [`StorageError::is_retryable`] tells
@@ -45,24 +65,55 @@ pub trait Storage: Send + Sync + fmt::Debug {
     async fn commit(&self, commands: Vec<Command>) -> Result<Committed, StorageError>;
 
     /// One job.
+    ///
+    /// As in [`Storage`].
     async fn job(&self, id: JobId) -> Result<Option<Job>, StorageError>;
 
     /// Jobs that match, newest first, below the cursor. A page may be short or empty while there are more:
     /// it examines at most [`MAX_EXAMINED`] rows.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let queue = blobforge_core::Queue::in_memory();
+    /// # let smith = blobforge_core::WorkerId::new("smith").unwrap();
+    /// # let pdf = [blobforge_core::JobType::new("pdf").unwrap()];
+    /// # let registration = blobforge_core::Registration::new(smith.clone(), pdf.clone(), "drawn at the start");
+    /// # queue.register(registration).await.unwrap();
+    /// # queue.submit(blobforge_core::NewJob::new("pdf").unwrap()).await.unwrap();
+    /// # let claimed = queue.claim(&smith, &pdf, 1, std::time::Duration::ZERO).await.unwrap().remove(0);
+    /// use blobforge_core::storage::{JobFilter, Storage};
+    /// let (storage, id) = (queue.storage(), claimed.job.id);
+    /// assert_eq!(storage.jobs(&JobFilter::all(10)).await.unwrap().items[0].id, id);
+    /// assert_eq!(storage.counts().await.unwrap().total(), 1);
+    /// assert_eq!(storage.types().await.unwrap()[0].job_type, pdf[0]);
+    /// assert_eq!(storage.attempts(id).await.unwrap()[0].end, None, "it runs");
+    /// assert!(storage.checkpoints(id).await.unwrap().is_empty());
+    /// assert!(storage.failure_groups(None, 10).await.unwrap().is_empty());
+    /// assert_eq!(storage.worker(&smith).await.unwrap(), storage.workers().await.unwrap().pop());
+    /// # });
+    /// ```
     async fn jobs(&self, filter: &JobFilter) -> Result<JobPage, StorageError>;
 
     /// The types that the store knows, by name: those that jobs were submitted of, or that were set up.
+    ///
+    /// As in [`Storage::jobs`].
     async fn types(&self) -> Result<Vec<TypeRecord>, StorageError>;
 
     /// How many jobs there are by type and status.
+    ///
+    /// As in [`Storage::jobs`].
     async fn counts(&self) -> Result<Counts, StorageError>;
 
     /// The attempts of a job, the first one first, a running one last: of those that have ended the last
     /// [`MAX_ATTEMPTS_KEPT`].
+    ///
+    /// As in [`Storage::jobs`].
     async fn attempts(&self, id: JobId) -> Result<Vec<Attempt>, StorageError>;
 
     /// The groups of failures of a type, or of all types: the one with most failed jobs first, then the one met last. At
     /// most `limit`, and at most [`MAX_PAGE`].
+    ///
+    /// As in [`Storage::jobs`].
     async fn failure_groups(
         &self,
         job_type: Option<&JobType>,
@@ -70,40 +121,86 @@ pub trait Storage: Send + Sync + fmt::Debug {
     ) -> Result<Vec<FailureGroup>, StorageError>;
 
     /// The partial results that a job's next attempt can go on from.
+    ///
+    /// As in [`Storage::jobs`].
     async fn checkpoints(&self, id: JobId) -> Result<Vec<Checkpoint>, StorageError>;
 
     /// One worker.
+    ///
+    /// As in [`Storage::jobs`].
     async fn worker(&self, id: &WorkerId) -> Result<Option<WorkerRecord>, StorageError>;
 
     /// All workers, by id.
+    ///
+    /// As in [`Storage::jobs`].
     async fn workers(&self) -> Result<Vec<WorkerRecord>, StorageError>;
 
     /// One record that a program keeps beside its jobs.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// use blobforge_core::storage::{Command, Storage, memory::MemoryStorage};
+    /// let storage = MemoryStorage::default();
+    /// let (collection, key) = ("accounts".to_owned(), "ann".to_owned());
+    /// let put = Command::PutRecord { collection, key, value: "may submit".into() };
+    /// storage.commit(vec![put]).await.unwrap();
+    /// assert_eq!(storage.record("accounts", "ann").await.unwrap(), Some("may submit".into()));
+    /// assert_eq!(storage.records("accounts").await.unwrap()[0].0, "ann");
+    /// # });
+    /// ```
     async fn record(&self, collection: &str, key: &str) -> Result<Option<Value>, StorageError>;
 
     /// All records of a collection, by key.
+    ///
+    /// As in [`Storage::record`].
     async fn records(&self, collection: &str) -> Result<Vec<(String, Value)>, StorageError>;
 
     /// Whether this store recorded creating a file under `key`, and is not deleting it.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// use blobforge_core::storage::{Command, Storage, memory::MemoryStorage};
+    /// let storage = MemoryStorage::default();
+    /// let key = "sources/a".to_owned();
+    /// storage.commit(vec![Command::ReserveFile { key, owner: None }]).await.unwrap();
+    /// assert!(storage.has_file("sources/a").await.unwrap());
+    /// assert!(!storage.has_file("sources/b").await.unwrap(), "whatever lies there is somebody else's");
+    /// # });
+    /// ```
     async fn has_file(&self, key: &str) -> Result<bool, StorageError>;
 
     /// The store's number, raised by every restore.
+    ///
+    /// As in [`MemoryStorage::mark_restored`](memory::MemoryStorage::mark_restored).
     fn generation(&self) -> Generation;
 
     /// How often to ask [`Storage::changed_elsewhere`] while anybody waits for something; `None` where nobody else can
     /// write to the store.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// use blobforge_core::storage::{Storage, memory::MemoryStorage};
+    /// let storage = MemoryStorage::default();
+    /// assert_eq!(storage.is_shared(), None);
+    /// assert!(!storage.changed_elsewhere().await.unwrap());
+    /// # });
+    /// ```
     fn is_shared(&self) -> Option<Duration> {
         None
     }
 
     /// Whether somebody else has committed to this store since it was last asked. It may be said once too often, and
     /// never not at all.
+    ///
+    /// As in [`Storage::is_shared`].
     async fn changed_elsewhere(&self) -> Result<bool, StorageError> {
         Ok(false)
     }
 }
 
 /// Why a store could not do something at all.
+///
+/// As in [`StorageError::is_retryable`].
 #[derive(Debug, Clone, thiserror::Error)]
 pub enum StorageError {
     /// The disk, or the space allowed to the database, is full.
@@ -130,6 +227,12 @@ pub enum StorageError {
 
 impl StorageError {
     /// Whether the same call can succeed later without anybody repairing something.
+    ///
+    /// ```
+    /// use blobforge_core::storage::StorageError;
+    /// assert!(StorageError::Busy("another process writes".to_owned()).is_retryable());
+    /// assert!(!StorageError::Broken("the file is damaged".to_owned()).is_retryable());
+    /// ```
     pub fn is_retryable(&self) -> bool {
         matches!(self, Self::Full(_) | Self::Busy(_) | Self::Unknown(_))
     }

@@ -127,6 +127,17 @@ macro_rules! broker_conformance {
 }
 
 /// A broker under test, the queue behind it, and shorthands for what is done to them.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// use blobforge_core::{Queue, conformance::broker::{Bench, claiming}};
+/// use std::{sync::Arc, time::Duration};
+/// let queue = Queue::builder().lease(Duration::from_secs(60)).open_in_memory().unwrap();
+/// let bench = Bench::new(queue.clone(), Arc::new(queue.clone()));
+/// claiming::a_job_is_claimed_as_it_was_submitted(&bench).await;
+/// assert!(queue.counts().await.unwrap().total() > 0, "it was done on this queue");
+/// # });
+/// ```
 #[derive(Debug)]
 pub struct Bench {
     queue: Queue,
@@ -135,6 +146,8 @@ pub struct Bench {
 
 impl Bench {
     /// Puts a broker and the queue that it leads to on the bench.
+    ///
+    /// As in [`Bench`].
     pub fn new(queue: Queue, broker: Arc<dyn Broker>) -> Self {
         Self { queue, broker }
     }

@@ -312,6 +312,8 @@ macro_rules! storage_conformance {
 }
 
 /// The clock that a case begins with.
+///
+/// As in [`Bench`].
 pub fn clock() -> Arc<ManualClock> {
     Arc::new(ManualClock::new(Timestamp::from_millis(1_772_366_400_000)))
 }
@@ -321,6 +323,20 @@ const LEASE: Duration = Duration::from_secs(60);
 const SECOND: Duration = Duration::from_secs(1);
 
 /// A store under test, and shorthands for what is done to it.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// use blobforge_core::conformance::storage::{Bench, claiming, clock};
+/// use blobforge_core::storage::{Storage, memory::MemoryStorage};
+/// use std::sync::Arc;
+/// let clock = clock();
+/// let storage = Arc::new(MemoryStorage::new(clock.clone()));
+/// let bench = Bench::new(storage.clone(), clock);
+/// claiming::a_job_is_submitted_claimed_and_completed(&bench).await;
+/// bench.audit().await;
+/// assert!(storage.counts().await.unwrap().total() > 0, "it was done on this store");
+/// # });
+/// ```
 #[derive(Debug)]
 pub struct Bench {
     storage: Arc<dyn Storage>,
@@ -331,12 +347,19 @@ pub struct Bench {
 
 impl Bench {
     /// Puts an empty store and its clock on the bench.
+    ///
+    /// As in [`Bench`].
     pub fn new(storage: Arc<dyn Storage>, clock: Arc<ManualClock>) -> Self {
         let began = clock.now();
         Self { storage, clock, began, secrets: AtomicU64::new(0) }
     }
 
     /// Checks what must be true after every case: that the counts are what counting gives, of groups of failures too.
+    ///
+    /// As in [`Bench`].
+    ///
+    /// # Panics
+    /// When they are not: the case, or the store, has miscounted.
     pub async fn audit(&self) {
         let mut counted: BTreeMap<(JobType, Status), u64> = BTreeMap::new();
         for job in self.list(JobFilter::all(100)).await {

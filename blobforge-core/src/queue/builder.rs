@@ -175,6 +175,9 @@ impl QueueBuilder {
     ///
     /// # Errors
     /// When a setting is out of bounds.
+    ///
+    /// # Panics
+    /// Outside of a Tokio runtime.
     pub fn open_in_memory(self) -> Result<Queue, QueueError> {
         self.check()?;
         Ok(self.start_in_memory())
@@ -201,6 +204,9 @@ impl QueueBuilder {
     ///
     /// # Errors
     /// When a setting is out of bounds.
+    ///
+    /// # Panics
+    /// Outside of a Tokio runtime.
     pub fn open_on(self, storage: Arc<dyn Storage>) -> Result<Queue, QueueError> {
         self.check()?;
         Ok(self.start(storage))

@@ -12,6 +12,8 @@ use crate::{
 };
 
 /// One change to be made. Whatever is random was drawn before.
+///
+/// As in [`Storage`](crate::storage::Storage).
 #[derive(Clone, Debug)]
 pub enum Command {
     /// Take a job in.
@@ -133,6 +135,8 @@ pub enum Command {
 }
 
 /// A job to take in.
+///
+/// As in [`Storage`](crate::storage::Storage).
 #[derive(Clone, Debug)]
 pub struct Submit {
     /// What the submitter wants; validated.
@@ -144,6 +148,24 @@ pub struct Submit {
 }
 
 /// A wish for work.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// # let queue = blobforge_core::Queue::in_memory();
+/// # let smith = blobforge_core::WorkerId::new("smith").unwrap();
+/// # let pdf = [blobforge_core::JobType::new("pdf").unwrap()];
+/// # let registration = blobforge_core::Registration::new(smith.clone(), pdf.clone(), "drawn at the start");
+/// # queue.register(registration).await.unwrap();
+/// use blobforge_core::{LeaseSecret, NewJob, SystemEntropy, storage::{Claim, Command, Done}};
+/// use std::time::Duration;
+/// queue.submit(NewJob::new("pdf").unwrap()).await.unwrap();
+/// let secrets = vec![LeaseSecret::draw(&SystemEntropy).unwrap(); 1];
+/// let lease = Duration::from_secs(180);
+/// let claim = Claim { worker: smith, types: pdf.to_vec(), secrets, lease, claim_id: None };
+/// let Done::Claimed(claimed) = queue.run(Command::Claim(claim)).await.unwrap() else { unreachable!() };
+/// assert_eq!(claimed[0].job.lease().unwrap().duration, lease);
+/// # });
+/// ```
 #[derive(Clone, Debug)]
 pub struct Claim {
     /// Who wants it.
@@ -160,6 +182,8 @@ pub struct Claim {
 }
 
 /// A sign of life.
+///
+/// As in [`Queue::heartbeat`](crate::Queue::heartbeat).
 #[derive(Clone, Debug)]
 pub struct Beat {
     /// Who lives.
@@ -169,6 +193,8 @@ pub struct Beat {
 }
 
 /// A lease that a worker believes it holds.
+///
+/// As in [`Queue::heartbeat`](crate::Queue::heartbeat).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct HeldLease {
     /// Of which job.
@@ -180,6 +206,8 @@ pub struct HeldLease {
 }
 
 /// How an attempt ends.
+///
+/// As in [`Queue::report`](crate::Queue::report).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Report {
     /// The work is done.
@@ -208,6 +236,13 @@ pub enum Report {
 
 impl Report {
     /// What this is to the lifecycle.
+    ///
+    /// ```
+    /// use blobforge_core::{Finish, FinishKind, storage::Report};
+    /// let done = Report::Complete { outputs: Vec::new(), result: Some("12 pages".into()) };
+    /// assert_eq!(done.finish(), Finish::Complete, "what came out does not matter there");
+    /// assert_eq!(done.kind(), FinishKind::Complete);
+    /// ```
     pub fn finish(&self) -> Finish {
         match self {
             Self::Complete { .. } => Finish::Complete,
@@ -220,12 +255,35 @@ impl Report {
     }
 
     /// Which of the four it is.
+    ///
+    /// As in [`Report::finish`].
     pub fn kind(&self) -> FinishKind {
         self.finish().kind()
     }
 }
 
 /// Asks for what time has made due.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// use blobforge_core::{ManualClock, NewJob, Timestamp, storage::{Command, Done, Maintain, Storage, Submit}};
+/// use blobforge_core::storage::memory::MemoryStorage;
+/// use std::{sync::Arc, time::Duration};
+/// let clock = Arc::new(ManualClock::new(Timestamp::ZERO));
+/// let storage = MemoryStorage::new(clock.clone());
+/// let noon = Timestamp::ZERO + Duration::from_secs(12 * 60 * 60);
+/// let job = NewJob::new("newsletter").unwrap().run_at(noon);
+/// # let submit = Submit { job, upload_key: "sources/a".to_owned(), default_max_attempts: 3 };
+/// # storage.commit(vec![Command::Submit(Box::new(submit))]).await.unwrap();
+/// // … is submitted, and at noon:
+/// clock.set(noon);
+/// let (available_since, upload_limit) = (Timestamp::ZERO, Duration::from_secs(24 * 60 * 60));
+/// let maintain = Maintain { asked_at: noon, available_since, upload_limit, limit: 100 };
+/// let committed = storage.commit(vec![Command::Maintain(maintain)]).await.unwrap();
+/// let Ok(Done::Maintained(done)) = &committed.outcomes[0] else { unreachable!() };
+/// assert_eq!((done.promoted, done.lapsed), (1, 0));
+/// # });
+/// ```
 #[derive(Clone, Copy, Debug)]
 pub struct Maintain {
     /// When this was asked for: what fell due after that, while the store kept it waiting, is left for the next time.
@@ -242,6 +300,23 @@ pub struct Maintain {
 ///
 /// Whoever asks deletes the files that the answer names, and then has them forgotten by [`Command::ForgetFiles`]. A file
 /// that was marked and not forgotten is named again later, so that a crash in between loses none.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// use blobforge_core::{ManualClock, NewJob, Queue, Timestamp, blob::read_bytes};
+/// use blobforge_core::{queue::MIN_KEPT, storage::{Command, Done, MarkGarbage}};
+/// use std::sync::Arc;
+/// let clock = Arc::new(ManualClock::new(Timestamp::ZERO));
+/// let queue = Queue::builder().clock(clock.clone()).open_in_memory().unwrap();
+/// let letter = queue.submit_stream(NewJob::new("pdf").unwrap(), read_bytes("%PDF-1.7"), 100).await.unwrap();
+/// queue.cancel(letter.id).await.unwrap();
+/// queue.delete(letter.id).await.unwrap();
+/// clock.advance(MIN_KEPT);
+/// let wish = MarkGarbage { dead_for: MIN_KEPT, dry_run: true, after: None, limit: 100 };
+/// let Done::Garbage(marked) = queue.run(Command::MarkGarbage(wish)).await.unwrap() else { unreachable!() };
+/// assert_eq!(marked.keys.len(), 1);
+/// # });
+/// ```
 #[derive(Clone, Debug)]
 pub struct MarkGarbage {
     /// For how long a file must have been dead. Longer than backups are kept, and longer than a signed URL works.
@@ -258,6 +333,8 @@ pub struct MarkGarbage {
 pub type GarbagePlace = (Timestamp, String);
 
 /// What a batch came to.
+///
+/// As in [`Storage`](crate::storage::Storage).
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Committed {
     /// One for each command, in order.
@@ -273,6 +350,8 @@ pub struct Committed {
 }
 
 /// A job became claimable, or several did.
+///
+/// As in [`Storage`](crate::storage::Storage).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ready {
     /// Of which type.
@@ -282,6 +361,8 @@ pub struct Ready {
 }
 
 /// Whom a job that became claimable is for.
+///
+/// As in [`Storage`](crate::storage::Storage).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Wake {
     /// It is one job, and any claim of its type can take it.
@@ -294,6 +375,8 @@ pub enum Wake {
 pub type Outcome = Result<Done, Refusal>;
 
 /// What a command that was carried out answers.
+///
+/// As in [`Storage`](crate::storage::Storage).
 #[derive(Clone, Debug, PartialEq)]
 pub enum Done {
     /// To `Submit`.
@@ -315,6 +398,8 @@ pub enum Done {
 }
 
 /// A job that was taken in, or found to be there already.
+///
+/// As in [`Queue::submit`](crate::Queue::submit).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Submitted {
     /// Its number.
@@ -330,6 +415,8 @@ pub struct Submitted {
 }
 
 /// A job and the right to run it.
+///
+/// As in [`Queue::report`](crate::Queue::report).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Claimed {
     /// The job, running.
@@ -345,6 +432,8 @@ pub struct Claimed {
 }
 
 /// What a sign of life is answered with.
+///
+/// As in [`Queue::heartbeat`](crate::Queue::heartbeat).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BeatReply {
     /// One for each lease, in order.
@@ -354,6 +443,8 @@ pub struct BeatReply {
 }
 
 /// What became of a lease.
+///
+/// As in [`Queue::heartbeat`](crate::Queue::heartbeat).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LeaseState {
@@ -366,6 +457,8 @@ pub enum LeaseState {
 }
 
 /// What time had made due.
+///
+/// As in [`Maintain`].
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Maintained {
     /// Jobs whose time came.
@@ -387,6 +480,8 @@ pub struct Maintained {
 }
 
 /// The files that are to be deleted now.
+///
+/// As in [`MarkGarbage`].
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct MarkedGarbage {
     /// Their keys.
@@ -398,6 +493,8 @@ pub struct MarkedGarbage {
 }
 
 /// Something that happened, for who listens. A hint, not a record.
+///
+/// As in [`Feed`](crate::queue::Feed).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
     /// A job was taken in or changed.
@@ -427,6 +524,8 @@ pub enum Event {
 }
 
 /// Why a command was not carried out; it changed nothing.
+///
+/// As in [`Refusal::kind`].
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// The job's life does not allow it.

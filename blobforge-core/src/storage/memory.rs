@@ -27,6 +27,8 @@ use history::MemoryHistory;
 use lanes::MemoryLanes;
 
 /// Jobs in memory.
+///
+/// As in [`Storage`].
 #[derive(Debug)]
 pub struct MemoryStorage {
     clock: Arc<dyn Clock>,
@@ -41,6 +43,8 @@ impl Default for MemoryStorage {
 
 impl MemoryStorage {
     /// An empty store that takes its time from `clock`.
+    ///
+    /// As in [`Maintain`](super::Maintain).
     pub fn new(clock: Arc<dyn Clock>) -> Self {
         Self { clock, rows: Mutex::default() }
     }

@@ -9,12 +9,27 @@ use crate::{
 };
 
 /// The most jobs on one page.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// # let queue = blobforge_core::Queue::in_memory();
+/// use blobforge_core::{NewJob, storage::{JobFilter, MAX_PAGE}};
+/// for _ in 0..2 {
+///     queue.submit_many(vec![NewJob::new("page").unwrap(); MAX_PAGE]).await.unwrap();
+/// }
+/// let page = queue.list(&JobFilter::all(MAX_PAGE + 1)).await.unwrap();
+/// assert_eq!(page.items.len(), MAX_PAGE, "who wants more goes on");
+/// assert!(page.next.is_some());
+/// # });
+/// ```
 pub const MAX_PAGE: usize = 1000;
 
 /// The most rows that one page looks at before it ends, matches or not.
 pub const MAX_EXAMINED: usize = 10_000;
 
 /// Which jobs to list; what is `None` or empty does not restrict.
+///
+/// As in [`Queue::list`](crate::Queue::list).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct JobFilter {
     /// In this state.
@@ -43,6 +58,8 @@ pub struct JobFilter {
 
 impl JobFilter {
     /// Everything, `limit` jobs a page.
+    ///
+    /// As in [`Queue::list`](crate::Queue::list).
     pub fn all(limit: usize) -> Self {
         Self { limit, ..Self::default() }
     }
@@ -60,6 +77,17 @@ impl JobFilter {
     }
 
     /// Whether a job is wanted, whatever its id.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let queue = blobforge_core::Queue::in_memory();
+    /// use blobforge_core::{NewJob, Status, storage::JobFilter};
+    /// let id = queue.submit(NewJob::new("pdf").unwrap()).await.unwrap().id;
+    /// let job = queue.job(id).await.unwrap();
+    /// let failed = JobFilter { status: Some(Status::Failed), ..JobFilter::default() };
+    /// assert!(JobFilter::default().matches(&job) && !failed.matches(&job));
+    /// # });
+    /// ```
     pub fn matches(&self, job: &Job) -> bool {
         self.status.is_none_or(|status| job.status() == status)
             && self.job_type.as_ref().is_none_or(|job_type| job.job_type == *job_type)
@@ -81,6 +109,8 @@ fn has_text(job: &Job, text: &str) -> bool {
 }
 
 /// One page of jobs.
+///
+/// As in [`Queue::list`](crate::Queue::list).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct JobPage {
     /// The jobs, newest first.
@@ -90,22 +120,40 @@ pub struct JobPage {
 }
 
 /// How many jobs there are. Kept by every commit, never counted.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// # let queue = blobforge_core::Queue::in_memory();
+/// use blobforge_core::{JobType, NewJob, Status};
+/// queue.submit(NewJob::new("pdf").unwrap()).await.unwrap();
+/// let counts = queue.counts().await.unwrap();
+/// let (pdf, waiting) = (JobType::new("pdf").unwrap(), Status::Pending);
+/// assert_eq!(counts.0[&(pdf, waiting)], 1);
+/// assert_eq!((counts.of_status(waiting), counts.total()), (1, 1));
+/// # });
+/// ```
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Counts(pub BTreeMap<(JobType, Status), u64>);
 
 impl Counts {
     /// How many jobs are in this state.
+    ///
+    /// As in [`Counts`].
     pub fn of_status(&self, status: Status) -> u64 {
         self.0.iter().filter(|((_, s), _)| *s == status).map(|(_, n)| n).sum()
     }
 
     /// How many jobs there are in all.
+    ///
+    /// As in [`Counts`].
     pub fn total(&self) -> u64 {
         self.0.values().sum()
     }
 }
 
 /// One execution of a job.
+///
+/// As in [`Queue::history`](crate::Queue::history).
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Attempt {
     /// Its number within the job.
@@ -132,6 +180,21 @@ pub struct Attempt {
 
 impl Attempt {
     /// The attempt that runs now, if one does.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let queue = blobforge_core::Queue::in_memory();
+    /// # let smith = blobforge_core::WorkerId::new("smith").unwrap();
+    /// # let pdf = [blobforge_core::JobType::new("pdf").unwrap()];
+    /// # let registration = blobforge_core::Registration::new(smith.clone(), pdf.clone(), "drawn at the start");
+    /// # queue.register(registration).await.unwrap();
+    /// # queue.submit(blobforge_core::NewJob::new("pdf").unwrap()).await.unwrap();
+    /// # let claimed = queue.claim(&smith, &pdf, 1, std::time::Duration::ZERO).await.unwrap().remove(0);
+    /// use blobforge_core::storage::Attempt;
+    /// let attempt = Attempt::running(&claimed.job).unwrap();
+    /// assert_eq!((attempt.worker, attempt.end), (smith, None));
+    /// # });
+    /// ```
     pub fn running(job: &Job) -> Option<Self> {
         let lease = job.lease()?;
         Some(Self {

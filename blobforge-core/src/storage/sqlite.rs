@@ -63,6 +63,18 @@ const STEPS_BETWEEN_LOOKS: i32 = 1000;
 const LOOK_ELSEWHERE_EVERY: Duration = Duration::from_millis(100);
 
 /// How an SQLite file is used.
+///
+/// ```
+/// # tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(async {
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let path = folder.path().join("jobs.db");
+/// use blobforge_core::storage::{Storage, sqlite::{SqliteOptions, SqliteStorage}};
+/// use std::time::Duration;
+/// let patient = SqliteOptions { readers: 8, read_limit: Duration::from_secs(10), ..SqliteOptions::default() };
+/// let storage = SqliteStorage::open(&path, patient).await.unwrap();
+/// assert_eq!(storage.counts().await.unwrap().total(), 0);
+/// # });
+/// ```
 #[derive(Clone, Debug)]
 pub struct SqliteOptions {
     /// Where time comes from.
@@ -90,6 +102,18 @@ impl Default for SqliteOptions {
 }
 
 /// Jobs in an SQLite file.
+///
+/// ```
+/// # tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(async {
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let path = folder.path().join("jobs.db");
+/// use blobforge_core::storage::sqlite::{SqliteOptions, SqliteStorage};
+/// let storage = SqliteStorage::open(&path, SqliteOptions::default()).await.unwrap();
+/// assert_eq!(storage.path().file_name().unwrap(), "jobs.db");
+/// std::fs::write(folder.path().join("letter.pdf"), "%PDF-1.7").unwrap();
+/// assert!(SqliteStorage::open(folder.path().join("letter.pdf"), SqliteOptions::default()).await.is_err());
+/// # });
+/// ```
 pub struct SqliteStorage {
     path: PathBuf,
     writer: Writer,
@@ -103,6 +127,8 @@ impl SqliteStorage {
     /// Opens a file; makes it, and its folder, if they are not there.
     ///
     /// Runs within a tokio runtime with its timer enabled.
+    ///
+    /// As in [`SqliteStorage`].
     ///
     /// # Errors
     /// [`StorageError::Unusable`] says what about the file or this machine will not do, and what would.
@@ -123,6 +149,8 @@ impl SqliteStorage {
     }
 
     /// The file.
+    ///
+    /// As in [`SqliteStorage`].
     pub fn path(&self) -> &Path {
         &self.path
     }

@@ -32,11 +32,15 @@ pub struct FaultyBlobs {
 
 impl FaultyBlobs {
     /// `inner` without faults so far; slow calls measure their time by `clock`.
+    ///
+    /// As in [`FaultyBlobs`].
     pub fn new(inner: Arc<dyn BlobStore>, clock: Arc<dyn Clock>) -> Self {
         Self { inner, clock, faults: Faults::new() }
     }
 
     /// The handle that says what goes wrong.
+    ///
+    /// As in [`FaultyBlobs`].
     pub fn faults(&self) -> Faults {
         self.faults.clone()
     }

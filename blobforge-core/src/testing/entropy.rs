@@ -20,6 +20,8 @@ pub struct SeededEntropy(AtomicU64);
 
 impl SeededEntropy {
     /// The bytes that follow from this seed.
+    ///
+    /// As in [`SeededEntropy`].
     pub fn new(seed: u64) -> Self {
         Self(AtomicU64::new(seed))
     }

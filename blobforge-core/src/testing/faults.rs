@@ -11,6 +11,8 @@ use tokio::sync::watch;
 use crate::Clock;
 
 /// Something that goes wrong with one read or write of a store.
+///
+/// As in [`Faults`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
     /// Nothing is done: somebody else holds the store. The same call can succeed later.
@@ -73,32 +75,73 @@ impl Faults {
     }
 
     /// Lets one more of the coming writes go wrong, after those that were asked for before.
+    ///
+    /// As in [`FaultyStorage`](crate::testing::FaultyStorage).
     pub fn next_write(&self, fault: Fault) {
         self.plan().writes.push_back(fault);
     }
 
     /// Lets one more of the coming reads go wrong, after those that were asked for before.
+    ///
+    /// As in [`Faults`].
     pub fn next_read(&self, fault: Fault) {
         self.plan().reads.push_back(fault);
     }
 
     /// Lets every write go wrong that has no fault of its own, until [`Faults::clear`].
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// use blobforge_core::{SystemClock, storage::{Storage, memory::MemoryStorage}};
+    /// use blobforge_core::testing::{Fault, FaultyStorage};
+    /// use std::sync::Arc;
+    /// let storage = FaultyStorage::new(Arc::new(MemoryStorage::default()), Arc::new(SystemClock));
+    /// let faults = storage.faults();
+    /// faults.every_write(Fault::Full);
+    /// for _ in 0..3 {
+    ///     assert!(storage.commit(Vec::new()).await.is_err());
+    /// }
+    /// faults.clear();
+    /// assert!(storage.commit(Vec::new()).await.is_ok());
+    /// assert_eq!(faults.met(), 3);
+    /// # });
+    /// ```
     pub fn every_write(&self, fault: Fault) {
         self.plan().every_write = Some(fault);
     }
 
     /// Lets every read and write fail for good from now on, those that are being held included.
+    ///
+    /// As in [`Faults`].
     pub fn break_for_good(&self) {
         self.plan().broken = true;
         self.release();
     }
 
     /// Lets go on who is held or slow now.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// use blobforge_core::{SystemClock, storage::{Storage, memory::MemoryStorage}};
+    /// use blobforge_core::testing::{Fault, FaultyStorage};
+    /// use std::sync::Arc;
+    /// let storage = FaultyStorage::new(Arc::new(MemoryStorage::default()), Arc::new(SystemClock));
+    /// let faults = storage.faults();
+    /// faults.next_write(Fault::Held);
+    /// let mut commit = storage.commit(Vec::new());
+    /// assert!(futures_util::poll!(commit.as_mut()).is_pending());
+    /// assert_eq!(faults.waiting(), 1);
+    /// faults.release();
+    /// assert!(commit.await.is_ok());
+    /// # });
+    /// ```
     pub fn release(&self) {
         self.releases.send_modify(|count| *count += 1);
     }
 
     /// Forgets every fault that has not come to pass, and lets go on who is held or slow. What is broken stays so.
+    ///
+    /// As in [`Faults::every_write`].
     pub fn clear(&self) {
         let mut plan = self.plan();
         *plan = Plan { broken: plan.broken, waiting: plan.waiting, met: plan.met, ..Plan::default() };
@@ -107,11 +150,15 @@ impl Faults {
     }
 
     /// How many reads and writes are held or slow now.
+    ///
+    /// As in [`Faults::release`].
     pub fn waiting(&self) -> usize {
         self.plan().waiting
     }
 
     /// How many faults have come to pass, the waits that are not over included.
+    ///
+    /// As in [`Faults::every_write`].
     pub fn met(&self) -> u64 {
         self.plan().met
     }

@@ -34,11 +34,15 @@ pub struct FaultyStorage {
 
 impl FaultyStorage {
     /// `inner` without faults so far; slow calls measure their time by `clock`.
+    ///
+    /// As in [`FaultyStorage`].
     pub fn new(inner: Arc<dyn Storage>, clock: Arc<dyn Clock>) -> Self {
         Self { inner, clock, faults: Faults::new() }
     }
 
     /// The handle that says what goes wrong.
+    ///
+    /// As in [`FaultyStorage`].
     pub fn faults(&self) -> Faults {
         self.faults.clone()
     }
