@@ -5,6 +5,9 @@
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
+#[path = "architecture/examples.rs"]
+mod examples;
+
 use std::{
     fs,
     path::{Path, PathBuf},
