@@ -35,7 +35,23 @@ use lanes::Lanes;
 pub(super) use jobs::{may_be_reprioritised, retry_of};
 pub(crate) use lanes::MAX_CLASSES;
 
-/// The most ended attempts that a job's history has: the last ones.
+/// The most ended attempts that a job's history has: the last ones. A job may be snoozed every minute for months.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// # use blobforge_core::{JobType, NewJob, Queue, Registration, WorkerId, storage::Report};
+/// use blobforge_core::storage::MAX_ATTEMPTS_KEPT;
+/// # let queue = Queue::in_memory();
+/// # let (worker, types) = (WorkerId::new("smith").unwrap(), [JobType::new("pdf").unwrap()]);
+/// # queue.register(Registration::new(worker.clone(), types.clone(), "secret")).await.unwrap();
+/// let id = queue.submit(NewJob::new("pdf").unwrap()).await.unwrap().id;
+/// for _ in 0..MAX_ATTEMPTS_KEPT + 50 {
+///     let held = queue.claim(&worker, &types, 1, std::time::Duration::ZERO).await.unwrap().remove(0);
+///     queue.report(id, held.token, Report::Release).await.unwrap();
+/// }
+/// assert_eq!(queue.history(id).await.unwrap()[0].epoch.get(), 51, "the first fifty are forgotten");
+/// # });
+/// ```
 pub const MAX_ATTEMPTS_KEPT: u32 = 200;
 
 /// Carries out `commands` in order at `now`. An error leaves the rows half written: roll them back.
