@@ -179,17 +179,79 @@ fn the_lifecycle_alone_decides_where_a_job_is() {
 }
 
 #[test]
-fn jobs_are_plain_data() {
+fn what_is_said_is_plain_data_and_pure_functions() {
     forbid(
         &sources(&[
             "blobforge-core/src/job.rs",
             "blobforge-core/src/lease.rs",
             "blobforge-core/src/worker.rs",
+            "blobforge-core/src/limits.rs",
+            "blobforge-core/src/requirement.rs",
+            "blobforge-core/src/settings.rs",
+            "blobforge-core/src/failure_group.rs",
+            "blobforge-core/src/storage/rows/front.rs",
         ]),
-        &["storage", "queue", "blob", "broker", "tokio", "rusqlite", "Clock"],
+        &[
+            "storage::",
+            "queue",
+            "blob",
+            "broker",
+            "tokio",
+            "rusqlite",
+            "Clock",
+            "SystemTime",
+            "Instant",
+            "fs",
+            "async",
+        ],
         &[],
-        "a job, a lease and a worker's record are plain data: they know nothing of where they are kept",
+        "what callers say and what is worked out from it is plain: it knows nothing of where it is kept",
     );
+}
+
+#[test]
+fn what_is_committed_together_is_decided_without_time_or_io() {
+    let all = sources(&["blobforge-core/src/queue/committer.rs", "blobforge-core/src/queue/parked.rs"]);
+    let words =
+        ["tokio", "async", "await", "Clock", "SystemTime", "Instant", "rusqlite", "fs", "sleep", "uptime()"];
+    forbid(
+        &all,
+        &words,
+        &[],
+        "the committer is a state machine: its driver reads the clock and does the work",
+    );
+}
+
+#[test]
+fn the_map_shows_what_is_there() {
+    let map = read("ARCHITECTURE.md");
+    let mut shown = Vec::new();
+    for name in map.split('`').skip(1).step_by(2) {
+        // `{a,b}.rs` are two.
+        let names = match (name.split_once('{'), name.rsplit_once('}')) {
+            (Some((before, _)), Some((within, after))) => {
+                let within = &within[before.len() + 1..];
+                within.split(',').map(|part| format!("{before}{part}{after}")).collect()
+            }
+            _ => vec![name.to_owned()],
+        };
+        shown.extend(names.into_iter().filter(|name| name.ends_with(".rs") || name.ends_with('/')));
+    }
+    let is_there = |path: &&String| {
+        ["", "blobforge-core/src/", "blobforge-core/src/queue/"]
+            .iter()
+            .any(|at| root().join(at).join(path).exists())
+    };
+    let gone: Vec<_> = shown.iter().filter(|path| !is_there(path)).collect();
+    assert!(gone.is_empty(), "ARCHITECTURE.md shows what is not there: {gone:?}");
+    assert!(shown.len() > 40, "the check does not see what the map shows any more: {shown:?}");
+    let rooms =
+        fs::read_dir(root().join("blobforge-core/src")).unwrap().map(|entry| entry.unwrap().file_name());
+    for room in rooms.map(|name| name.to_string_lossy().into_owned()) {
+        let known = ["lib.rs", "entropy.rs", "time.rs"].contains(&room.as_str())
+            || shown.iter().any(|path| path.trim_end_matches('/').starts_with(room.trim_end_matches(".rs")));
+        assert!(known, "ARCHITECTURE.md does not show blobforge-core/src/{room}");
+    }
 }
 
 #[test]
