@@ -367,6 +367,18 @@ async fn a_report_whose_reply_was_lost_is_repeated_and_counts_once() {
 }
 
 #[tokio::test]
+async fn a_claim_whose_reply_was_lost_is_repeated_and_gets_the_same_job() {
+    let forge = Forge::new();
+    let broker = Arc::new(Faulty::new(forge.queue.clone()));
+    broker.lose_replies_to_claims(2);
+    let id = forge.submit(work()).await;
+    let worker = Running::of(forge.worker_of(broker).handle("work", async |_: JobContext| Ok(json!("once"))));
+    let job = forge.ended(id).await;
+    assert_eq!((job.life.epoch.get(), job.life.losses), (1, 0), "nobody waits for a lease to run out");
+    assert_eq!(worker.stop().await, Summary { completed: 1, ..Summary::default() });
+}
+
+#[tokio::test]
 async fn a_source_that_is_not_what_was_announced_fails_the_job_for_good() {
     let forge = Forge::new();
     let worker = Running::of(forge.worker().handle("work", async |job: JobContext| {

@@ -1,6 +1,12 @@
 //! A worker's standing with the queue: registered, heard of, and told what is wanted of it.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use blobforge_core::{
     JobType, Registration, WorkerId,
@@ -12,7 +18,11 @@ use tokio::{
     time::{Instant, sleep_until},
 };
 
-use super::{Settings, WorkerError, identity::Identity, leases::Leases};
+use super::{
+    Settings, WorkerError,
+    identity::{Identity, random},
+    leases::Leases,
+};
 use crate::backoff::Backoff;
 
 /// How soon after a heartbeat news of progress makes another one.
@@ -30,6 +40,8 @@ pub(super) struct Link {
     settings: Settings,
     /// What the queue answered to the last registration.
     welcome: watch::Sender<Welcome>,
+    /// What the names of this process's claims begin with, and how many there were.
+    claims: (String, AtomicU64),
     draining: watch::Sender<bool>,
     pub(super) leases: Arc<Leases>,
 }
@@ -40,17 +52,18 @@ impl Link {
         identity: Identity,
         types: Vec<JobType>,
         settings: Settings,
-    ) -> Self {
-        Self {
+    ) -> Result<Self, WorkerError> {
+        Ok(Self {
             broker,
             identity: Mutex::new(identity),
             types,
             settings,
             // Replaced by the first registration, before which nothing is sent.
             welcome: watch::Sender::new(Welcome { heartbeat_every: NEWS_AFTER, lease: Duration::ZERO }),
+            claims: (hex::encode(random::<8>()?), AtomicU64::new(0)),
             draining: watch::Sender::new(false),
             leases: Arc::default(),
-        }
+        })
     }
 
     /// Registers, and keeps trying as long as the queue is merely away.
@@ -129,12 +142,15 @@ impl Link {
         self.ask(limit, Duration::ZERO).await
     }
 
-    /// Asks until the queue answers, if only that there is nothing; and says when it was asked.
+    /// Asks until the queue answers, if only that there is nothing; and says when it was asked. It asks again by the same
+    /// name, so that what was given to it by a reply that got lost is given again.
     async fn ask(&self, limit: usize, wait: Duration) -> Result<(Vec<Assignment>, Instant), WorkerError> {
+        let (process, claims) = &self.claims;
+        let claim_id = Some(format!("{process}-{}", claims.fetch_add(1, Ordering::Relaxed)));
         let mut backoff = Backoff::default();
         loop {
-            let wish =
-                Wish { worker: self.id().await, types: self.types.clone(), limit, wait, claim_id: None };
+            let claim_id = claim_id.clone();
+            let wish = Wish { worker: self.id().await, types: self.types.clone(), limit, wait, claim_id };
             let asked_at = Instant::now();
             match self.broker.claim(&wish).await {
                 Ok(assignments) => return Ok((assignments, asked_at)),

@@ -63,7 +63,7 @@ impl Worker {
     fn open(self, shutdown: Shutdown) -> Result<Floor, WorkerError> {
         let folder = WorkFolder::open(&self.work_dir)?;
         let types = self.handlers.keys().map(JobType::new).collect::<Result<Vec<_>, Invalid>>()?;
-        let link = Link::new(self.broker.clone(), self.identity, types, self.settings.clone());
+        let link = Link::new(self.broker.clone(), self.identity, types, self.settings.clone())?;
         Ok(Floor {
             handlers: self.handlers,
             broker: self.broker,

@@ -20,6 +20,7 @@ pub(crate) struct Faulty {
     queue: Queue,
     heartbeats_fail: AtomicBool,
     replies_to_lose: AtomicU32,
+    claims_to_lose: AtomicU32,
     transfers_take: Duration,
 }
 
@@ -29,6 +30,7 @@ impl Faulty {
             queue,
             heartbeats_fail: AtomicBool::new(false),
             replies_to_lose: AtomicU32::new(0),
+            claims_to_lose: AtomicU32::new(0),
             transfers_take: Duration::ZERO,
         }
     }
@@ -45,10 +47,23 @@ impl Faulty {
     pub(crate) fn lose_replies_to_reports(&self, count: u32) {
         self.replies_to_lose.store(count, Ordering::SeqCst);
     }
+
+    pub(crate) fn lose_replies_to_claims(&self, count: u32) {
+        self.claims_to_lose.store(count, Ordering::SeqCst);
+    }
 }
 
 fn cut() -> BrokerError {
     BrokerError::Unavailable("the line is cut".to_owned())
+}
+
+/// Loses a reply if some are still to be lost.
+fn lose<T>(reply: T, to_lose: &AtomicU32) -> Result<T, BrokerError> {
+    let one_less = |left: u32| left.checked_sub(1);
+    match to_lose.fetch_update(Ordering::SeqCst, Ordering::SeqCst, one_less) {
+        Ok(_) => Err(cut()),
+        Err(_) => Ok(reply),
+    }
 }
 
 #[async_trait]
@@ -62,7 +77,8 @@ impl Broker for Faulty {
     }
 
     async fn claim(&self, wish: &Wish) -> Result<Vec<Assignment>, BrokerError> {
-        Broker::claim(&self.queue, wish).await
+        let claimed = Broker::claim(&self.queue, wish).await?;
+        if claimed.is_empty() { Ok(claimed) } else { lose(claimed, &self.claims_to_lose) }
     }
 
     async fn heartbeat(&self, beat: Beat) -> Result<BeatReply, BrokerError> {
@@ -74,11 +90,7 @@ impl Broker for Faulty {
 
     async fn finish(&self, assignment: &Assignment, ending: Ending) -> Result<Finished, BrokerError> {
         let finished = Broker::finish(&self.queue, assignment, ending).await?;
-        let lose = |left: u32| left.checked_sub(1);
-        match self.replies_to_lose.fetch_update(Ordering::SeqCst, Ordering::SeqCst, lose) {
-            Ok(_) => Err(cut()),
-            Err(_) => Ok(finished),
-        }
+        lose(finished, &self.replies_to_lose)
     }
 
     async fn source(&self, assignment: &Assignment) -> Result<ByteStream, BrokerError> {
