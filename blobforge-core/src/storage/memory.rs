@@ -327,7 +327,10 @@ impl Rows for MemoryRows {
     }
 
     fn put_duplicate(&mut self, work: &[u8; 32], scope: &str, job: JobId) -> Result<(), Infallible> {
-        self.duplicates.entry((*work, scope.to_owned())).or_insert(job);
+        let known = self.duplicates.entry((*work, scope.to_owned())).or_insert(job);
+        if !self.jobs.contains_key(known) {
+            *known = job;
+        }
         Ok(())
     }
 

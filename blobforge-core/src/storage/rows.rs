@@ -166,7 +166,7 @@ pub(super) trait Rows: KeyRows + FailureGroupRows {
 
     /// The job that does this work, if one is known in this scope.
     fn duplicate(&mut self, work: &[u8; 32], scope: &str) -> Result<Option<JobId>, Self::Error>;
-    /// Remembers who does this work, unless somebody does already.
+    /// Remembers who does this work, unless a job that is there does already.
     fn put_duplicate(&mut self, work: &[u8; 32], scope: &str, job: JobId) -> Result<(), Self::Error>;
     /// Forgets that this job does this work, if it is the one that is remembered.
     fn delete_duplicate(&mut self, work: &[u8; 32], scope: &str, job: JobId) -> Result<(), Self::Error>;

@@ -101,7 +101,8 @@ statements! {
     DeleteCheckpoints: "DELETE FROM checkpoints WHERE job_id = ?1",
 
     Duplicate: "SELECT job_id FROM dedup WHERE work = ?1 AND scope = ?2",
-    PutDuplicate: "INSERT OR IGNORE INTO dedup (work, scope, job_id) VALUES (?1, ?2, ?3)",
+    PutDuplicate: "INSERT INTO dedup (work, scope, job_id) VALUES (?1, ?2, ?3) \
+        ON CONFLICT DO UPDATE SET job_id = excluded.job_id WHERE NOT EXISTS (SELECT 1 FROM jobs WHERE id = dedup.job_id)",
     Content: "SELECT key, size FROM contents WHERE sha256 = ?1",
     PutContent: "INSERT OR IGNORE INTO contents (sha256, key, size) VALUES (?1, ?2, ?3)",
     ForgetContent: "DELETE FROM contents WHERE key = ?1",
