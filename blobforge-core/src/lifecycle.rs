@@ -495,7 +495,8 @@ fn finish(
         }
         Finish::Snooze(until) => {
             after.phase = Phase::Pending;
-            after.ready_at = *until;
+            // A time that is over already means now: it would stand before everybody who has waited since.
+            after.ready_at = (*until).max(now);
             End::Snoozed
         }
     };

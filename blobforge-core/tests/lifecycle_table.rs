@@ -86,6 +86,7 @@ const TABLE: &[[&str; 6]] = &[
   ["running e1 A until 10",                     "6",  "fail for good A1",        "failed e1 f1 ready=106",           "finished failed",                 "failed/fail"],
   ["running e1 f1 l4 ready=2 A until 10",       "6",  "release A1",              "pending e1 f1 l4 ready=2",         "finished pending 2",              "released/release"],
   ["running e1 f1 l4 ready=2 A until 10",       "6",  "snooze 50 A1",            "pending e1 f1 l4 ready=50",        "finished pending 50",             "snoozed/snooze"],
+  ["running e1 f1 l4 ready=2 A until 10",       "6",  "snooze 3 A1",             "pending e1 f1 l4 ready=6",         "finished pending 6",              "snoozed/snooze"],
   ["running e2 B until 10",                     "6",  "complete A1",             "=",                                "lost: running by B",              ""],
   ["running e1 A until 10",                     "6",  "complete A1!secret",      "=",                                "lost: running by A",              ""],
   ["running e1 A until 10",                     "6",  "complete A1!generation",  "=",                                "lost: running by A",              ""],

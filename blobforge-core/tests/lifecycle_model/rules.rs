@@ -229,7 +229,8 @@ fn release_is_free(edge: &Edge<'_>) -> bool {
 fn snooze_is_free(edge: &Edge<'_>) -> bool {
     let Some(Finish::Snooze(until)) = edge.finish() else { return true };
     when(!edge.cancel_asked(), || {
-        *edge.after() == Life { phase: Phase::Pending, ready_at: *until, ..edge.life().clone() }
+        *edge.after()
+            == Life { phase: Phase::Pending, ready_at: (*until).max(edge.now), ..edge.life().clone() }
     })
 }
 
