@@ -5,14 +5,11 @@
 //! count by; what is for people is cut instead, since a
 //! failure has to be recorded however long its story is, and a lease must not be lost to a talkative handler.
 
-use std::io;
-
-use serde::Serialize;
 use serde_json::{Value, json};
 
 use crate::{
     Failure, Invalid, Progress,
-    storage::{Command, Report},
+    bounds::{self, JsonSize},
 };
 
 /// The most bytes of a job's result as JSON; a larger one is refused.
@@ -27,7 +24,8 @@ pub const MAX_FAILURE_KIND_BYTES: usize = 64;
 ///
 /// As in [`Failure::cut`].
 pub const MAX_FAILURE_MESSAGE_BYTES: usize = 16 * 1024;
-/// The most bytes of a failure's details as JSON. Of larger ones the beginning of that JSON is kept, as text.
+/// The most bytes of a failure's details as JSON. Of larger ones, and of those nested more deeply than
+/// [`MAX_JSON_DEPTH`](crate::MAX_JSON_DEPTH), the beginning of that JSON is kept, as text.
 ///
 /// As in [`Failure::cut`].
 pub const MAX_FAILURE_DETAILS_BYTES: usize = 64 * 1024;
@@ -52,16 +50,11 @@ const CUT_DETAILS_BYTES: usize = 16 * 1024;
 /// ```
 ///
 /// # Errors
-/// When it is over [`MAX_RESULT_BYTES`] as JSON: then it belongs into an output file.
+/// When it is over [`MAX_RESULT_BYTES`] as JSON, or nested more deeply than [`MAX_JSON_DEPTH`](crate::MAX_JSON_DEPTH):
+/// then it belongs into an output file.
 pub fn check_result(result: &Value) -> Result<(), Invalid> {
-    let bytes = json_bytes(result);
-    if bytes <= MAX_RESULT_BYTES {
-        return Ok(());
-    }
-    let reason = format!(
-        "{bytes} bytes of JSON are too many: at most {MAX_RESULT_BYTES}. Write them to an output file instead, and let the result name it"
-    );
-    Err(Invalid::new("result", reason))
+    let remedy = "Write them to an output file instead, and let the result name it";
+    bounds::json("result", result, MAX_RESULT_BYTES, remedy)
 }
 
 /// Checks what kind a failure is said to be of: snake_case, that is `a` to `z`, then digits and `_` too, at most
@@ -106,13 +99,14 @@ impl Failure {
     pub fn cut(mut self) -> Self {
         cut(&mut self.message, MAX_FAILURE_MESSAGE_BYTES);
         self.details = self.details.map(|details| {
-            let bytes = json_bytes(&details);
-            if bytes <= MAX_FAILURE_DETAILS_BYTES {
+            let JsonSize { bytes, is_too_deep } = JsonSize::of(&details);
+            if bytes <= MAX_FAILURE_DETAILS_BYTES && !is_too_deep {
                 return details;
             }
-            let mut text = details.to_string();
-            cut(&mut text, CUT_DETAILS_BYTES);
-            json!({"cut": text, "bytes": bytes})
+            let mut text = bounds::json_beginning(&details, CUT_DETAILS_BYTES - MARK.len());
+            text.push_str(MARK);
+            // Of what is nested without end nobody counts the bytes.
+            if is_too_deep { json!({"cut": text}) } else { json!({"cut": text, "bytes": bytes}) }
         });
         self.log_tail = self.log_tail.filter(|log| !log.is_empty());
         if let Some(log) = &mut self.log_tail {
@@ -139,37 +133,6 @@ impl Progress {
     }
 }
 
-/// The same command with what a worker says in it brought within its bounds.
-pub(crate) fn bounded(command: Command) -> Result<Command, Invalid> {
-    Ok(match command {
-        Command::Report { job, token, mut report } => {
-            *report = match *report {
-                Report::Complete { outputs, result } => {
-                    result.as_ref().map_or(Ok(()), check_result)?;
-                    Report::Complete { outputs, result }
-                }
-                Report::Fail { failure, retryable, policy, jitter } => {
-                    check_failure_kind(&failure.kind)?;
-                    Report::Fail { failure: failure.cut(), retryable, policy, jitter }
-                }
-                other => other,
-            };
-            Command::Report { job, token, report }
-        }
-        Command::Heartbeat(mut beat) => {
-            for held in &mut beat.leases {
-                held.progress = held.progress.take().map(Progress::cut);
-            }
-            Command::Heartbeat(beat)
-        }
-        Command::RejectSource { job, failure } => {
-            check_failure_kind(&failure.kind)?;
-            Command::RejectSource { job, failure: failure.cut() }
-        }
-        other => other,
-    })
-}
-
 /// Shows where a text was cut.
 const MARK: &str = "…";
 
@@ -189,33 +152,14 @@ fn keep_end(text: &mut String, bytes: usize) {
     }
 }
 
-/// How many bytes a value has as JSON, without writing it anywhere.
-fn json_bytes(value: &impl Serialize) -> usize {
-    struct Counted(usize);
-    impl io::Write for Counted {
-        fn write(&mut self, piece: &[u8]) -> io::Result<usize> {
-            self.0 += piece.len();
-            Ok(piece.len())
-        }
-
-        fn flush(&mut self) -> io::Result<()> {
-            Ok(())
-        }
-    }
-    let mut counted = Counted(0);
-    serde_json::to_writer(&mut counted, value).map_or(usize::MAX, |()| counted.0)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn a_result_may_have_as_many_bytes_as_is_said_and_not_one_more() {
-        let text = |bytes| Value::from("x".repeat(bytes - 2));
-        assert_eq!(json_bytes(&text(MAX_RESULT_BYTES)), MAX_RESULT_BYTES);
-        assert!(check_result(&text(MAX_RESULT_BYTES)).is_ok());
-        let refused = check_result(&text(MAX_RESULT_BYTES + 1)).unwrap_err();
+    fn a_result_too_large_is_told_where_it_belongs() {
+        assert!(check_result(&Value::from("x".repeat(MAX_RESULT_BYTES - 2))).is_ok());
+        let refused = check_result(&Value::from("x".repeat(MAX_RESULT_BYTES - 1))).unwrap_err();
         assert_eq!(refused.field, "result");
         assert!(refused.reason.contains("output file"), "{refused}");
     }
@@ -247,6 +191,6 @@ mod tests {
         let details = cut.details.unwrap();
         assert!(details["cut"].as_str().unwrap().starts_with("{\"log\":\"xxx"), "{details}");
         assert_eq!(details["bytes"], MAX_FAILURE_DETAILS_BYTES + "{\"log\":\"\"}".len());
-        assert!(json_bytes(&details) <= MAX_FAILURE_DETAILS_BYTES);
+        assert!(JsonSize::of(&details).bytes <= MAX_FAILURE_DETAILS_BYTES);
     }
 }

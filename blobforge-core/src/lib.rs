@@ -58,6 +58,7 @@
 //! a constant such as [`MAX_TAGS`] says how, and what is beyond it is an error that names the field.
 
 pub mod blob;
+mod bounds;
 pub mod broker;
 #[cfg(feature = "conformance")]
 pub mod conformance;
@@ -80,6 +81,7 @@ pub mod testing;
 mod time;
 mod worker;
 
+pub use bounds::{MAX_ATTEMPTS_LIMIT, MAX_FILE_BYTES, MAX_JSON_DEPTH, MAX_SPAN};
 pub use entropy::{Entropy, SystemEntropy};
 pub use failure_group::{
     FailureGroup, FailureGroupId, MAX_FAILURE_GROUPS, MAX_GROUP_MESSAGE_BYTES, normalised,
@@ -99,7 +101,7 @@ pub use lifecycle::{
 };
 pub use limits::{KeyLimits, LimitBy, Limits, MAX_LIMIT_KEY_BYTES, Rate, StartedUpTo};
 pub use new_job::{
-    MAX_ATTEMPTS_LIMIT, MAX_JSON_BYTES, MAX_KEY_BYTES, MAX_SOURCE_PATH_BYTES, MAX_TAG_BYTES, MAX_TAGS,
+    MAX_JSON_BYTES, MAX_KEY_BYTES, MAX_SOURCE_PATH_BYTES, MAX_SUBMITTER_BYTES, MAX_TAG_BYTES, MAX_TAGS,
     NewJob, NewSource, file_name,
 };
 pub use queue::{Queue, QueueBuilder, QueueError};
@@ -109,7 +111,10 @@ pub use requirement::{
 pub use retry::{Jitter, RetryPolicy};
 #[cfg(feature = "sqlite")]
 pub use rusqlite;
-pub use settings::{OLDEST_SHARE, Retention, TypeRecord, TypeSettings};
+pub use settings::{MAX_OLDEST_SHARE, MIN_RETENTION, OLDEST_SHARE, Retention, TypeRecord, TypeSettings};
 pub use task::Task;
 pub use time::{BadTimestamp, Clock, ManualClock, SystemClock, Timestamp};
-pub use worker::{MAX_HOST_BYTES, Registration, WorkerId, WorkerRecord};
+pub use worker::{
+    MAX_HOST_BYTES, MAX_INSTANCE_BYTES, MAX_WORKER_NAME_BYTES, MAX_WORKER_TYPES, Registration, WorkerId,
+    WorkerRecord,
+};

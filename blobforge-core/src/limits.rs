@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use sha2::{Digest, Sha256};
 
-use crate::{Body, Invalid, Timestamp, time::millis};
+use crate::{Body, Invalid, MAX_TAG_BYTES, Timestamp, bounds, time::millis};
 
 /// The longest key of a limit that is kept as it is, in bytes; a longer one is kept as its hash.
 ///
@@ -40,14 +40,15 @@ impl Limits {
         *self == Self::default()
     }
 
-    pub(crate) fn check(&self) -> Result<(), Invalid> {
+    /// Checks both, under the names by which callers know them.
+    pub(crate) fn check(&self, [running, starts]: [&'static str; 2]) -> Result<(), Invalid> {
         if self.running == Some(0) {
             return Err(Invalid::new(
-                "limits.running",
+                running,
                 "at least one job has to be allowed; to stop a type, pause it",
             ));
         }
-        self.starts.map_or(Ok(()), Rate::check)
+        self.starts.map_or(Ok(()), |rate| rate.check(starts))
     }
 }
 
@@ -74,8 +75,8 @@ pub struct Rate {
 }
 
 impl Rate {
-    fn check(self) -> Result<(), Invalid> {
-        let wrong = |reason: &str| Err(Invalid::new("limits.starts", reason));
+    fn check(self, field: &'static str) -> Result<(), Invalid> {
+        let wrong = |reason: &str| Err(Invalid::new(field, reason));
         if self.starts == 0 || self.burst == 0 {
             return wrong("`starts` and `burst` are at least 1; to stop a type, pause it");
         }
@@ -206,6 +207,15 @@ pub struct KeyLimits {
     pub limits: Limits,
 }
 
+impl KeyLimits {
+    pub(crate) fn check(&self) -> Result<(), Invalid> {
+        if let LimitBy::Param(name) | LimitBy::Tag(name) = &self.by {
+            bounds::text("per_key.by", name, MAX_TAG_BYTES)?;
+        }
+        self.limits.check(["per_key.limits.running", "per_key.limits.starts"])
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -249,16 +259,17 @@ mod tests {
 
     #[test]
     fn limits_that_would_stop_everything_are_refused() {
+        let check = |limits: Limits| limits.check(["running", "starts"]);
         let rate =
-            |starts, per, burst| Limits { running: None, starts: Some(Rate { starts, per, burst }) }.check();
-        assert!(Limits { running: Some(0), starts: None }.check().is_err());
+            |starts, per, burst| check(Limits { running: None, starts: Some(Rate { starts, per, burst }) });
+        assert!(check(Limits { running: Some(0), starts: None }).is_err());
         assert!(rate(0, SECOND, 1).is_err());
         assert!(rate(1, SECOND, 0).is_err());
         assert!(rate(1, Duration::ZERO, 1).is_err());
         assert!(rate(2000, SECOND, 1).is_err(), "more than one in a millisecond");
         assert!(rate(1, SECOND * 60 * 60 * 24 * 40, 1).is_err());
         assert!(rate(1000, SECOND, 1).is_ok());
-        assert!(Limits::default().is_none() && Limits::default().check().is_ok());
+        assert!(Limits::default().is_none() && check(Limits::default()).is_ok());
     }
 
     #[test]

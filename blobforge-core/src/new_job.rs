@@ -1,8 +1,8 @@
 //! What a submitter hands in, checked where it enters.
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
-use crate::{Body, Invalid, JobType, MAX_REQUIREMENTS, Priority, Requirement, Sha256, Timestamp};
+use crate::{Body, Invalid, JobType, MAX_REQUIREMENTS, Priority, Requirement, Sha256, Timestamp, bounds};
 
 /// The most bytes that `params` and `metadata` may each have as JSON.
 ///
@@ -24,10 +24,10 @@ pub const MAX_SOURCE_PATH_BYTES: usize = 4096;
 ///
 /// As in [`NewJob::validate`].
 pub const MAX_KEY_BYTES: usize = 255;
-/// The most failing runs a job can be given.
+/// The most bytes of a submitter's name.
 ///
 /// As in [`NewJob::validate`].
-pub const MAX_ATTEMPTS_LIMIT: u32 = 1000;
+pub const MAX_SUBMITTER_BYTES: usize = 255;
 
 /// How a job's source gets to it.
 ///
@@ -288,25 +288,19 @@ impl NewJob {
     /// # Errors
     /// The first field that is out of bounds, and what would be right.
     pub fn validate(&self) -> Result<(), Invalid> {
-        bounded_json("params", &self.body.params)?;
-        bounded_json("metadata", &self.body.metadata)?;
-        bounded_tags(&self.body.tags)?;
+        let remedy = "Put large data into the source file";
+        bounds::json("params", &self.body.params, MAX_JSON_BYTES, remedy)?;
+        bounds::json("metadata", &self.body.metadata, MAX_JSON_BYTES, remedy)?;
+        bounds::at_most("tags", self.body.tags.len(), MAX_TAGS)?;
+        self.body.tags.iter().try_for_each(|tag| bounds::text("tags", tag, MAX_TAG_BYTES))?;
+        bounds::at_most("requires", self.body.requires.len(), MAX_REQUIREMENTS)?;
+        bounds::text_if_any("source_path", self.body.source_path.as_deref(), MAX_SOURCE_PATH_BYTES)?;
+        bounds::text_if_any("submitter", self.body.submitter.as_deref(), MAX_SUBMITTER_BYTES)?;
         self.idempotency_key.as_deref().map_or(Ok(()), |key| printable("idempotency_key", key))?;
-        if self.body.requires.len() > MAX_REQUIREMENTS {
-            let reason =
-                format!("{} requirements are too many: at most {MAX_REQUIREMENTS}", self.body.requires.len());
-            return Err(Invalid::new("requires", reason));
-        }
-        if let Some(path) = &self.body.source_path
-            && path.len() > MAX_SOURCE_PATH_BYTES
-        {
-            let reason = format!("{} bytes are too many: at most {MAX_SOURCE_PATH_BYTES}", path.len());
-            return Err(Invalid::new("source_path", reason));
-        }
-        match self.max_attempts {
-            Some(runs) if !(1..=MAX_ATTEMPTS_LIMIT).contains(&runs) => {
-                let reason = format!("{runs} is out of bounds: use 1 to {MAX_ATTEMPTS_LIMIT}");
-                Err(Invalid::new("max_attempts", reason))
+        self.max_attempts.map_or(Ok(()), bounds::attempts)?;
+        match self.source {
+            NewSource::Upload { size: Some(size), .. } | NewSource::Stored { size, .. } => {
+                bounds::file_size("source_size", size)
             }
             _ => Ok(()),
         }
@@ -320,32 +314,6 @@ pub(crate) fn printable(field: &'static str, name: &str) -> Result<(), Invalid> 
         return Ok(());
     }
     Err(Invalid::new(field, format!("use 1 to {MAX_KEY_BYTES} printable ASCII characters, such as a UUID")))
-}
-
-fn bounded_json(field: &'static str, map: &Map<String, Value>) -> Result<(), Invalid> {
-    if map.is_empty() {
-        return Ok(());
-    }
-    let bytes = serde_json::to_vec(map).map_or(usize::MAX, |json| json.len());
-    if bytes <= MAX_JSON_BYTES {
-        return Ok(());
-    }
-    let reason = format!(
-        "{bytes} bytes of JSON are too many: at most {MAX_JSON_BYTES}. Put large data into the source file"
-    );
-    Err(Invalid::new(field, reason))
-}
-
-fn bounded_tags(tags: &[String]) -> Result<(), Invalid> {
-    if tags.len() > MAX_TAGS {
-        let reason = format!("{} tags are too many: at most {MAX_TAGS}", tags.len());
-        return Err(Invalid::new("tags", reason));
-    }
-    let fits = |tag: &String| (1..=MAX_TAG_BYTES).contains(&tag.len());
-    match tags.iter().find(|tag| !fits(tag)) {
-        Some(_) => Err(Invalid::new("tags", format!("a tag has 1 to {MAX_TAG_BYTES} bytes"))),
-        None => Ok(()),
-    }
 }
 
 /// Checks the name of an output or checkpoint: a relative path that stays below its folder on any system.

@@ -1,5 +1,6 @@
 //! What a user holds: a queue of jobs, open.
 
+mod admission;
 mod broker;
 mod builder;
 mod bulk;
@@ -18,6 +19,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use tokio::sync::{broadcast, mpsc};
 
+pub use admission::{MAX_BEAT, MAX_OUTPUTS};
 pub use builder::QueueBuilder;
 pub use bulk::{Action, BulkOutcome, MAX_BULK_IDS, Refusals, Selection};
 pub use driver::Halted;
@@ -34,8 +36,6 @@ use crate::{
     Priority, Registration, RetryPolicy, Status, Timestamp, TypeRecord, TypeSettings, WorkerId, WorkerRecord,
     blob::{BlobStore, keys},
     broker::Wish,
-    inline,
-    new_job::printable,
     storage::{
         Attempt, Beat, BeatReply, Claim, Claimed, Command, Counts, Done, JobFilter, JobPage, Refusal, Report,
         Storage, Submit, Submitted,
@@ -232,8 +232,9 @@ impl Queue {
             let reason = format!("{} are too many at once: at most {MAX_SUBMIT}", jobs.len());
             return Err(crate::Invalid::new("jobs", reason).into());
         }
-        let submissions = jobs.into_iter().map(|job| self.submission(job)).collect::<Result<Vec<_>, _>>()?;
-        let waiting: Vec<_> = submissions.into_iter().map(|command| self.send(command, None)).collect();
+        let admitted = |job| Ok::<_, QueueError>(admission::admitted(self.submission(job)?)?);
+        let submissions = jobs.into_iter().map(admitted).collect::<Result<Vec<_>, _>>()?;
+        let waiting: Vec<_> = submissions.into_iter().map(|command| self.enqueue(command, None)).collect();
         let mut results = Vec::with_capacity(waiting.len());
         for reply in waiting {
             results.push(match driver::receive(reply).await {
@@ -246,13 +247,13 @@ impl Queue {
     }
 
     fn submission(&self, job: NewJob) -> Result<Command, QueueError> {
-        job.validate()?;
         let upload_key = keys::source(&self.drawn_id()?);
         let default_max_attempts = self.shared.settings.max_attempts;
         Ok(Command::Submit(Box::new(Submit { job, upload_key, default_max_attempts })))
     }
 
-    /// Takes up to `limit` jobs of these types for a registered worker, and waits up to `wait` for the first one.
+    /// Takes up to `limit` jobs of these types for a registered worker, at most [`MAX_CLAIM`], and waits up to `wait` for
+    /// the first one.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
@@ -275,7 +276,7 @@ impl Queue {
     /// ```
     ///
     /// # Errors
-    /// When the worker is not registered, or the store fails.
+    /// When no job or no type is asked for, the worker is not registered, or the store fails.
     pub async fn claim(
         &self,
         worker: &WorkerId,
@@ -316,11 +317,11 @@ impl Queue {
     /// ```
     ///
     /// # Errors
-    /// When the wish's name is not 1 to 255 printable bytes, the worker is not registered, or the store fails.
+    /// When the wish asks for no job or of no type, or its name is not 1 to 255 printable bytes; when the worker is not
+    /// registered, or the store fails.
     pub async fn claim_wish(&self, wish: Wish) -> Result<Vec<Claimed>, QueueError> {
         let Wish { worker, types, limit, wait, claim_id } = wish;
-        claim_id.as_deref().map_or(Ok(()), |id| printable("claim_id", id))?;
-        let secrets = (0..limit.clamp(1, MAX_CLAIM))
+        let secrets = (0..limit.min(MAX_CLAIM))
             .map(|_| LeaseSecret::draw(&*self.shared.entropy))
             .collect::<Result<Vec<_>, _>>()
             .map_err(QueueError::Randomness)?;
@@ -515,7 +516,6 @@ impl Queue {
     /// # Errors
     /// When a setting is out of bounds, or the store fails.
     pub async fn set_type(&self, job_type: JobType, settings: TypeSettings) -> Result<(), QueueError> {
-        settings.validate()?;
         let settings = Box::new(settings);
         self.run(Command::SetType { job_type, settings }).await.map(drop)
     }
@@ -579,9 +579,8 @@ impl Queue {
     /// ```
     ///
     /// # Errors
-    /// When its labels or its host are not valid, or a live process has that id already.
+    /// When something it says of itself is not valid, or a live process has that id already.
     pub async fn register(&self, registration: Registration) -> Result<(), QueueError> {
-        registration.validate()?;
         let registration = Box::new(registration);
         self.run(Command::Register { registration, alive_for: self.shared.settings.lease }).await.map(drop)
     }
@@ -672,13 +671,17 @@ impl Queue {
     /// ```
     ///
     /// # Errors
-    /// When it is refused, a result is too large, a failure's kind is none, or the store fails.
+    /// When something that it says is out of bounds, it is refused, or the store fails.
     pub async fn run(&self, command: Command) -> Result<Done, QueueError> {
-        driver::receive(self.send(inline::bounded(command)?, None)).await
+        driver::receive(self.send(command, None)).await
     }
 
     fn send(&self, command: Command, wait_until: Option<Duration>) -> driver::Waiting {
-        driver::send(&self.shared.requests, &self.shared.halted, command, wait_until)
+        self.enqueue(admission::admitted(command)?, wait_until)
+    }
+
+    fn enqueue(&self, admitted: Command, wait_until: Option<Duration>) -> driver::Waiting {
+        driver::send(&self.shared.requests, &self.shared.halted, admitted, wait_until)
     }
 
     /// One job.

@@ -37,12 +37,12 @@ pub const MAX_LABELS: usize = 64;
 /// assert!("x".repeat(MAX_LABEL_BYTES + 1).parse::<Requirement>().is_err());
 /// ```
 pub const MAX_LABEL_BYTES: usize = 64;
-/// The most bytes of a label's value, as JSON.
+/// The most bytes of a label's value, as JSON: a word counts with its quotes.
 ///
 /// ```
 /// use blobforge_core::{MAX_LABEL_VALUE_BYTES, Requirement};
 /// let engine = |bytes| format!("engine = {}", "x".repeat(bytes)).parse::<Requirement>();
-/// assert!(engine(MAX_LABEL_VALUE_BYTES).is_ok() && engine(MAX_LABEL_VALUE_BYTES + 1).is_err());
+/// assert!(engine(MAX_LABEL_VALUE_BYTES - 2).is_ok() && engine(MAX_LABEL_VALUE_BYTES - 1).is_err());
 /// ```
 pub const MAX_LABEL_VALUE_BYTES: usize = 1024;
 
@@ -196,12 +196,17 @@ fn value(text: &str) -> Result<Value, &'static str> {
     if text.len() > MAX_LABEL_VALUE_BYTES {
         return Err("its value is too long");
     }
-    match serde_json::from_str(text) {
-        Ok(plain @ (Value::Bool(_) | Value::Number(_) | Value::String(_))) => Ok(plain),
-        Ok(_) => Err("its value is no number, word or text in quotes"),
-        Err(_) if text.chars().all(is_label_char) => Ok(Value::String(text.to_owned())),
-        Err(_) => Err("a value that is not one plain word stands in double quotes"),
+    let value = match serde_json::from_str(text) {
+        Ok(plain @ (Value::Bool(_) | Value::Number(_) | Value::String(_))) => plain,
+        Ok(_) => return Err("its value is no number, word or text in quotes"),
+        Err(_) if text.chars().all(is_label_char) => Value::String(text.to_owned()),
+        Err(_) => return Err("a value that is not one plain word stands in double quotes"),
+    };
+    // As it is kept, in quotes: what does not fit so could not be read again.
+    if value.to_string().len() > MAX_LABEL_VALUE_BYTES {
+        return Err("its value is too long");
     }
+    Ok(value)
 }
 
 impl TryFrom<String> for Requirement {
@@ -345,6 +350,7 @@ pub(crate) fn check_labels(labels: &Map<String, Value>) -> Result<(), Invalid> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::strategy::Strategy as _;
     use serde_json::json;
 
     use super::*;
@@ -419,6 +425,25 @@ mod tests {
         let word: Requirement = "engine=marker".parse().unwrap();
         assert_eq!(word.to_string(), "engine = \"marker\"");
         assert_eq!(word.to_string().parse::<Requirement>().unwrap(), word);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn whatever_can_be_written_reads_back(
+            label in "[a-z0-9_.-]{1,64}",
+            operator in proptest::sample::select(OPERATORS.to_vec()),
+            value in proptest::prop_oneof![
+                "[a-zA-Z0-9_.-]{1,12}",
+                "[a-z]{1020,1024}",
+                "\\PC{0,20}".prop_map(|text| serde_json::to_string(&text).unwrap()),
+                proptest::num::f64::NORMAL.prop_map(|number| json!(number).to_string()),
+                proptest::num::i64::ANY.prop_map(|number| number.to_string()),
+            ],
+        ) {
+            if let Ok(read) = format!("{label} {operator} {value}").parse::<Requirement>() {
+                proptest::prop_assert_eq!(read.to_string().parse::<Requirement>(), Ok(read));
+            }
+        }
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::time::millis;
+use crate::{Invalid, MAX_SPAN, time::millis};
 
 /// Exponential backoff with jitter.
 ///
@@ -17,10 +17,10 @@ use crate::time::millis;
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RetryPolicy {
-    /// The wait after the first failure; each further failure doubles it.
+    /// The wait after the first failure; each further failure doubles it. At most [`MAX_SPAN`].
     #[serde(with = "millis")]
     pub first: Duration,
-    /// The longest wait, before jitter.
+    /// The longest wait, before jitter. At most [`MAX_SPAN`].
     #[serde(with = "millis")]
     pub longest: Duration,
 }
@@ -39,7 +39,18 @@ impl RetryPolicy {
     pub fn delay(self, failures: u32, jitter: Jitter) -> Duration {
         let doublings = failures.saturating_sub(1).min(31);
         let plain = self.first.saturating_mul(1 << doublings).min(self.longest);
-        plain + plain.mul_f64(f64::from(jitter.0) / f64::from(u16::MAX) / 4.0)
+        plain.saturating_add(plain.mul_f64(f64::from(jitter.0) / f64::from(u16::MAX) / 4.0))
+    }
+
+    /// Checks that no wait is longer than anybody can mean.
+    pub(crate) fn check(self) -> Result<(), Invalid> {
+        if self.first.max(self.longest) <= MAX_SPAN {
+            return Ok(());
+        }
+        Err(Invalid::new(
+            "retry",
+            "a failed job waits for a year at most: make `first` and `longest` shorter",
+        ))
     }
 }
 
@@ -82,6 +93,12 @@ mod tests {
         let waits: Vec<u64> = (1..=5).map(|n| policy.delay(n, Jitter::NONE).as_secs()).collect();
         assert_eq!(waits, [1, 2, 4, 6, 6]);
         assert_eq!(policy.delay(u32::MAX, Jitter::NONE), Duration::from_secs(6), "no overflow");
+    }
+
+    #[test]
+    fn no_policy_is_too_long_to_add_jitter_to() {
+        let policy = RetryPolicy { first: Duration::MAX, longest: Duration::MAX };
+        assert_eq!(policy.delay(3, Jitter::MOST), Duration::MAX);
     }
 
     #[test]

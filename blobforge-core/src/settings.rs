@@ -4,14 +4,17 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    Invalid, JobType, KeyLimits, Limits, MAX_ATTEMPTS_LIMIT, RetryPolicy, Status, time::optional_millis,
-};
+use crate::{Invalid, JobType, KeyLimits, Limits, RetryPolicy, Status, bounds, time::optional_millis};
 
 /// Out of how many claims one takes the oldest job, whatever its priority.
 ///
 /// As in [`TypeSettings::oldest_share`].
 pub const OLDEST_SHARE: u32 = 20;
+
+/// The largest [`TypeSettings::oldest_share`].
+pub const MAX_OLDEST_SHARE: u32 = 1000;
+/// The shortest time that ended jobs are kept: longer than anybody repeats a report or waits for its answer.
+pub const MIN_RETENTION: Duration = Duration::from_secs(60 * 60);
 
 /// What holds for all jobs of a type; what is `None` is as the queue has it.
 ///
@@ -68,20 +71,19 @@ impl TypeSettings {
     /// # Errors
     /// The first field that is out of bounds, and what would be right.
     pub fn validate(&self) -> Result<(), Invalid> {
-        let second = |field, span: Option<Duration>| match span {
-            Some(span) if span < Duration::from_secs(1) => {
-                Err(Invalid::new(field, "it is at least one second"))
-            }
-            _ => Ok(()),
-        };
-        second("lease", self.lease)?;
-        second("no_progress", self.no_progress)?;
-        if let Some(runs) = self.max_attempts.filter(|runs| !(1..=MAX_ATTEMPTS_LIMIT).contains(runs)) {
-            let reason = format!("{runs} is out of bounds: use 1 to {MAX_ATTEMPTS_LIMIT}");
-            return Err(Invalid::new("max_attempts", reason));
+        self.lease.map_or(Ok(()), |lease| bounds::span("lease", lease))?;
+        self.no_progress.map_or(Ok(()), |span| bounds::span("no_progress", span))?;
+        self.max_attempts.map_or(Ok(()), bounds::attempts)?;
+        self.retry.map_or(Ok(()), RetryPolicy::check)?;
+        self.retention.check()?;
+        self.limits.check(["limits.running", "limits.starts"])?;
+        self.per_key.as_ref().map_or(Ok(()), KeyLimits::check)?;
+        if self.oldest_share() > MAX_OLDEST_SHARE {
+            let reason =
+                format!("{} is too large: use 1 to {MAX_OLDEST_SHARE}, or 0 for none", self.oldest_share());
+            return Err(Invalid::new("oldest_share", reason));
         }
-        self.limits.check()?;
-        self.per_key.as_ref().map_or(Ok(()), |per_key| per_key.limits.check())
+        Ok(())
     }
 
     /// Out of how many claims one takes the oldest job; 0 for none.
@@ -97,7 +99,7 @@ impl TypeSettings {
     }
 }
 
-/// For how long ended jobs are kept, by how they ended; `None` is for ever.
+/// For how long ended jobs are kept, by how they ended: at least [`MIN_RETENTION`]; `None` is for ever.
 ///
 /// ```
 /// use blobforge_core::{Retention, Status};
@@ -130,6 +132,16 @@ impl Retention {
         *self == Self::default()
     }
 
+    fn check(&self) -> Result<(), Invalid> {
+        let spans = [self.completed, self.failed, self.cancelled];
+        if spans.into_iter().flatten().all(|span| span >= MIN_RETENTION) {
+            return Ok(());
+        }
+        let reason =
+            "ended jobs are kept for at least an hour: somebody may still ask for them, or repeat a report";
+        Err(Invalid::new("retention", reason))
+    }
+
     /// For how long a job that ended like this is kept; `None` for ever, and for one that has not ended.
     ///
     /// As in [`Retention`].
@@ -159,6 +171,7 @@ pub struct TypeRecord {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::LimitBy;
 
     #[test]
     fn settings_out_of_bounds_are_refused_by_name() {
@@ -169,6 +182,21 @@ mod tests {
         assert_eq!(wrong(TypeSettings { max_attempts: Some(0), ..TypeSettings::default() }), "max_attempts");
         let limits = Limits { running: Some(0), starts: None };
         assert_eq!(wrong(TypeSettings { limits, ..TypeSettings::default() }), "limits.running");
+        let retention =
+            Retention { failed: Some(MIN_RETENTION - Duration::from_millis(1)), ..Retention::default() };
+        assert_eq!(wrong(TypeSettings { retention, ..TypeSettings::default() }), "retention");
+        let endless = RetryPolicy { longest: Duration::MAX, ..RetryPolicy::default() };
+        assert_eq!(wrong(TypeSettings { retry: Some(endless), ..TypeSettings::default() }), "retry");
+        assert_eq!(
+            wrong(TypeSettings { oldest_share: Some(1001), ..TypeSettings::default() }),
+            "oldest_share"
+        );
+        let keyed =
+            |by, limits| TypeSettings { per_key: Some(KeyLimits { by, limits }), ..TypeSettings::default() };
+        assert_eq!(wrong(keyed(LimitBy::Submitter, limits)), "per_key.limits.running");
+        for by in [LimitBy::Param(String::new()), LimitBy::Tag("x".repeat(129))] {
+            assert_eq!(wrong(keyed(by, Limits::default())), "per_key.by");
+        }
         assert!(TypeSettings::default().validate().is_ok());
     }
 

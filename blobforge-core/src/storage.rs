@@ -217,6 +217,12 @@ pub enum StorageError {
     /// The database cannot be opened by this version, on this machine or at all.
     #[error("{0}")]
     Unusable(String),
+    /// Something that is kept cannot be read. What met it did nothing, nor did what was committed together with it, which
+    /// can be tried again.
+    #[error(
+        "what is kept cannot be read: {0}. Nothing was changed; other jobs are not concerned. Repair that row, or restore a backup"
+    )]
+    Unreadable(String),
     /// The disk or the database failed; what it holds is not to be trusted until somebody has looked.
     #[error("the database failed: {0}. The queue stops; look at the disk, then restart or restore a backup")]
     Broken(String),
@@ -234,7 +240,8 @@ impl StorageError {
     /// assert!(!StorageError::Broken("the file is damaged".to_owned()).is_retryable());
     /// ```
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Self::Full(_) | Self::Busy(_) | Self::Unknown(_))
+        // Most of those who were told that something is unreadable only stood beside who asked for it.
+        matches!(self, Self::Full(_) | Self::Busy(_) | Self::Unknown(_) | Self::Unreadable(_))
     }
 
     /// Whether the batch may have been kept all the same.

@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{Invalid, JobType, Timestamp, requirement::check_labels};
+use crate::{Invalid, JobType, MAX_JSON_BYTES, Timestamp, bounds, requirement::check_labels};
 
 /// The most bytes of the name of a worker's machine.
 ///
@@ -20,6 +20,12 @@ use crate::{Invalid, JobType, Timestamp, requirement::check_labels};
 /// # });
 /// ```
 pub const MAX_HOST_BYTES: usize = 255;
+/// The most bytes of a worker's name for people.
+pub const MAX_WORKER_NAME_BYTES: usize = 255;
+/// The most bytes of the secret of a worker's process.
+pub const MAX_INSTANCE_BYTES: usize = 255;
+/// The most types that a worker serves, and that a claim asks for.
+pub const MAX_WORKER_TYPES: usize = 256;
 
 /// A worker's name: 1 to 128 of letters, digits, `.`, `_`, `:` and `-`.
 ///
@@ -137,13 +143,13 @@ impl Registration {
 
     /// Checks what the types alone do not.
     pub(crate) fn validate(&self) -> Result<(), Invalid> {
+        bounds::at_most("types", self.types.len(), MAX_WORKER_TYPES)?;
+        bounds::text("instance", &self.instance, MAX_INSTANCE_BYTES)?;
+        bounds::text_if_any("previous_instance", self.previous_instance.as_deref(), MAX_INSTANCE_BYTES)?;
+        bounds::text_if_any("name", self.name.as_deref(), MAX_WORKER_NAME_BYTES)?;
+        bounds::text_if_any("host", self.host.as_deref(), MAX_HOST_BYTES)?;
         check_labels(&self.labels)?;
-        match &self.host {
-            Some(host) if !(1..=MAX_HOST_BYTES).contains(&host.len()) => {
-                Err(Invalid::new("host", format!("the name of a machine has 1 to {MAX_HOST_BYTES} bytes")))
-            }
-            _ => Ok(()),
-        }
+        bounds::json("metadata", &self.metadata, MAX_JSON_BYTES, "Keep the rest elsewhere")
     }
 }
 

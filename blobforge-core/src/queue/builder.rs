@@ -10,8 +10,12 @@ use super::{MIN_KEPT, Queue, QueueError, Settings, Shared, driver, garbage};
 use crate::{
     Clock, Entropy, Invalid, RetryPolicy, SystemClock, SystemEntropy,
     blob::{BlobStore, ObjectBlobs},
+    bounds::{attempts, span},
     storage::{Storage, memory::MemoryStorage},
 };
+
+/// The shortest time between two heartbeats: what is asked for more often leaves no time for anything else.
+const MIN_HEARTBEAT: Duration = Duration::from_millis(10);
 
 /// Opens a queue with other than the default settings.
 ///
@@ -40,7 +44,7 @@ pub struct QueueBuilder {
 }
 
 impl QueueBuilder {
-    /// For how long a lease is good without a heartbeat: at least a second; 180 s by default.
+    /// For how long a lease is good without a heartbeat: at least a second, at most a year; 180 s by default.
     ///
     /// As in [`QueueBuilder`].
     #[must_use]
@@ -49,7 +53,8 @@ impl QueueBuilder {
         self
     }
 
-    /// How often workers are told to send a heartbeat; 30 s by default, and at least three times a lease.
+    /// How often workers are told to send a heartbeat: at least every 10 ms; 30 s by default, and at least three times a
+    /// lease.
     ///
     /// As in [`QueueBuilder`].
     #[must_use]
@@ -58,7 +63,7 @@ impl QueueBuilder {
         self
     }
 
-    /// How many failing runs a job gets; 3 by default.
+    /// How many failing runs a job gets, 1 to [`MAX_ATTEMPTS_LIMIT`](crate::MAX_ATTEMPTS_LIMIT); 3 by default.
     ///
     /// As in [`QueueBuilder`].
     #[must_use]
@@ -67,7 +72,8 @@ impl QueueBuilder {
         self
     }
 
-    /// How long a failed job waits before it runs again; by default 10 s, doubled by each further failure up to an hour.
+    /// How long a failed job waits before it runs again, at most [`MAX_SPAN`](crate::MAX_SPAN); by default 10 s, doubled by
+    /// each further failure up to an hour.
     ///
     /// As in [`QueueBuilder`].
     #[must_use]
@@ -213,12 +219,13 @@ impl QueueBuilder {
     }
 
     fn check(&self) -> Result<(), Invalid> {
-        if self.settings.lease < Duration::from_secs(1) {
-            return Err(Invalid::new("lease", "a lease is at least one second long"));
+        span("lease", self.settings.lease)?;
+        if self.settings.heartbeat_every < MIN_HEARTBEAT {
+            let reason = "workers are told to send a heartbeat every 10 milliseconds at most";
+            return Err(Invalid::new("heartbeat_every", reason));
         }
-        if self.settings.max_attempts == 0 {
-            return Err(Invalid::new("max_attempts", "a job needs at least one attempt"));
-        }
+        attempts(self.settings.max_attempts)?;
+        self.settings.retry.check()?;
         if self.settings.keep_deleted_files < MIN_KEPT {
             let reason = "deleted files are kept for at least an hour: workers may still be writing them";
             return Err(Invalid::new("keep_deleted_files_for", reason));

@@ -14,10 +14,10 @@ use crate::{
 ///
 /// As in [`Queue::signed_url`].
 pub const SIGNED_URL_LIFETIME: Duration = Duration::from_secs(15 * 60);
-/// The largest file that is taken, in bytes: 64 GiB.
+/// The largest file that is taken, in bytes.
 ///
 /// As in [`Queue::submit_stream`].
-pub const UPLOAD_LIMIT: u64 = 64 << 30;
+pub const UPLOAD_LIMIT: u64 = crate::MAX_FILE_BYTES;
 
 impl Queue {
     /// Submits a job whose source is a local file, which is copied into the blob store first.

@@ -2,7 +2,7 @@
 
 use rusqlite::Transaction;
 
-use super::{QueueError, Settings, drawn_id};
+use super::{QueueError, Settings, admission::admitted, drawn_id};
 use crate::{
     Clock, Invalid, NewJob, NewSource, SystemEntropy,
     blob::keys,
@@ -43,7 +43,6 @@ pub fn submit_within(
     job: NewJob,
     clock: &dyn Clock,
 ) -> Result<Submitted, QueueError> {
-    job.validate()?;
     if matches!(job.source, NewSource::Stored { .. }) {
         let reason = "a stored source belongs to the queue that stored it: submit the job with a source to come, and send it after the commit";
         return Err(Invalid::new("source", reason).into());
@@ -51,7 +50,7 @@ pub fn submit_within(
     let upload_key = keys::source(&drawn_id(&SystemEntropy)?);
     let default_max_attempts = Settings::default().max_attempts;
     let submit = Command::Submit(Box::new(Submit { job, upload_key, default_max_attempts }));
-    let committed = commit_within(transaction, clock.now(), vec![submit])?;
+    let committed = commit_within(transaction, clock.now(), vec![admitted(submit)?])?;
     match committed.outcomes.into_iter().next() {
         Some(Ok(Done::Submitted(submitted))) => Ok(submitted),
         Some(Err(refusal)) => Err(refusal.into()),

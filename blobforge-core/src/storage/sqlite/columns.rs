@@ -97,10 +97,19 @@ fn unreadable(column: usize, kind: Type, why: impl Into<Box<dyn StdError + Send 
     rusqlite::Error::FromSqlConversionFailure(column, kind, why.into())
 }
 
-/// Reads a job with its lease.
+/// Reads a job with its lease; what cannot be read of it is said to be this job's.
 pub(super) fn job(row: &Row<'_>) -> rusqlite::Result<Job> {
     let mut c = Columns::of(row);
     let id = JobId::new(c.take()?);
+    job_behind(id, c).map_err(|error| match error {
+        rusqlite::Error::FromSqlConversionFailure(column, kind, why) => {
+            unreadable(column, kind, format!("job {id}: {why}"))
+        }
+        other => other,
+    })
+}
+
+fn job_behind(id: JobId, mut c: Columns<'_, '_>) -> rusqlite::Result<Job> {
     let job_type = c.checked(|name: String| JobType::new(name))?;
     let priority = c.checked(|number: u8| Priority::try_from(number))?;
     let status = c.checked(status)?;

@@ -1,6 +1,6 @@
 //! What SQLite's errors mean to who called.
 
-use rusqlite::ErrorCode;
+use rusqlite::{Error, ErrorCode};
 
 use crate::storage::StorageError;
 
@@ -10,9 +10,16 @@ const IOERR_SHMSIZE: i32 = rusqlite::ffi::SQLITE_IOERR_SHMSIZE;
 /// What an error of a statement means.
 ///
 /// Whatever is not known to be harmless is [`StorageError::Broken`]: above all a failed flush, since what a later
-/// flush says of the same pages is no longer true, and a violated constraint, which is a bug.
-pub(super) fn storage_error(error: &rusqlite::Error) -> StorageError {
+/// flush says of the same pages is no longer true, and a violated constraint, which is a bug. A single value that makes
+/// no sense says nothing about the rest.
+pub(super) fn storage_error(error: &Error) -> StorageError {
     let text = error.to_string();
+    if let Error::FromSqlConversionFailure(_, _, why) = error {
+        return StorageError::Unreadable(why.to_string());
+    }
+    if matches!(error, Error::InvalidColumnType(..) | Error::IntegralValueOutOfRange(..)) {
+        return StorageError::Unreadable(text);
+    }
     let Some(failure) = error.sqlite_error() else { return StorageError::Broken(text) };
     match failure.code {
         ErrorCode::DiskFull => StorageError::Full(text),
@@ -24,7 +31,7 @@ pub(super) fn storage_error(error: &rusqlite::Error) -> StorageError {
 }
 
 /// Whether a read was interrupted because its time was up.
-pub(super) fn is_interrupted(error: &rusqlite::Error) -> bool {
+pub(super) fn is_interrupted(error: &Error) -> bool {
     error.sqlite_error_code() == Some(ErrorCode::OperationInterrupted)
 }
 
@@ -61,7 +68,14 @@ mod tests {
         for code in codes {
             assert!(matches!(meaning(code), StorageError::Broken(_)), "{code}");
         }
-        let unreadable = rusqlite::Error::InvalidQuery;
-        assert!(matches!(storage_error(&unreadable), StorageError::Broken(_)));
+        assert!(matches!(storage_error(&Error::InvalidQuery), StorageError::Broken(_)));
+    }
+
+    #[test]
+    fn a_value_that_makes_no_sense_does_not() {
+        let unreadable = Error::FromSqlConversionFailure(3, rusqlite::types::Type::Text, "no status".into());
+        let meaning = storage_error(&unreadable);
+        assert!(matches!(&meaning, StorageError::Unreadable(why) if why == "no status"), "{meaning}");
+        assert!(meaning.is_retryable(), "whoever was in the same batch can try again");
     }
 }

@@ -1,0 +1,128 @@
+//! The one gate through which every command goes: what is out of bounds is refused, what is only too long is cut.
+
+use super::MAX_CLAIM;
+use crate::{
+    Checkpoint, Invalid, MAX_JSON_BYTES, MAX_KEY_BYTES, MAX_WORKER_TYPES, Output, Progress,
+    bounds::{at_most, attempts, file_size, json, span, text},
+    check_failure_kind, check_result, file_name,
+    new_job::printable,
+    storage::{Claim, Command, Report},
+};
+
+/// The most leases that one heartbeat names.
+pub const MAX_BEAT: usize = 1000;
+/// The most files that a completion names.
+pub const MAX_OUTPUTS: usize = 4096;
+/// The most bytes of a file's key, and of the key and collection of a record.
+const MAX_STORE_KEY_BYTES: usize = 1024;
+
+/// The same command, fit to be kept.
+pub(super) fn admitted(command: Command) -> Result<Command, Invalid> {
+    match &command {
+        Command::Submit(submit) => {
+            submit.job.validate()?;
+            attempts(submit.default_max_attempts)?;
+            text("upload_key", &submit.upload_key, MAX_STORE_KEY_BYTES)?;
+        }
+        Command::Claim(claim) => check_claim(claim)?,
+        Command::Heartbeat(beat) => at_most("leases", beat.leases.len(), MAX_BEAT)?,
+        Command::Report { report, .. } => check_report(report)?,
+        Command::Checkpoint { checkpoint, .. } => check_checkpoint(checkpoint)?,
+        Command::ReserveFile { key, .. } => text("key", key, MAX_STORE_KEY_BYTES)?,
+        Command::RejectSource { failure, .. } => check_failure_kind(&failure.kind)?,
+        Command::SetType { settings, .. } => settings.validate()?,
+        Command::Register { registration, alive_for } => {
+            registration.validate()?;
+            span("alive_for", *alive_for)?;
+        }
+        Command::PutRecord { collection, key, value } => {
+            text("collection", collection, MAX_KEY_BYTES)?;
+            text("key", key, MAX_STORE_KEY_BYTES)?;
+            json("value", value, MAX_JSON_BYTES, "Keep large data elsewhere, and its place here")?;
+        }
+        // What these say names something that is there, or is nothing that is kept.
+        Command::SourceReady { .. }
+        | Command::SourceVerified { .. }
+        | Command::Cancel(_)
+        | Command::Retry(_)
+        | Command::Reprioritise(..)
+        | Command::SetPaused(..)
+        | Command::Delete(_)
+        | Command::MarkGarbage(_)
+        | Command::ForgetFiles(_)
+        | Command::Unregister { .. }
+        | Command::SetDraining(..)
+        | Command::RemoveWorker(_)
+        | Command::Maintain(_)
+        | Command::DeleteRecord { .. } => {}
+    }
+    Ok(cut(command))
+}
+
+/// The same command with the texts for people cut to what is kept of them: a lease must not be lost to a talkative
+/// handler.
+fn cut(command: Command) -> Command {
+    match command {
+        Command::Heartbeat(mut beat) => {
+            for held in &mut beat.leases {
+                held.progress = held.progress.take().map(Progress::cut);
+            }
+            Command::Heartbeat(beat)
+        }
+        Command::Report { job, token, mut report } => {
+            if let Report::Fail { failure, retryable, policy, jitter } = *report {
+                *report = Report::Fail { failure: failure.cut(), retryable, policy, jitter };
+            }
+            Command::Report { job, token, report }
+        }
+        Command::RejectSource { job, failure } => Command::RejectSource { job, failure: failure.cut() },
+        other => other,
+    }
+}
+
+fn check_claim(claim: &Claim) -> Result<(), Invalid> {
+    if claim.types.is_empty() {
+        return Err(Invalid::new("types", "a claim names at least one type: it would wait for nothing"));
+    }
+    at_most("types", claim.types.len(), MAX_WORKER_TYPES)?;
+    if claim.secrets.is_empty() {
+        return Err(Invalid::new("limit", "a claim asks for at least one job"));
+    }
+    at_most("limit", claim.secrets.len(), MAX_CLAIM)?;
+    span("lease", claim.lease)?;
+    claim.claim_id.as_deref().map_or(Ok(()), |id| printable("claim_id", id))
+}
+
+fn check_report(report: &Report) -> Result<(), Invalid> {
+    match report {
+        Report::Complete { outputs, result } => {
+            check_outputs(outputs)?;
+            result.as_ref().map_or(Ok(()), check_result)
+        }
+        Report::Fail { failure, policy, .. } => {
+            check_failure_kind(&failure.kind)?;
+            policy.check()
+        }
+        Report::Release | Report::Snooze(_) => Ok(()),
+    }
+}
+
+fn check_outputs(outputs: &[Output]) -> Result<(), Invalid> {
+    at_most("outputs", outputs.len(), MAX_OUTPUTS)?;
+    let mut names = std::collections::HashSet::with_capacity(outputs.len());
+    for Output { name, size, key, .. } in outputs {
+        file_name(name)?;
+        file_size("outputs", *size)?;
+        text("key", key, MAX_STORE_KEY_BYTES)?;
+        if !names.insert(name) {
+            return Err(Invalid::new("outputs", format!("{name:?} is named twice")));
+        }
+    }
+    Ok(())
+}
+
+fn check_checkpoint(checkpoint: &Checkpoint) -> Result<(), Invalid> {
+    file_name(&checkpoint.name)?;
+    file_size("size", checkpoint.size)?;
+    text("key", &checkpoint.key, MAX_STORE_KEY_BYTES)
+}
