@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use blobforge_core::{
-    JobId, JobType, NewJob, Priority, Queue, QueueError, Registration, Status, WorkerId,
+    JobId, JobType, NewJob, Priority, Queue, QueueError, Registration, Status, Timestamp, WorkerId,
     queue::{Action, BulkOutcome, MAX_BULK_IDS, Selection},
     storage::{JobFilter, Report},
 };
@@ -98,7 +98,9 @@ async fn only_what_matches_is_changed() {
 async fn a_filter_that_restricts_nothing_is_refused() {
     let queue = one_of_each().await;
     let below = JobFilter { below: Some(JobId::new(5)), ..JobFilter::all(10) };
-    for filter in [JobFilter::all(10), JobFilter::default(), below] {
+    let no_text = JobFilter { text: Some(String::new()), ..JobFilter::all(10) };
+    let ever = JobFilter { created_from: Some(Timestamp::ZERO), ..JobFilter::all(10) };
+    for filter in [JobFilter::all(10), JobFilter::default(), below, no_text, ever] {
         let refused = queue.bulk(Action::Cancel, Selection::Filter(filter), false).await.unwrap_err();
         assert!(matches!(refused, QueueError::Invalid(_)), "{refused}");
     }

@@ -282,6 +282,7 @@ impl From<Refusal> for Problem {
             Refusal::IdempotencyKeyOfDeleted(..) => Self::conflict("job_deleted", text),
             Refusal::UnknownFile(_) => Self::conflict("upload_missing", text),
             Refusal::TooManyClasses(_) => Self::conflict("too_many_requirements", text).field("requires"),
+            Refusal::TooManyCheckpoints(_) => Self::conflict("too_many_checkpoints", text).field("name"),
             Refusal::FileTaken(_) => Self::conflict("file_taken", text),
         }
     }
@@ -293,6 +294,11 @@ impl From<StorageError> for Problem {
             StorageError::Full(_) => disk_full(),
             StorageError::Busy(_) => busy("the database is busy. Nothing was changed"),
             StorageError::Unknown(_) => busy("the database did not say whether it kept this"),
+            StorageError::Unreadable(_) => {
+                tracing::error!(%error, "something that is kept cannot be read");
+                busy("something that is kept cannot be read. Nothing was changed")
+                    .hint("if it happens again, look at the service's log")
+            }
             error => {
                 tracing::error!(%error, "the storage failed");
                 Self::new(

@@ -106,6 +106,7 @@ macro_rules! storage_conformance {
                 a_checkpoint_needs_its_file,
                 an_upload_under_a_lost_lease_is_refused,
                 checkpoints_go_to_the_next_attempt_and_end_with_the_job,
+                a_job_has_so_many_checkpoints_and_no_more,
                 a_failed_job_keeps_its_checkpoints,
                 a_checkpoint_of_the_same_name_replaces_the_earlier_one,
                 a_source_makes_its_job_claimable,
@@ -212,7 +213,7 @@ macro_rules! storage_conformance {
             reading: {
                 pages_lead_through_all_jobs_newest_first,
                 each_filter_restricts,
-                a_page_has_at_least_room_for_one,
+                a_filter_with_nothing_in_it_restricts_nothing,
                 what_is_not_there_is_nothing,
                 counts_follow_every_change,
                 records_are_kept_by_collection_and_key,

@@ -11,6 +11,9 @@ use crate::{
     TypeSettings, WorkerId, storage::MAX_CLASSES,
 };
 
+/// The most checkpoints of a job: each claim of it carries all of them.
+pub const MAX_CHECKPOINTS: usize = 1000;
+
 /// One change to be made. Whatever is random was drawn before.
 ///
 /// As in [`Storage`](crate::storage::Storage).
@@ -556,6 +559,11 @@ pub enum Refusal {
         "jobs of type {0} already ask for {MAX_CLASSES} different sets of requirements: use one of those, or wait until jobs that ask for another one have ended"
     )]
     TooManyClasses(JobType),
+    /// A job has as many checkpoints as may be.
+    #[error(
+        "job {0} has {MAX_CHECKPOINTS} checkpoints already: save under a name that it has, which replaces that one"
+    )]
+    TooManyCheckpoints(JobId),
     /// A file is wanted that is another job's, or is being deleted.
     #[error("the file {0:?} belongs to another job or is being deleted: use another key")]
     FileTaken(String),
@@ -593,6 +601,7 @@ impl Refusal {
             Self::UnknownFile(_) => "unknown_file",
             Self::FileTaken(_) => "file_taken",
             Self::TooManyClasses(_) => "too_many_classes",
+            Self::TooManyCheckpoints(_) => "too_many_checkpoints",
             Self::IdempotencyKeyReused(_) => "idempotency_key_reused",
             Self::IdempotencyKeyOfDeleted(..) => "idempotency_key_of_deleted",
         }

@@ -142,7 +142,7 @@ impl Storage for MemoryStorage {
 
     async fn jobs(&self, filter: &JobFilter) -> Result<JobPage, StorageError> {
         let rows = self.rows();
-        let limit = filter.limit.clamp(1, MAX_PAGE);
+        let limit = filter.page_size();
         let below = filter.below.unwrap_or(JobId::new(i64::MAX));
         let mut page = JobPage::default();
         for (examined, job) in rows.jobs.range(..below).rev().map(|(_, job)| job).enumerate() {
@@ -219,6 +219,10 @@ impl Storage for MemoryStorage {
 
     fn generation(&self) -> Generation {
         Rows::generation(&*self.rows())
+    }
+
+    fn is_durable(&self) -> bool {
+        false
     }
 }
 

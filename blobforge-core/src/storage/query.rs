@@ -52,7 +52,7 @@ pub struct JobFilter {
     pub created_before: Option<Timestamp>,
     /// Only jobs with a smaller id: the `next` of the page before.
     pub below: Option<JobId>,
-    /// At most this many, at most [`MAX_PAGE`].
+    /// At most this many, at most [`MAX_PAGE`], which 0 means too.
     pub limit: usize,
 }
 
@@ -73,7 +73,19 @@ impl JobFilter {
     /// assert!(!failed.restricts_nothing());
     /// ```
     pub fn restricts_nothing(&self) -> bool {
-        *self == Self { below: self.below, limit: self.limit, ..Self::default() }
+        let text = self.wanted_text().map(str::to_owned);
+        let created_from = self.created_from.filter(|from| *from > Timestamp::ZERO);
+        Self { text, created_from, below: None, limit: 0, ..self.clone() } == Self::default()
+    }
+
+    /// How many jobs a page has at most.
+    pub(crate) fn page_size(&self) -> usize {
+        if self.limit == 0 { MAX_PAGE } else { self.limit.min(MAX_PAGE) }
+    }
+
+    /// The text that is looked for, if there is any: an empty field of a form asks for nothing.
+    pub(crate) fn wanted_text(&self) -> Option<&str> {
+        self.text.as_deref().filter(|text| !text.is_empty())
     }
 
     /// Whether a job is wanted, whatever its id.
@@ -94,7 +106,7 @@ impl JobFilter {
             && self.priority.is_none_or(|priority| job.priority == priority)
             && self.worker.as_ref().is_none_or(|w| job.lease().is_some_and(|l| l.worker == *w))
             && self.tag.as_ref().is_none_or(|tag| job.body.tags.contains(tag))
-            && self.text.as_ref().is_none_or(|text| has_text(job, text))
+            && self.wanted_text().is_none_or(|text| has_text(job, text))
             && self.failure_group.is_none_or(|group| job.failure_group == Some(group))
             && self.created_from.is_none_or(|from| job.created_at >= from)
             && self.created_before.is_none_or(|before| job.created_at < before)

@@ -1,7 +1,7 @@
 //! Sources, outputs and checkpoints.
 
 use super::*;
-use crate::{End, NewSource};
+use crate::{End, NewSource, storage::MAX_CHECKPOINTS};
 
 fn upload(number: Option<u8>, size: Option<u64>) -> NewSource {
     NewSource::Upload { sha256: number.map(hash), size }
@@ -49,6 +49,20 @@ pub async fn checkpoints_go_to_the_next_attempt_and_end_with_the_job(bench: &Ben
     assert_eq!(again.checkpoints, kept);
     bench.finish(&again, complete()).await;
     assert_eq!(bench.storage.checkpoints(id).await.unwrap(), []);
+}
+
+pub async fn a_job_has_so_many_checkpoints_and_no_more(bench: &Bench) {
+    let (_, held) = bench.running("w1").await;
+    let key = "checkpoints/1/all";
+    bench.reserve(key, None).await.unwrap();
+    let named = |n: usize| checkpoint(&held, &format!("page {n}"), 1, key);
+    let committed = bench.commit((0..MAX_CHECKPOINTS).map(named).collect()).await;
+    assert!(committed.outcomes.iter().all(Result::is_ok));
+    let refused = bench.refused(named(MAX_CHECKPOINTS)).await;
+    assert_eq!(refused, Refusal::TooManyCheckpoints(held.job.id));
+    assert_eq!(bench.storage.checkpoints(held.job.id).await.unwrap().len(), MAX_CHECKPOINTS);
+    let replaced = checkpoint(&held, "page 7", 2, key);
+    assert!(bench.run(replaced).await.is_ok(), "one of the same name takes no more room");
 }
 
 pub async fn a_failed_job_keeps_its_checkpoints(bench: &Bench) {

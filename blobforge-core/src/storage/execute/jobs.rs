@@ -8,7 +8,9 @@ use crate::{
     Body, Checkpoint, Failure, Finish, FinishKind, Jitter, Job, JobId, JobType, LeaseToken, Life, NewSource,
     Phase, Priority, Reply, RetryPolicy, Sha256, Source, Status, Step, lifecycle,
     storage::{
-        command::{Beat, BeatReply, Done, LeaseState, Outcome, Refusal, Report, Submit, Submitted},
+        command::{
+            Beat, BeatReply, Done, LeaseState, MAX_CHECKPOINTS, Outcome, Refusal, Report, Submit, Submitted,
+        },
         rows::Rows,
     },
 };
@@ -281,11 +283,15 @@ impl<R: Rows> Batch<'_, R> {
         if !self.may_name(id, &new.key)? {
             return Ok(Err(Refusal::UnknownFile(new.name)));
         }
-        self.adopt(&new.key, id)?;
         let kept = self.rows.checkpoints(id)?;
-        let advanced = !kept.iter().any(|old| old.name == new.name && old.sha256 == new.sha256);
+        let replaced = kept.iter().find(|old| old.name == new.name);
+        if replaced.is_none() && kept.len() >= MAX_CHECKPOINTS {
+            return Ok(Err(Refusal::TooManyCheckpoints(id)));
+        }
+        self.adopt(&new.key, id)?;
+        let advanced = replaced.is_none_or(|old| old.sha256 != new.sha256);
         self.rows.put_checkpoint(id, &new)?;
-        if let Some(old) = kept.into_iter().find(|old| old.name == new.name) {
+        if let Some(old) = replaced {
             self.review_key(&old.key)?;
         }
         if !advanced {

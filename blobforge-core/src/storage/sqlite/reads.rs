@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     Checkpoint, FailureGroupId, Job, JobId, Status, TypeRecord, WorkerId, WorkerRecord,
-    storage::{Attempt, Counts, JobFilter, JobPage, MAX_EXAMINED, MAX_PAGE},
+    storage::{Attempt, Counts, JobFilter, JobPage, MAX_EXAMINED},
 };
 
 pub(super) fn job(connection: &Connection, id: JobId) -> rusqlite::Result<Option<Job>> {
@@ -163,11 +163,11 @@ fn conditions(walk: Walk, filter: &JobFilter) -> rusqlite::Result<(String, Vec<B
 
 /// One page of jobs. When time runs out, what was found by then is the page.
 pub(super) fn jobs(connection: &Connection, filter: &JobFilter) -> rusqlite::Result<JobPage> {
-    let limit = filter.limit.clamp(1, MAX_PAGE);
+    let limit = filter.page_size();
     let below = filter.below.map_or(i64::MAX, JobId::get);
     let walk = Walk::of(filter);
     let (conditions, values) = conditions(walk, filter)?;
-    let all_match = conditions.is_empty() && filter.text.is_none();
+    let all_match = conditions.is_empty() && filter.wanted_text().is_none();
     // Where nothing is passed over, the page is full long before it has looked at too many rows.
     let floor = if all_match { None } else { floor(connection, walk, below)? };
     let (source, id, of_walk) = (walk.source(), walk.id(), walk.condition());
