@@ -4,8 +4,7 @@
 use std::error::Error;
 
 use blobforge_core::{
-    NewJob, Queue, SystemClock,
-    queue::submit_within,
+    NewJob, Queue,
     rusqlite::{Connection, TransactionBehavior},
 };
 
@@ -18,9 +17,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     let mut shop = Connection::open(&path)?;
     shop.execute("CREATE TABLE orders (id INTEGER PRIMARY KEY, book TEXT NOT NULL, job INTEGER)", [])?;
 
-    order(&mut shop, "Dune", true)?;
+    order(&queue, &mut shop, "Dune", true)?;
     // Something goes wrong after the job was submitted: neither the order nor the job is there.
-    order(&mut shop, "a book that nobody has", false)?;
+    order(&queue, &mut shop, "a book that nobody has", false)?;
 
     let orders: i64 = shop.query_row("SELECT max(id) FROM orders", [], |row| row.get(0))?;
     println!("{orders} order, {} job", queue.counts().await?.total());
@@ -28,9 +27,9 @@ async fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
-fn order(shop: &mut Connection, book: &str, in_stock: bool) -> Result<(), Box<dyn Error>> {
+fn order(queue: &Queue, shop: &mut Connection, book: &str, in_stock: bool) -> Result<(), Box<dyn Error>> {
     let transaction = shop.transaction_with_behavior(TransactionBehavior::Immediate)?;
-    let job = submit_within(&transaction, NewJob::new("print")?.param("book", book), &SystemClock)?;
+    let job = queue.submit_within(&transaction, NewJob::new("print")?.param("book", book))?;
     transaction.execute("INSERT INTO orders (book, job) VALUES (?1, ?2)", (book, job.id.get()))?;
     if in_stock {
         transaction.commit()?;

@@ -28,8 +28,6 @@ pub use feed::{Feed, Notice};
 pub use files::{SIGNED_URL_LIFETIME, UPLOAD_LIMIT};
 pub use garbage::{Garbage, MIN_KEPT};
 pub use obstacle::Obstacle;
-#[cfg(feature = "sqlite")]
-pub use within::submit_within;
 
 use crate::{
     Clock, Entropy, Failure, FailureGroup, Finished, Job, JobId, JobType, LeaseSecret, LeaseToken, NewJob,
