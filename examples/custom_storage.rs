@@ -49,6 +49,7 @@ impl Storage for Counting {
     async fn records(&self, of: &str) -> Read<Vec<(String, Value)>> { self.inner.records(of).await }
     async fn has_file(&self, key: &str) -> Read<bool> { self.inner.has_file(key).await }
     fn generation(&self) -> Generation { self.inner.generation() }
+    fn is_durable(&self) -> bool { self.inner.is_durable() }
 }
 
 #[tokio::main]

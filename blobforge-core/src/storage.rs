@@ -4,6 +4,7 @@
 //! - [`Storage::commit`] carries out a batch in order, atomically, and durably: when it returns, the batch survives
 //!   the death of the process and, if the disk honours flushes, a power cut.
 //! - A refused command writes nothing and is an outcome; an error fails the whole batch, of which then nothing is kept.
+//! - Commands are taken as they are: a queue has checked that nothing in them is out of bounds.
 //! - What a command does to a job is decided by [`crate::lifecycle`] and the shared executor, never by a backend.
 //! - Reads see every commit that returned before they began.
 
@@ -18,8 +19,8 @@ mod verdict;
 
 pub use command::{
     Beat, BeatReply, Claim, Claimed, Command, Committed, Done, Event, GarbagePlace, HeldLease, LeaseState,
-    Maintain, Maintained, MarkGarbage, MarkedGarbage, Outcome, Ready, Refusal, Report, Submit, Submitted,
-    Wake,
+    MAX_CHECKPOINTS, Maintain, Maintained, MarkGarbage, MarkedGarbage, Outcome, Ready, Refusal, Report,
+    Submit, Submitted, Wake,
 };
 pub use execute::MAX_ATTEMPTS_KEPT;
 pub(crate) use execute::MAX_CLASSES;
@@ -173,6 +174,11 @@ pub trait Storage: Send + Sync + fmt::Debug {
     ///
     /// As in [`MemoryStorage::mark_restored`](memory::MemoryStorage::mark_restored).
     fn generation(&self) -> Generation;
+
+    /// Whether jobs outlive the process. Beside one where they do not, files may be kept in memory too.
+    fn is_durable(&self) -> bool {
+        true
+    }
 
     /// How often to ask [`Storage::changed_elsewhere`] while anybody waits for something; `None` where nobody else can
     /// write to the store.

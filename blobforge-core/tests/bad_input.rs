@@ -103,6 +103,8 @@ async fn numbers_are_kept_exactly(forge: Forge) {
 /// A way to give a field of something a size of its own.
 type Field<T> = (&'static str, u64, fn(&mut T, usize));
 
+type Change = fn(&mut NewJob);
+
 fn text(bytes: usize) -> String {
     "x".repeat(bytes)
 }
@@ -174,7 +176,7 @@ async fn each_field_of_a_job_has_a_bound_by_every_way_in(forge: Forge) {
     let jobs = taken + fields.len() as u64 - 2;
     assert_eq!(queue.counts().await.unwrap().total(), jobs, "what is refused leaves nothing");
 
-    let nothing: [(&str, fn(&mut NewJob)); 5] = [
+    let nothing: [(&str, Change); 5] = [
         ("tags", |job| job.body.tags = vec![String::new()]),
         ("source_path", |job| job.body.source_path = Some(String::new())),
         ("submitter", |job| job.body.submitter = Some(String::new())),
@@ -375,6 +377,18 @@ async fn a_queue_is_not_opened_with_a_setting_that_makes_no_sense() {
     ] {
         assert_eq!(field(builder.open_in_memory()), name);
     }
+}
+
+#[tokio::test]
+async fn files_are_not_kept_in_memory_beside_jobs_that_are_kept_for_good() {
+    let forge = Forge::in_sqlite().await;
+    let refused = Queue::builder().open_on(forge.queue.storage().clone()).unwrap_err();
+    assert!(refused.to_string().contains("ObjectBlobs::local"), "it says what to do: {refused}");
+    assert_eq!(field(Queue::builder().open_on(forge.queue.storage().clone())), "blobs");
+    let blobs = forge.queue.blobs().clone();
+    assert!(Queue::builder().blobs(blobs).open_on(forge.queue.storage().clone()).is_ok());
+    let memory = Forge::in_memory().await;
+    assert!(Queue::builder().open_on(memory.queue.storage().clone()).is_ok());
 }
 
 /// Writes into the file of a queue behind its back.

@@ -579,6 +579,22 @@ async fn whoever_waits_on_a_queue_that_stops_is_told_so() {
 }
 
 #[tokio::test]
+async fn what_a_queue_that_stops_has_not_taken_in_yet_is_told_why_too() {
+    let (forge, faults) = Forge::faulty();
+    faults.next_write(Fault::Held);
+    let job = || NewJob::new("work").unwrap();
+    let mut first = Box::pin(forge.queue.submit(job()));
+    assert!((&mut first).now_or_never().is_none());
+    forge.settle().await;
+    faults.break_for_good();
+    // It lies before the queue, which has not looked since.
+    let late = forge.queue.submit(job()).await.unwrap_err();
+    for told in [first.await.unwrap_err(), late] {
+        assert!(matches!(told, QueueError::Storage(StorageError::Broken(_))), "{told}");
+    }
+}
+
+#[tokio::test]
 async fn a_job_whose_worker_is_heard_of_is_never_taken_away_for_being_long() {
     let forge = Forge::new();
     let (worker, rival) = (forge.worker("a").await, forge.worker("rival").await);

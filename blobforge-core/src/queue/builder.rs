@@ -194,7 +194,8 @@ impl QueueBuilder {
         self.start(Arc::new(storage))
     }
 
-    /// Opens a queue on a storage that is open already and reads the same clock.
+    /// Opens a queue on a storage that is open already and reads the same clock. Where its files go has to be said by
+    /// [`QueueBuilder::blobs`], unless the jobs are in memory too.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
@@ -209,12 +210,16 @@ impl QueueBuilder {
     /// ```
     ///
     /// # Errors
-    /// When a setting is out of bounds.
+    /// When a setting is out of bounds, or files would be kept in memory beside jobs that are kept for good.
     ///
     /// # Panics
     /// Outside of a Tokio runtime.
     pub fn open_on(self, storage: Arc<dyn Storage>) -> Result<Queue, QueueError> {
         self.check()?;
+        if self.blobs.is_none() && storage.is_durable() {
+            let reason = "say where files are kept: ObjectBlobs::local(folder), or ObjectBlobs::in_memory() if they may be lost when the program ends";
+            return Err(Invalid::new("blobs", reason).into());
+        }
         Ok(self.start(storage))
     }
 

@@ -193,14 +193,14 @@ impl Driver {
                         self.was_away();
                     }
                     if let Err(error) = self.committed(result) {
-                        self.halt(error);
+                        self.halt(error, inbox);
                         return;
                     }
                 }
                 Some(changed) = OptionFuture::from(look.as_mut()) => {
                     look = None;
                     if let Err(error) = self.looked_elsewhere(changed) {
-                        self.halt(error);
+                        self.halt(error, inbox);
                         return;
                     }
                 }
@@ -423,9 +423,16 @@ impl Driver {
         Err(error)
     }
 
-    fn halt(mut self, error: StorageError) {
+    fn halt(mut self, error: StorageError, mut inbox: mpsc::Receiver<Request>) {
         tracing::error!(%error, "the queue stops");
         self.halt.send_replace(Some(error.clone()));
+        // What comes from now on finds nobody, and is told the same by whoever sends it.
+        inbox.close();
+        while let Ok(request) = inbox.try_recv() {
+            if let Request::Run { command, reply, .. } = request {
+                self.committer.push(*command, To::Caller(reply), None);
+            }
+        }
         for ticket in self.committer.drain() {
             reply(ticket, Err(error.clone().into()));
         }

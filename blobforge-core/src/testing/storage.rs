@@ -140,6 +140,10 @@ impl Storage for FaultyStorage {
         self.inner.generation()
     }
 
+    fn is_durable(&self) -> bool {
+        self.inner.is_durable()
+    }
+
     fn is_shared(&self) -> Option<Duration> {
         self.inner.is_shared()
     }
