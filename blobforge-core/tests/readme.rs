@@ -25,6 +25,45 @@ fn cargo(folder: &Path, arguments: &[&str]) -> Output {
     command.env("CARGO_PROFILE_DEV_DEBUG", "0").output().unwrap()
 }
 
+/// The numbered promises of the README: what each of them says.
+fn promises(readme: &str) -> Vec<&str> {
+    let (_, section) = readme.split_once("\n## What it promises\n").expect("the section is there");
+    let section = section.split("\n## ").next().unwrap();
+    section.lines().filter(|line| line.starts_with(|c: char| c.is_ascii_digit())).collect()
+}
+
+/// Whether a file below a folder is named after a module, or lies in a folder of its name, and has this test.
+fn has_test(folder: &Path, module: &str, test: &str) -> bool {
+    fs::read_dir(folder).unwrap().any(|entry| {
+        let path = entry.unwrap().path();
+        let is_of_module =
+            path.components().any(|part| Path::new(part.as_os_str()).file_stem() == Some(module.as_ref()));
+        if path.is_dir() {
+            !path.ends_with("target") && has_test(&path, module, test)
+        } else {
+            is_of_module
+                && path.extension().is_some_and(|extension| extension == "rs")
+                && fs::read_to_string(&path).unwrap().contains(&format!("async fn {test}("))
+        }
+    })
+}
+
+#[test]
+fn every_promise_names_a_test_that_exists() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let readme = fs::read_to_string(root.join("README.md")).unwrap();
+    let promises = promises(&readme);
+    assert!(promises.len() >= 9, "are they still numbered lines? {promises:?}");
+    let crates = ["blobforge-core", "blobforge-worker-sdk", "blobforge-service"];
+    for promise in promises {
+        let named = promise.strip_suffix('`').and_then(|line| line.rsplit_once('`')).map(|(_, named)| named);
+        let (module, test) = named.and_then(|named| named.split_once("::")).expect(promise);
+        let exists = crates.iter().any(|name| has_test(&root.join(name), module, test));
+        assert!(exists, "no file of a module {module:?} has the test {test:?}: {promise}");
+    }
+    assert!(!has_test(&root.join(crates[0]), "queue", "this_is_no_test"));
+}
+
 #[test]
 fn the_embedding_example_is_a_program_that_does_what_it_says() {
     let core = Path::new(env!("CARGO_MANIFEST_DIR"));

@@ -1,5 +1,9 @@
 //! Jobs from their submission to their end.
 
+use std::sync::Arc;
+
+use blobforge_core::{Clock, ManualClock, SystemClock};
+
 use super::*;
 
 #[tokio::test]
@@ -224,7 +228,9 @@ async fn a_lost_lease_is_refused_for_every_report_and_changes_nothing() {
 
 #[tokio::test]
 async fn the_same_key_and_body_are_one_job_for_seven_days() {
-    let forge = Forge::start().await;
+    let week = Duration::from_secs(7 * 24 * 60 * 60);
+    let clock = Arc::new(ManualClock::new(SystemClock.now()));
+    let forge = Forge::with(|config| config.clock = Some(clock.clone())).await;
     let submit = async |key: &str, n: u32| {
         let body = json!({"type": "work", "source": "none", "params": {"n": n}, "dedup": false});
         let request = forge.request(Method::POST, "/api/jobs").header("Idempotency-Key", key).json(&body);
@@ -236,4 +242,8 @@ async fn the_same_key_and_body_are_one_job_for_seven_days() {
     assert_ne!(submit("night 2", 1).await.ok()["job_id"], first["job_id"], "another key is another job");
     assert_eq!(forge.get("/api/stats").await.ok()["pending_jobs"], 2, "what was refused left nothing");
     submit(&"k".repeat(5000), 1).await.refused(400, "invalid");
+    clock.advance(week - Duration::from_secs(1));
+    assert_eq!(submit("night 1", 1).await.ok()["job_id"], first["job_id"], "to the last second");
+    clock.advance(Duration::from_secs(1));
+    assert_ne!(submit("night 1", 1).await.ok()["job_id"], first["job_id"], "and then it is a new job");
 }

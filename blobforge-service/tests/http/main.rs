@@ -59,12 +59,18 @@ impl Reply {
 
 impl Forge {
     async fn start() -> Self {
-        Self::with_lease(Duration::from_secs(60)).await
+        Self::with(|_| {}).await
     }
 
     async fn with_lease(lease: Duration) -> Self {
+        Self::with(|config| config.worker_timeout = lease).await
+    }
+
+    async fn with(set: impl FnOnce(&mut ServeConfig)) -> Self {
         let folder = tempfile::tempdir().unwrap();
-        let config = ServeConfig { worker_timeout: lease, ..ServeConfig::local(folder.path()) };
+        let mut config =
+            ServeConfig { worker_timeout: Duration::from_secs(60), ..ServeConfig::local(folder.path()) };
+        set(&mut config);
         let service = Service::start(config).await.unwrap();
         let http = Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
         Self { service, http, folder }
