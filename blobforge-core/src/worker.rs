@@ -23,7 +23,7 @@ pub const MAX_HOST_BYTES: usize = 255;
 /// The most bytes of a worker's name for people.
 pub const MAX_WORKER_NAME_BYTES: usize = 255;
 /// The most bytes of the secret of a worker's process.
-pub const MAX_INSTANCE_BYTES: usize = 255;
+pub const MAX_INSTANCE_BYTES: usize = 256;
 /// The most types that a worker serves, and that a claim asks for.
 pub const MAX_WORKER_TYPES: usize = 256;
 

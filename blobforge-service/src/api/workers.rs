@@ -22,8 +22,6 @@ use crate::{auth::Principal, problem::Problem, service::Shared};
 
 /// The protocol that workers and this service speak.
 const PROTOCOL: u32 = 1;
-/// The most leases that one heartbeat lists.
-const MAX_LEASES: usize = 1000;
 
 pub(super) struct WorkersApi(pub(super) Arc<Shared>);
 
@@ -161,10 +159,8 @@ impl WorkersApi {
         }
         let id = WorkerId::new(request.id)?;
         principal.act_as(&id)?;
-        let instance = request.instance.filter(|instance| (1..=256).contains(&instance.len()));
-        let instance = instance.ok_or_else(|| {
-            Invalid::new("instance", "send a secret of this process, of at most 256 characters")
-        })?;
+        let instance = request.instance;
+        let instance = instance.ok_or_else(|| Invalid::new("instance", "send a secret of this process"))?;
         let registration = Registration {
             id: id.clone(),
             types: job_types(request.job_type, request.types)?,
@@ -198,9 +194,6 @@ impl WorkersApi {
         let worker = WorkerId::new(id.0)?;
         principal.act_as(&worker)?;
         let named = body.0.unwrap_or_default().leases.unwrap_or_default();
-        if named.len() > MAX_LEASES {
-            return Err(Invalid::new("leases", format!("list at most {MAX_LEASES} leases")).into());
-        }
         let mut leases = Vec::with_capacity(named.len());
         for held in named {
             let (job, token) = (blobforge_core::JobId::new(held.job_id), lease(&held.lease)?);

@@ -6,6 +6,7 @@ use super::*;
 async fn a_submission_that_makes_no_sense_is_told_what_is_wrong_with_it() {
     let forge = Forge::start().await;
     let big = "x".repeat(70_000);
+    let tree = (0..100).fold(json!(1), |inner, _| json!([inner]));
     let none = |more: Value| {
         let mut body = json!({"type": "work", "source": "none"});
         body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
@@ -32,6 +33,7 @@ async fn a_submission_that_makes_no_sense_is_told_what_is_wrong_with_it() {
         (none(json!({"tags": vec!["t"; 65]})), "tags"),
         (none(json!({"params": [1]})), "params"),
         (none(json!({"params": {"text": big}})), "params"),
+        (none(json!({"params": {"tree": tree}})), "params"),
         (none(json!({"metadata": {"text": big}})), "metadata"),
         (none(json!({"source_path": "x".repeat(5_000)})), "source_path"),
         (none(json!({"run_at": "tomorrow"})), "run_at"),
