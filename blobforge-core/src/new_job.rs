@@ -249,7 +249,8 @@ impl NewJob {
 
     /// Names this submission, so that it can be repeated without making a second job: for submitters whose reply may
     /// get lost. For 7 days the same submitter gets the same job for the same key, whatever became of the job; another
-    /// job under the same key is refused.
+    /// job under the same key is refused. The days are those of the store's clock: one that is set forward forgets keys
+    /// earlier.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {

@@ -101,6 +101,9 @@ impl TypeSettings {
 
 /// For how long ended jobs are kept, by how they ended: at least [`MIN_RETENTION`]; `None` is for ever.
 ///
+/// It counts by the time of day, since it outlives the process. A clock that is set back keeps jobs for longer; one that is
+/// set forward deletes them earlier, by as much as it was wrong.
+///
 /// ```
 /// use blobforge_core::{Retention, Status};
 /// use std::time::Duration;

@@ -1,11 +1,18 @@
 //! Several queues on one SQLite file, as several processes have them, and what happens to the file meanwhile.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
-use std::{fs, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    fs,
+    ops::Range,
+    path::PathBuf,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use blobforge_core::{
     Clock, Generation, JobType, ManualClock, NewJob, Queue, QueueError, Refused, Registration, Status,
     WorkerId,
+    blob::{BlobError, BlobStore, ByteStream, ObjectBlobs, Stored, UrlSigner, read_bytes},
     queue::Notice,
     storage::{
         Claim, Command, Event, Maintain, Refusal, Report, Storage, StorageError,
@@ -153,6 +160,68 @@ async fn two_that_maintain_one_file_do_everything_once() {
     assert_eq!(taken.len(), 20, "each lapsed lease makes one job claimable, once");
     assert!(taken.iter().all(|claimed| claimed.job.life.losses == 1), "and counts once");
     assert!(told <= 20, "{told} events for 20 lapsed leases");
+}
+
+/// Local files, which counts what is deleted.
+#[derive(Debug)]
+struct Counted {
+    files: ObjectBlobs,
+    deleted: Arc<Mutex<Vec<String>>>,
+}
+
+#[async_trait::async_trait]
+impl BlobStore for Counted {
+    async fn put(&self, key: &str, content: ByteStream, max_bytes: u64) -> Result<Stored, BlobError> {
+        self.files.put(key, content, max_bytes).await
+    }
+
+    async fn get(&self, key: &str, range: Option<Range<u64>>) -> Result<ByteStream, BlobError> {
+        self.files.get(key, range).await
+    }
+
+    async fn size(&self, key: &str) -> Result<Option<u64>, BlobError> {
+        self.files.size(key).await
+    }
+
+    async fn delete(&self, key: &str) -> Result<(), BlobError> {
+        self.deleted.lock().unwrap().push(key.to_owned());
+        self.files.delete(key).await
+    }
+
+    fn signer(&self) -> Option<&UrlSigner> {
+        None
+    }
+}
+
+#[tokio::test]
+async fn two_that_collect_one_store_delete_each_file_once() {
+    const FILES: usize = 40;
+    let folder = tempfile::tempdir().unwrap();
+    let clock = Arc::new(ManualClock::new("2026-03-01T12:00:00Z".parse().unwrap()));
+    let deleted = Arc::new(Mutex::new(Vec::new()));
+    let open = async || {
+        let files = ObjectBlobs::local(folder.path().join("files")).unwrap();
+        let blobs = Arc::new(Counted { files, deleted: deleted.clone() });
+        Queue::builder().clock(clock.clone()).blobs(blobs).open(folder.path().join("jobs.db")).await.unwrap()
+    };
+    let (ours, theirs) = (open().await, open().await);
+    let mut keys = Vec::new();
+    for number in 0..FILES {
+        let content = read_bytes(format!("content {number}"));
+        let id = ours.submit_stream(job(), content, 100).await.unwrap().id;
+        keys.push(ours.job(id).await.unwrap().source.unwrap().key);
+        ours.cancel(id).await.unwrap();
+        theirs.delete(id).await.unwrap();
+    }
+    // Set forward rather than let go by: then neither collects by itself.
+    clock.jump_forward(HOUR * 24 * 60);
+    let (one, other) = tokio::join!(ours.collect_garbage(false), theirs.collect_garbage(false));
+    let (one, other) = (one.unwrap(), other.unwrap());
+    assert_eq!((one.files + other.files, one.failed + other.failed), (FILES as u64, 0));
+    let mut deleted = deleted.lock().unwrap().clone();
+    deleted.sort();
+    keys.sort();
+    assert_eq!(deleted, keys, "each of them, once");
 }
 
 #[tokio::test]

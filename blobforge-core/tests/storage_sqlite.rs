@@ -9,8 +9,8 @@ mod opening;
 use std::{path::Path, sync::Arc, time::Duration};
 
 use blobforge_core::{
-    JobId, JobType, LeaseSecret, ManualClock, NewJob, Registration, Status, SystemEntropy, Timestamp,
-    WorkerId,
+    Failure, Jitter, JobId, JobType, KeyLimits, LeaseSecret, LimitBy, Limits, ManualClock, NewJob,
+    Registration, RetryPolicy, Status, SystemEntropy, Timestamp, TypeSettings, WorkerId,
     rusqlite::Connection,
     storage::{
         Beat, Claim, Claimed, Command, Done, HeldLease, JobFilter, Outcome, Report, Storage, StorageError,
@@ -59,10 +59,10 @@ fn register() -> Command {
     Command::Register { registration: Box::new(registration), alive_for: Duration::from_secs(60) }
 }
 
-fn claim() -> Command {
+fn claim(job_type: &JobType) -> Command {
     Command::Claim(Claim {
         worker: worker(),
-        types: vec![JobType::new("pdf").unwrap()],
+        types: vec![job_type.clone()],
         secrets: vec![LeaseSecret::draw(&SystemEntropy).unwrap()],
         lease: Duration::from_secs(60),
         claim_id: None,
@@ -74,8 +74,12 @@ async fn run(store: &SqliteStorage, command: Command) -> Outcome {
 }
 
 async fn claimed(store: &SqliteStorage) -> Claimed {
-    match run(store, claim()).await {
-        Ok(Done::Claimed(mut claimed)) => claimed.pop().expect("there is something to do"),
+    claimed_of(store, &JobType::new("pdf").unwrap()).await.expect("there is something to do")
+}
+
+async fn claimed_of(store: &SqliteStorage, job_type: &JobType) -> Option<Claimed> {
+    match run(store, claim(job_type)).await {
+        Ok(Done::Claimed(mut claimed)) => claimed.pop(),
         other => panic!("{other:?}"),
     }
 }
@@ -86,7 +90,15 @@ fn beat(held: &Claimed) -> Command {
 }
 
 fn complete(held: &Claimed) -> Command {
-    let report = Report::Complete { outputs: Vec::new(), result: None };
+    report(held, Report::Complete { outputs: Vec::new(), result: None })
+}
+
+fn fail(held: &Claimed) -> Command {
+    let (failure, policy) = (Failure::new("jam", "paper"), RetryPolicy::default());
+    report(held, Report::Fail { failure, retryable: true, policy, jitter: Jitter::NONE })
+}
+
+fn report(held: &Claimed, report: Report) -> Command {
     Command::Report { job: held.job.id, token: held.token, report: Box::new(report) }
 }
 
@@ -135,25 +147,52 @@ async fn everything_is_there_when_the_file_is_opened_again() {
     let store = open(&path).await;
     store.commit(vec![register(), pdf(), pdf()]).await.unwrap();
     let held = claimed(&store).await;
-    let before = (
-        store.jobs(&JobFilter::all(9)).await.unwrap(),
-        store.counts().await.unwrap(),
-        store.workers().await.unwrap(),
-        store.attempts(held.job.id).await.unwrap(),
-    );
+    let video = JobType::new("video").unwrap();
+    let one_of_each_book = KeyLimits {
+        by: LimitBy::Param("book".to_owned()),
+        limits: Limits { running: Some(1), starts: None },
+    };
+    let settings = TypeSettings {
+        max_attempts: Some(1),
+        lease: Some(Duration::from_secs(7)),
+        retry: Some(RetryPolicy::default()),
+        per_key: Some(one_of_each_book),
+        ..TypeSettings::default()
+    };
+    let set = Command::SetType { job_type: video.clone(), settings: Box::new(settings) };
+    let keyed = || submit(NewJob::new("video").unwrap().param("book", "dune").idempotency_key("night 1"));
+    let other = submit(NewJob::new("video").unwrap().param("book", "dune"));
+    let paused = Command::SetPaused(JobType::new("audio").unwrap(), true);
+    store.commit(vec![set, keyed(), other.clone(), other, paused]).await.unwrap();
+    // One fails, one runs, and one is held back by its key.
+    let failed = claimed_of(&store, &video).await.unwrap();
+    assert!(run(&store, fail(&failed)).await.is_ok());
+    let running = claimed_of(&store, &video).await.unwrap();
+    assert!(claimed_of(&store, &video).await.is_none());
+    let everything = async |store: &SqliteStorage| {
+        (
+            store.jobs(&JobFilter::all(9)).await.unwrap(),
+            store.counts().await.unwrap(),
+            store.workers().await.unwrap(),
+            store.attempts(held.job.id).await.unwrap(),
+            store.attempts(failed.job.id).await.unwrap(),
+            store.types().await.unwrap(),
+            store.failure_groups(None, 9).await.unwrap(),
+        )
+    };
+    let before = everything(&store).await;
+    assert_eq!((before.5.len(), before.6.len()), (3, 1));
     drop(store);
 
     let store = open(&path).await;
-    let after = (
-        store.jobs(&JobFilter::all(9)).await.unwrap(),
-        store.counts().await.unwrap(),
-        store.workers().await.unwrap(),
-        store.attempts(held.job.id).await.unwrap(),
-    );
-    assert_eq!(after, before);
+    assert_eq!(everything(&store).await, before);
+    assert!(claimed_of(&store, &video).await.is_none(), "its key holds it back still");
+    assert!(run(&store, complete(&running)).await.is_ok());
+    assert!(claimed_of(&store, &video).await.is_some(), "until there is room");
+    assert!(matches!(run(&store, keyed()).await, Ok(Done::Submitted(job)) if job.replayed));
     assert!(run(&store, complete(&held)).await.is_ok(), "a lease outlives the process that gave it");
     assert_eq!(claimed(&store).await.job.id, JobId::new(2));
-    assert!(matches!(run(&store, pdf()).await, Ok(Done::Submitted(job)) if job.id == JobId::new(3)));
+    assert!(matches!(run(&store, pdf()).await, Ok(Done::Submitted(job)) if job.id == JobId::new(6)));
 }
 
 #[tokio::test]

@@ -226,6 +226,7 @@ macro_rules! storage_conformance {
             }
             retention: {
                 ended_jobs_are_kept_for_ever_unless_said_otherwise,
+                a_clock_set_back_keeps_jobs_for_longer_and_not_for_ever,
                 a_job_is_deleted_when_its_time_is_over_and_no_earlier,
                 each_way_to_end_has_its_own_time,
                 a_retry_starts_the_time_anew,
@@ -272,6 +273,7 @@ macro_rules! storage_conformance {
                 a_duplicate_is_remembered_under_the_key_too,
                 a_replay_of_a_deleted_job_says_so,
                 a_key_is_known_for_seven_days,
+                a_clock_set_back_keeps_a_key_for_longer,
                 maintenance_forgets_expired_keys_step_by_step,
             }
             repeating: {

@@ -86,7 +86,8 @@ impl QueueBuilder {
     /// least [`MIN_KEPT`].
     ///
     /// It must be longer than you keep backups of the database: a backup names the files that were there when it was
-    /// made, and a database restored from it needs them again.
+    /// made, and a database restored from it needs them again. The time of day counts: a clock that is set forward takes
+    /// files for longer dead than they are, so give more days than it can ever be wrong.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {

@@ -32,6 +32,11 @@ impl Forge {
         Self { queue, clock, folder: Some(folder) }
     }
 
+    /// An empty one of the same kind.
+    pub(crate) async fn another(&self) -> Self {
+        if self.folder.is_some() { Self::in_sqlite().await } else { Self::in_memory().await }
+    }
+
     /// Closes the queue and opens it again, if it is in a file.
     pub(crate) async fn reopened(mut self) -> Self {
         if let Some(path) = self.path() {

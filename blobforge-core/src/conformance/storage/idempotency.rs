@@ -129,6 +129,16 @@ pub async fn a_key_is_known_for_seven_days(bench: &Bench) {
     assert!(bench.submit(keyed("k").param("a", 1)).await.replayed);
 }
 
+pub async fn a_clock_set_back_keeps_a_key_for_longer(bench: &Bench) {
+    let first = bench.submit(keyed("k")).await.id;
+    bench.clock.jump_back(WEEK);
+    bench.advance(WEEK + WEEK - SECOND);
+    assert_eq!(bench.maintain().await.keys_expired, 0);
+    assert_eq!(bench.submit(keyed("k")).await.id, first, "by the time of day it is not over");
+    bench.advance(SECOND);
+    assert!(!bench.submit(keyed("k")).await.existing);
+}
+
 pub async fn maintenance_forgets_expired_keys_step_by_step(bench: &Bench) {
     for number in 0..5 {
         bench.submit(keyed(&format!("old {number}"))).await;

@@ -47,6 +47,22 @@ fn few() -> Maintain {
     Maintain { asked_at, available_since: Timestamp::ZERO, upload_limit, limit: 2 }
 }
 
+pub async fn a_clock_set_back_keeps_jobs_for_longer_and_not_for_ever(bench: &Bench) {
+    bench.run(cancelled_for(Some(DAY))).await.unwrap();
+    let early = bench.cancelled().await;
+    bench.clock.jump_back(DAY * 3);
+    let late = bench.cancelled().await;
+    bench.advance(DAY);
+    assert_eq!(bench.settle().await, 1);
+    assert!(
+        bench.exists(early).await && !bench.exists(late).await,
+        "each by the time that was when it ended"
+    );
+    bench.advance(DAY * 3);
+    assert_eq!(bench.settle().await, 1);
+    assert!(!bench.exists(early).await);
+}
+
 pub async fn ended_jobs_are_kept_for_ever_unless_said_otherwise(bench: &Bench) {
     let id = bench.cancelled().await;
     bench.advance(DAY * 10_000);

@@ -209,6 +209,20 @@ mod tests {
     }
 
     #[test]
+    fn a_file_that_may_not_be_written_says_who_has_to_be_able_to() {
+        use rusqlite::ffi;
+        for code in
+            [ffi::SQLITE_READONLY, ffi::SQLITE_READONLY_DIRECTORY, ffi::SQLITE_CANTOPEN, ffi::SQLITE_PERM]
+        {
+            let error = rusqlite::Error::SqliteFailure(ffi::Error::new(code), None);
+            let refused = explain(Path::new("/forge/jobs.db"), &error);
+            assert!(matches!(refused, StorageError::Unusable(_)) && !refused.is_retryable(), "{code}");
+            let said = refused.to_string();
+            assert!(said.contains("/forge/jobs.db") && said.contains("must be writable"), "{said}");
+        }
+    }
+
+    #[test]
     fn the_library_in_use_is_new_enough() {
         assert!(check_library(rusqlite::version_number(), rusqlite::version()).is_ok());
     }

@@ -195,3 +195,43 @@ impl Transactions<'_> {
         rolled_back.map(|_| ()).map_err(|e| StorageError::Broken(format!("a rollback failed: {e}")))
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::{fs, path::Path};
+
+    use rusqlite::OpenFlags;
+
+    use super::*;
+    use crate::{JobType, SystemClock, storage::sqlite::open};
+
+    fn pause() -> Vec<Command> {
+        vec![Command::SetPaused(JobType::new("pdf").unwrap(), true)]
+    }
+
+    /// A good file, and a connection to it that may not write.
+    fn read_only(path: &Path) -> Opened {
+        let opened = open::open(path, &Default::default()).unwrap();
+        let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+        Opened { writer: Connection::open_with_flags(path, flags).unwrap(), ..opened }
+    }
+
+    #[tokio::test]
+    async fn a_store_that_goes_read_only_writes_nothing_any_more() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("queue.db");
+        let opened = read_only(&path);
+        let before = fs::read(&path).unwrap();
+        let writer = Writer::start(opened, Arc::new(SystemClock)).unwrap();
+        let refused = writer.commit(pause()).await.unwrap_err();
+        assert!(matches!(&refused, StorageError::Broken(why) if why.contains("readonly")), "{refused}");
+        let again = writer.commit(pause()).await.unwrap_err();
+        assert_eq!(again.to_string(), refused.to_string(), "and it stays so");
+        assert_eq!(fs::read(&path).unwrap(), before);
+        let reader = Connection::open(&path).unwrap();
+        let types: Option<i64> =
+            reader.query_row("SELECT max(paused) FROM types", [], |row| row.get(0)).unwrap();
+        assert_eq!(types, None, "whoever reads finds what was there");
+    }
+}
