@@ -7,13 +7,21 @@ use serde::Serialize;
 use crate::Invalid;
 
 /// The most failing runs a job can be given.
+///
+/// As in [`NewJob::validate`](crate::NewJob::validate).
 pub const MAX_ATTEMPTS_LIMIT: u32 = 1000;
 /// The most levels of lists and objects within each other that any JSON may have: less than its readers go down, so that
 /// whatever is kept can be read again.
+///
+/// As in [`NewJob::validate`](crate::NewJob::validate).
 pub const MAX_JSON_DEPTH: usize = 64;
 /// The largest file that is taken, in bytes: 64 GiB.
+///
+/// As in [`NewJob::validate`](crate::NewJob::validate).
 pub const MAX_FILE_BYTES: u64 = 64 << 30;
 /// The longest lease, and the longest wait before a failed job runs again: a year.
+///
+/// As in [`TypeSettings::validate`](crate::TypeSettings::validate).
 pub const MAX_SPAN: Duration = Duration::from_secs(365 * 24 * 60 * 60);
 
 /// Checks how many failing runs a job may have.

@@ -272,11 +272,13 @@ impl NewJob {
     /// Checks everything that the types alone do not.
     ///
     /// ```
-    /// use blobforge_core::{MAX_ATTEMPTS_LIMIT, MAX_JSON_BYTES, MAX_KEY_BYTES, NewJob};
-    /// use blobforge_core::{MAX_SOURCE_PATH_BYTES, MAX_TAG_BYTES, MAX_TAGS};
+    /// use blobforge_core::{MAX_ATTEMPTS_LIMIT, MAX_FILE_BYTES, MAX_JSON_BYTES, MAX_JSON_DEPTH, MAX_KEY_BYTES};
+    /// use blobforge_core::{MAX_SOURCE_PATH_BYTES, MAX_SUBMITTER_BYTES, MAX_TAG_BYTES, MAX_TAGS, NewJob, NewSource};
     /// let pdf = || NewJob::new("pdf").unwrap();
     /// let wrong = |job: NewJob| job.validate().unwrap_err().field;
     /// assert_eq!(wrong(pdf().param("text", "x".repeat(MAX_JSON_BYTES))), "params");
+    /// let deep = (0..MAX_JSON_DEPTH).fold(serde_json::json!(1), |inner, _| vec![inner].into());
+    /// assert_eq!(wrong(pdf().param("tree", deep)), "params");
     /// assert_eq!(wrong((0..=MAX_TAGS).fold(pdf(), |job, n| job.tag(n.to_string()))), "tags");
     /// assert_eq!(wrong(pdf().tag("x".repeat(MAX_TAG_BYTES + 1))), "tags");
     /// assert_eq!(wrong(pdf().max_attempts(MAX_ATTEMPTS_LIMIT + 1)), "max_attempts");
@@ -284,6 +286,11 @@ impl NewJob {
     /// let mut job = pdf();
     /// job.body.source_path = Some("x".repeat(MAX_SOURCE_PATH_BYTES + 1));
     /// assert_eq!(wrong(job), "source_path");
+    /// let mut job = pdf();
+    /// job.body.submitter = Some("x".repeat(MAX_SUBMITTER_BYTES + 1));
+    /// assert_eq!(wrong(job), "submitter");
+    /// let upload = NewSource::Upload { sha256: None, size: Some(MAX_FILE_BYTES + 1) };
+    /// assert_eq!(wrong(pdf().source(upload)), "source_size");
     /// ```
     ///
     /// # Errors

@@ -12,8 +12,12 @@ use crate::{Invalid, JobType, KeyLimits, Limits, RetryPolicy, Status, bounds, ti
 pub const OLDEST_SHARE: u32 = 20;
 
 /// The largest [`TypeSettings::oldest_share`].
+///
+/// As in [`TypeSettings::validate`].
 pub const MAX_OLDEST_SHARE: u32 = 1000;
 /// The shortest time that ended jobs are kept: longer than anybody repeats a report or waits for its answer.
+///
+/// As in [`TypeSettings::validate`].
 pub const MIN_RETENTION: Duration = Duration::from_secs(60 * 60);
 
 /// What holds for all jobs of a type; what is `None` is as the queue has it.
@@ -66,7 +70,15 @@ pub struct TypeSettings {
 impl TypeSettings {
     /// Checks everything that the types alone do not.
     ///
-    /// As in [`TypeSettings`].
+    /// ```
+    /// use blobforge_core::{MAX_OLDEST_SHARE, MAX_SPAN, MIN_RETENTION, Retention, TypeSettings};
+    /// let wrong = |settings: TypeSettings| settings.validate().unwrap_err().field;
+    /// let default = TypeSettings::default;
+    /// assert_eq!(wrong(TypeSettings { lease: Some(MAX_SPAN * 2), ..default() }), "lease");
+    /// assert_eq!(wrong(TypeSettings { oldest_share: Some(MAX_OLDEST_SHARE + 1), ..default() }), "oldest_share");
+    /// let retention = Retention { failed: Some(MIN_RETENTION / 2), ..Retention::default() };
+    /// assert_eq!(wrong(TypeSettings { retention, ..default() }), "retention");
+    /// ```
     ///
     /// # Errors
     /// The first field that is out of bounds, and what would be right.

@@ -175,7 +175,12 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// As in [`MemoryStorage::mark_restored`](memory::MemoryStorage::mark_restored).
     fn generation(&self) -> Generation;
 
-    /// Whether jobs outlive the process. Beside one where they do not, files may be kept in memory too.
+    /// Whether jobs outlive the process. Beside a store where they do not, files may be kept in memory too.
+    ///
+    /// ```
+    /// use blobforge_core::storage::{Storage, memory::MemoryStorage};
+    /// assert!(!MemoryStorage::default().is_durable());
+    /// ```
     fn is_durable(&self) -> bool {
         true
     }

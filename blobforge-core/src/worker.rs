@@ -12,19 +12,34 @@ use crate::{Invalid, JobType, MAX_JSON_BYTES, Timestamp, bounds, requirement::ch
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
 /// # let queue = blobforge_core::Queue::in_memory();
-/// use blobforge_core::{JobType, MAX_HOST_BYTES, Registration, WorkerId};
+/// use blobforge_core::{JobType, Registration, WorkerId};
+/// use blobforge_core::{MAX_HOST_BYTES, MAX_INSTANCE_BYTES, MAX_WORKER_NAME_BYTES, MAX_WORKER_TYPES};
 /// let (smith, pdf) = (WorkerId::new("smith").unwrap(), JobType::new("pdf").unwrap());
-/// let mut registration = Registration::new(smith, [pdf], "drawn at the start");
-/// registration.host = Some("x".repeat(MAX_HOST_BYTES + 1));
-/// assert!(queue.register(registration).await.unwrap_err().to_string().starts_with("host: "));
+/// let fine = Registration::new(smith, [pdf.clone()], "drawn at the start");
+/// let text = |most| "x".repeat(most + 1);
+/// for (field, registration) in [
+///     ("host", Registration { host: Some(text(MAX_HOST_BYTES)), ..fine.clone() }),
+///     ("name", Registration { name: Some(text(MAX_WORKER_NAME_BYTES)), ..fine.clone() }),
+///     ("instance", Registration { instance: text(MAX_INSTANCE_BYTES), ..fine.clone() }),
+///     ("types", Registration { types: vec![pdf; MAX_WORKER_TYPES + 1], ..fine }),
+/// ] {
+///     let refused = queue.register(registration).await.unwrap_err();
+///     assert!(refused.to_string().starts_with(field), "{refused}");
+/// }
 /// # });
 /// ```
 pub const MAX_HOST_BYTES: usize = 255;
 /// The most bytes of a worker's name for people.
+///
+/// As in [`MAX_HOST_BYTES`].
 pub const MAX_WORKER_NAME_BYTES: usize = 255;
 /// The most bytes of the secret of a worker's process.
+///
+/// As in [`MAX_HOST_BYTES`].
 pub const MAX_INSTANCE_BYTES: usize = 256;
 /// The most types that a worker serves, and that a claim asks for.
+///
+/// As in [`MAX_HOST_BYTES`].
 pub const MAX_WORKER_TYPES: usize = 256;
 
 /// A worker's name: 1 to 128 of letters, digits, `.`, `_`, `:` and `-`.

@@ -10,8 +10,33 @@ use crate::{
 };
 
 /// The most leases that one heartbeat names.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// # let queue = blobforge_core::Queue::in_memory();
+/// use blobforge_core::{Epoch, Generation, JobId, LeaseSecret, LeaseToken, WorkerId};
+/// use blobforge_core::{queue::MAX_BEAT, storage::{Beat, HeldLease}};
+/// let token = LeaseToken::new(Generation::new(1), Epoch::new(1), LeaseSecret::from_bytes([0; 32]));
+/// let lease = HeldLease { job: JobId::new(1), token, progress: None };
+/// let beat = Beat { worker: WorkerId::new("smith").unwrap(), leases: vec![lease; MAX_BEAT + 1] };
+/// assert!(queue.heartbeat(beat).await.unwrap_err().to_string().starts_with("leases: "));
+/// # });
+/// ```
 pub const MAX_BEAT: usize = 1000;
 /// The most files that a completion names.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// # let queue = blobforge_core::Queue::in_memory();
+/// use blobforge_core::{Epoch, Generation, JobId, LeaseSecret, LeaseToken, Output};
+/// use blobforge_core::{queue::MAX_OUTPUTS, storage::Report};
+/// let token = LeaseToken::new(Generation::new(1), Epoch::new(1), LeaseSecret::from_bytes([0; 32]));
+/// let page = |n| Output { name: format!("{n}.png"), size: 1, sha256: None, key: format!("outputs/{n}") };
+/// let report = Report::Complete { outputs: (0..=MAX_OUTPUTS).map(page).collect(), result: None };
+/// let refused = queue.report(JobId::new(1), token, report).await.unwrap_err();
+/// assert!(refused.to_string().starts_with("outputs: "));
+/// # });
+/// ```
 pub const MAX_OUTPUTS: usize = 4096;
 /// The most bytes of a file's key, and of the key and collection of a record.
 const MAX_STORE_KEY_BYTES: usize = 1024;
@@ -54,6 +79,7 @@ pub(super) fn admitted(command: Command) -> Result<Command, Invalid> {
         | Command::SetDraining(..)
         | Command::RemoveWorker(_)
         | Command::Maintain(_)
+        | Command::TimeMoved
         | Command::DeleteRecord { .. } => {}
     }
     Ok(cut(command))

@@ -4,9 +4,10 @@
 use super::{Source, has_word, read, sources};
 
 /// Public items that show nothing by themselves, and why.
-const WITHOUT_EXAMPLE: [(&str, &str); 3] = [
+const WITHOUT_EXAMPLE: [(&str, &str); 4] = [
     ("Halted", "no public function gives one: what a program waits for is Queue::halted"),
     ("MAX_FAILURE_GROUPS", "it takes a thousand kinds of failure to meet it"),
+    ("MAX_CHECKPOINTS", "it takes a thousand checkpoints to meet it"),
     ("MAX_EXAMINED", "it takes ten thousand jobs to meet it"),
 ];
 
