@@ -1,7 +1,10 @@
 //! Who gets which job.
 
 use super::*;
-use crate::{Epoch, Priority};
+use crate::{
+    Epoch, Priority,
+    storage::{Ready, Wake},
+};
 
 pub async fn a_job_is_submitted_claimed_and_completed(bench: &Bench) {
     let worker = bench.worker("w1").await;
@@ -116,6 +119,61 @@ pub async fn a_clock_set_back_makes_a_job_wait_again(bench: &Bench) {
     bench.clock.set(ready_at);
     bench.maintain().await;
     assert_eq!(bench.claim(&worker).await.job.id, id);
+}
+
+pub async fn a_claim_puts_away_so_many_jobs_that_are_not_due_and_the_next_one_goes_on(bench: &Bench) {
+    const AT_MOST: usize = 256;
+    // The share of the oldest would find the one that is due.
+    bench.set(TypeSettings { oldest_share: Some(0), ..TypeSettings::default() }).await;
+    let worker = bench.worker("w1").await;
+    let ready_at = bench.clock.now();
+    bench.commit((0..=AT_MOST).map(|_| submit(new("pdf"))).collect()).await;
+    bench.clock.set(ready_at - SECOND * 30);
+    let due = bench.submit(new("pdf").priority(Priority::Low)).await.id;
+    let stopped = bench.commit(vec![bench.claim_command(&worker, &["pdf"], 1)]).await;
+    assert_eq!(stopped.outcomes, [Ok(Done::Claimed(Vec::new()))]);
+    assert_eq!(stopped.ready, [Ready { job_type: pdf(), wake: Wake::All }], "whoever waits goes on");
+    let next = bench.commit(vec![bench.claim_command(&worker, &["pdf"], 1)]).await;
+    assert!(matches!(&next.outcomes[0], Ok(Done::Claimed(found)) if found[0].job.id == due), "{next:?}");
+    assert_eq!(next.ready, [], "there are no more of them");
+    bench.clock.set(ready_at);
+    let maintain = Maintain {
+        asked_at: ready_at,
+        available_since: bench.began,
+        upload_limit: LEASE,
+        limit: 2 * AT_MOST,
+    };
+    assert_eq!(bench.maintain_with(maintain).await.promoted, AT_MOST + 1, "each waits for its time");
+}
+
+pub async fn a_long_line_is_worked_off_in_order_whoever_comes_meanwhile(bench: &Bench) {
+    let worker = bench.worker("w1").await;
+    let urgent = async || bench.submit(new("pdf").priority(Priority::High)).await.id;
+    let mut expected = Vec::new();
+    for _ in 0..40 {
+        expected.push(bench.pending().await);
+    }
+    expected.insert(0, urgent().await);
+    let mut order = bench.work_off(&worker, 10).await;
+    expected.push(bench.pending().await);
+    expected.insert(10, urgent().await);
+    order.extend(bench.work_off(&worker, 50).await);
+    assert_eq!(order, expected);
+}
+
+pub async fn a_job_far_back_in_its_line_can_leave_it(bench: &Bench) {
+    let worker = bench.worker("w1").await;
+    let mut ids = Vec::new();
+    for _ in 0..40 {
+        ids.push(bench.pending().await);
+    }
+    bench.run(Command::Cancel(ids[35])).await.unwrap();
+    bench.run(Command::Reprioritise(ids[30], Priority::Low)).await.unwrap();
+    let order = bench.work_off(&worker, 50).await;
+    ids.remove(35);
+    let moved = ids.remove(30);
+    ids.push(moved);
+    assert_eq!(order, ids);
 }
 
 pub async fn reprioritising_moves_a_job_in_line(bench: &Bench) {

@@ -273,6 +273,16 @@ pub async fn keys_take_turns_whatever_their_jobs_require(bench: &Bench) {
     assert_eq!(bench.turns(bench.work_off(&worker, 12).await).await, "ababababaa");
 }
 
+pub async fn keys_take_turns_though_each_is_alone_in_its_class(bench: &Bench) {
+    bench.set(for_submitters(Limits::default())).await;
+    let worker = bench.worker_with("w1", json!({"gpu": true})).await;
+    for _ in 0..3 {
+        bench.submit(of("a").requires("gpu".parse().unwrap())).await;
+    }
+    bench.submit_for("b", 3).await;
+    assert_eq!(bench.turns(bench.work_off(&worker, 9).await).await, "ababab");
+}
+
 pub async fn a_key_with_jobs_of_two_classes_works_them_off_in_order(bench: &Bench) {
     bench.set(for_submitters(Limits::default())).await;
     let worker = bench.worker_with("w1", json!({"gpu": true})).await;
@@ -284,6 +294,15 @@ pub async fn a_key_with_jobs_of_two_classes_works_them_off_in_order(bench: &Benc
         ids.push(bench.submit(job).await.id);
     }
     assert_eq!(bench.work_off(&worker, 6).await, ids);
+}
+
+pub async fn a_key_waits_for_its_turn_since_its_first_job_whatever_that_required(bench: &Bench) {
+    bench.set(for_submitters(Limits::default())).await;
+    let worker = bench.worker("w1").await;
+    bench.submit(of("a").requires("gpu".parse().unwrap())).await;
+    bench.submit_for("b", 1).await;
+    bench.submit_for("a", 1).await;
+    assert_eq!(bench.turns(bench.work_off(&worker, 2).await).await, "ab");
 }
 
 pub async fn a_clock_set_back_delays_nobody_whom_limits_hold_back(bench: &Bench) {
@@ -311,4 +330,16 @@ pub async fn a_clock_set_back_delays_nobody_whom_limits_hold_back(bench: &Bench)
         bench.run(Command::Cancel(ids[1])).await.unwrap();
         bench.clock.jump_forward(day);
     }
+}
+
+pub async fn a_time_that_moves_within_a_batch_moved_for_all_of_it(bench: &Bench) {
+    bench.set(for_type(every(SECOND * 10))).await;
+    let worker = bench.worker("w1").await;
+    bench.submit_for("a", 2).await;
+    bench.claim(&worker).await;
+    assert_eq!(bench.try_claim(&worker).await, None);
+    bench.clock.jump_back(SECOND * (24 * 3600));
+    // The first has the limit read, the last has it written.
+    bench.commit(vec![submit(of("a")), Command::TimeMoved, submit(requiring("gpu"))]).await;
+    assert_eq!(bench.maintain().await.reopened, 1);
 }

@@ -116,6 +116,22 @@ pub async fn the_oldest_is_found_among_all_keys(bench: &Bench) {
     assert_eq!(taken, background, "in the order of their age, whatever their keys");
 }
 
+pub async fn one_claim_in_twenty_is_one_for_all_classes_together(bench: &Bench) {
+    let worker = bench.worker_with("w1", json!({"gpu": true})).await;
+    for _ in 0..9 {
+        bench.submit(requiring("gpu").priority(Priority::Background)).await;
+        bench.submit(new("pdf").priority(Priority::Background)).await;
+    }
+    let mut taken = String::new();
+    for _ in 0..60 {
+        bench.submit(new("pdf").priority(Priority::Critical)).await;
+        let claimed = bench.claim(&worker).await;
+        bench.finish(&claimed, complete()).await;
+        taken.push(if claimed.job.priority == Priority::Critical { '.' } else { 'o' });
+    }
+    assert_eq!(taken, "...................o".repeat(3));
+}
+
 pub async fn the_share_of_the_oldest_can_be_switched_off(bench: &Bench) {
     bench.set(TypeSettings { oldest_share: Some(0), ..TypeSettings::default() }).await;
     let worker = bench.worker("w1").await;
@@ -180,7 +196,7 @@ pub async fn with_k_older_ones_a_job_is_claimed_within_twenty_times_k_plus_one(b
         bench.submit(new("pdf").priority(Priority::Critical)).await;
         bench.submit(new("pdf").priority(Priority::Critical)).await;
         // Those who cannot take it use up nobody's turn.
-        for worker in [&unable, &able] {
+        for worker in [&able, &unable] {
             let claimed = bench.claim(worker).await;
             bench.finish(&claimed, complete()).await;
         }
