@@ -6,11 +6,13 @@ use std::{sync::Arc, time::Duration};
 use blobforge_core::{
     Failure, JobType, MAX_FAILURE_MESSAGE_BYTES, MAX_LOG_TAIL_BYTES, ManualClock, NewJob, Queue, QueueError,
     Registration, Status, WorkerId,
-    blob::read_bytes,
+    blob::{ObjectBlobs, read_bytes},
     broker::Wish,
     queue::{Action, Selection},
-    storage::{Claimed, JobFilter, Refusal, Submitted},
+    storage::{Claimed, JobFilter, Refusal, Report, Submitted, memory::MemoryStorage},
+    testing::{Fault, FaultyStorage},
 };
+use futures_util::FutureExt;
 
 struct Forge {
     queue: Queue,
@@ -127,6 +129,37 @@ async fn a_key_and_a_claim_survive_a_restart() {
     assert_eq!((again.id, again.replayed, again.status), (id, true, Status::Running));
     let repeated = forge.queue.claim_wish(wish).await.unwrap();
     assert_eq!((repeated[0].job.id, repeated[0].token), (id, first[0].token));
+}
+
+#[tokio::test]
+async fn a_claim_repeated_while_its_first_caller_leaves_gets_a_lease_that_holds() {
+    let clock = clock();
+    let storage = FaultyStorage::new(Arc::new(MemoryStorage::new(clock.clone())), clock.clone());
+    let faults = storage.faults();
+    let builder = Queue::builder().clock(clock.clone()).blobs(Arc::new(ObjectBlobs::in_memory()));
+    let forge = Forge { queue: builder.open_on(Arc::new(storage)).unwrap(), clock };
+    let worker = forge.worker().await;
+    forge.queue.submit(NewJob::new("work").unwrap()).await.unwrap();
+    let claim_id = Some("one".to_owned());
+    let wish = Wish { worker, types: vec![work()], limit: 1, wait: Duration::ZERO, claim_id };
+    faults.next_write(Fault::Held);
+    let mut first = Box::pin(forge.queue.claim_wish(wish.clone()));
+    while faults.waiting() == 0 {
+        assert!(first.as_mut().now_or_never().is_none());
+        tokio::task::yield_now().await;
+    }
+    drop(first);
+    let mut again = Box::pin(forge.queue.claim_wish(wish));
+    for _ in 0..50 {
+        assert!(again.as_mut().now_or_never().is_none());
+        tokio::task::yield_now().await;
+    }
+    faults.release();
+    let held = again.await.unwrap().remove(0);
+    // Whatever was left to do for the one that left is done before this.
+    let done = Report::Complete { outputs: Vec::new(), result: None };
+    let finished = forge.queue.report(held.job.id, held.token, done).await.unwrap();
+    assert_eq!(finished.status, Status::Completed);
 }
 
 #[tokio::test]

@@ -385,9 +385,12 @@ impl Driver {
         }
     }
 
-    /// Frees what was claimed for somebody who did not wait for it.
+    /// Frees what was claimed for somebody who did not wait for it. Who named the claim is to ask again, and may have
+    /// been told of the lease by now: it is left to that one, or to lapse.
     fn give_back(&mut self, claimed: Vec<crate::storage::Claimed>) {
-        for claim in claimed {
+        let is_named =
+            |claim: &crate::storage::Claimed| claim.job.lease().is_some_and(|lease| lease.claim_id.is_some());
+        for claim in claimed.into_iter().filter(|claim| !is_named(claim)) {
             let report = Box::new(Report::Release);
             let release = Command::Report { job: claim.job.id, token: claim.token, report };
             self.committer.push(release, To::Nobody, None);
