@@ -34,6 +34,11 @@ pub enum Obstacle {
         /// What it asks for.
         requires: Requirements,
     },
+    /// Live workers could run it, but each of them only finishes what it has.
+    #[error(
+        "every live worker that could run this job of type {0} is draining: let one of them take work again, or start another"
+    )]
+    Draining(JobType),
 }
 
 impl Obstacle {
@@ -64,14 +69,18 @@ impl Obstacle {
         let serves = |worker: &&WorkerRecord| {
             worker.is_online(now, timeout) && worker.registration.types.contains(&job.job_type)
         };
-        let mut serving = workers.iter().filter(serves).peekable();
-        if serving.peek().is_none() {
-            return Some(Self::NoWorker(job_type));
-        }
         let requires = &job.body.requires;
-        if serving.any(|worker| requires.are_met_by(&worker.registration.labels)) {
-            return None;
+        let is_able = |worker: &&&WorkerRecord| requires.are_met_by(&worker.registration.labels);
+        let serving: Vec<_> = workers.iter().filter(serves).collect();
+        let able: Vec<_> = serving.iter().filter(is_able).collect();
+        if able.iter().any(|worker| !worker.draining) {
+            None
+        } else if !able.is_empty() {
+            Some(Self::Draining(job_type))
+        } else if !serving.is_empty() {
+            Some(Self::NoAbleWorker { job_type, requires: requires.clone() })
+        } else {
+            Some(Self::NoWorker(job_type))
         }
-        Some(Self::NoAbleWorker { job_type, requires: requires.clone() })
     }
 }
