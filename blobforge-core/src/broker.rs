@@ -12,7 +12,7 @@ use serde_json::Value;
 use crate::{
     Body, Checkpoint, Failure, Finished, JobId, JobType, LeaseToken, Output, Registration, Sha256, Timestamp,
     WorkerId,
-    blob::ByteStream,
+    blob::{ByteStream, Stored},
     storage::{Beat, BeatReply},
 };
 
@@ -118,8 +118,8 @@ pub trait Broker: Send + Sync + fmt::Debug {
     /// use futures_util::TryStreamExt;
     /// let content: Vec<_> = broker.source(&work).await.unwrap().try_collect().await.unwrap();
     /// assert_eq!(content.concat(), b"%PDF-1.7");
-    /// let known = work.source.as_ref().unwrap().sha256.unwrap();
-    /// broker.source_verified(&work, known).await.unwrap();
+    /// let sha256 = work.source.as_ref().unwrap().sha256.unwrap();
+    /// broker.source_verified(&work, blobforge_core::blob::Stored { size: 8, sha256 }).await.unwrap();
     /// # });
     /// ```
     ///
@@ -127,14 +127,14 @@ pub trait Broker: Send + Sync + fmt::Debug {
     /// When the job has no source, or its file cannot be had.
     async fn source(&self, assignment: &Assignment) -> Result<ByteStream, BrokerError>;
 
-    /// Says what the hash of the whole source is, once it was read. If it is another one than was announced, the job
-    /// fails for good as `source_corrupt`, and the lease is over.
+    /// Says what the whole source is, once it was read. If it is another one than was announced, the job fails for good
+    /// as `source_corrupt`, and the lease is over; a retry of the job has its source sent again.
     ///
     /// As in [`Broker::source`].
     ///
     /// # Errors
     /// [`BrokerError::LeaseLost`] when the lease is not the current one.
-    async fn source_verified(&self, assignment: &Assignment, sha256: Sha256) -> Result<(), BrokerError>;
+    async fn source_verified(&self, assignment: &Assignment, read: Stored) -> Result<(), BrokerError>;
 
     /// Sends an output file; it becomes visible when the completion that names it is accepted.
     ///

@@ -470,7 +470,8 @@ impl Failure {
     }
 }
 
-/// What the submitter said of a job, and what nothing but the submitter changes.
+/// What was said of a job by who submitted it. Who submits the same work later adds tags and paths, as far as there is
+/// room for them; nobody else changes anything.
 ///
 /// ```
 /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
@@ -488,7 +489,7 @@ pub struct Body {
     /// What the handler is told.
     #[serde(default, skip_serializing_if = "Map::is_empty")]
     pub params: Map<String, Value>,
-    /// Words to find it by.
+    /// Words to find it by: at most [`MAX_TAGS`](crate::MAX_TAGS).
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub tags: Vec<String>,
     /// What it asks of its worker's labels.
@@ -500,6 +501,10 @@ pub struct Body {
     /// What the source is called where it came from: a label, never opened.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source_path: Option<String>,
+    /// What it is called by others who submitted the same work: with `source_path` at most
+    /// [`MAX_SOURCE_PATHS`](crate::MAX_SOURCE_PATHS).
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub other_paths: Vec<String>,
     /// Who submitted it: an account, or whatever the embedding program says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub submitter: Option<String>,
@@ -531,6 +536,8 @@ pub struct Job {
     pub body: Body,
     /// The key under which its type's limits count it: what it was when the job was submitted.
     pub limit_key: Option<String>,
+    /// Whoever submits the same work is handed this job; otherwise it is nobody's duplicate.
+    pub dedup: bool,
     /// Its input file; a job may have none.
     pub source: Option<Source>,
     /// The last thing said about how far the current or last attempt has come.

@@ -20,6 +20,15 @@ pub const MAX_TAG_BYTES: usize = 128;
 ///
 /// As in [`NewJob::validate`].
 pub const MAX_SOURCE_PATH_BYTES: usize = 4096;
+/// The most paths that a job keeps of those that its submitters call its source.
+///
+/// ```
+/// use blobforge_core::{MAX_SOURCE_PATHS, NewJob};
+/// let mut job = NewJob::new("pdf").unwrap();
+/// job.body.other_paths = vec!["rules.pdf".to_owned(); MAX_SOURCE_PATHS];
+/// assert_eq!(job.validate().unwrap_err().field, "other_paths", "there is source_path besides");
+/// ```
+pub const MAX_SOURCE_PATHS: usize = 16;
 /// The most bytes of an idempotency key, and of a claim's id.
 ///
 /// As in [`NewJob::validate`].
@@ -200,7 +209,10 @@ impl NewJob {
         self
     }
 
-    /// Whether an existing job that does this work is handed back instead. On by default.
+    /// Whether an existing job that does this work is handed back instead: the same type, parameters and content, as far
+    /// as that is known by its hash. On by default. The job then gets the tags and the path of this submission too, up to
+    /// [`MAX_TAGS`] and [`MAX_SOURCE_PATHS`]; those that are too many are left out. Off, it is a job of its own for good:
+    /// nobody else is handed it either.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
@@ -208,7 +220,8 @@ impl NewJob {
     /// use blobforge_core::{NewJob, blob::read_bytes};
     /// let (job, letter) = (NewJob::new("pdf").unwrap(), || read_bytes("%PDF-1.7"));
     /// let first = queue.submit_stream(job.clone(), letter(), 100).await.unwrap();
-    /// let same = queue.submit_stream(job.clone(), letter(), 100).await.unwrap();
+    /// let same = queue.submit_stream(job.clone().tag("again"), letter(), 100).await.unwrap();
+    /// assert_eq!(queue.job(first.id).await.unwrap().body.tags, ["again"]);
     /// let another = queue.submit_stream(job.dedup(false), letter(), 100).await.unwrap();
     /// assert!(same.id == first.id && another.id != first.id);
     /// # });
@@ -303,6 +316,10 @@ impl NewJob {
         self.body.tags.iter().try_for_each(|tag| bounds::text("tags", tag, MAX_TAG_BYTES))?;
         bounds::at_most("requires", self.body.requires.len(), MAX_REQUIREMENTS)?;
         bounds::text_if_any("source_path", self.body.source_path.as_deref(), MAX_SOURCE_PATH_BYTES)?;
+        // One of them is `source_path`.
+        bounds::at_most("other_paths", self.body.other_paths.len(), MAX_SOURCE_PATHS - 1)?;
+        let mut others = self.body.other_paths.iter();
+        others.try_for_each(|path| bounds::text("other_paths", path, MAX_SOURCE_PATH_BYTES))?;
         bounds::text_if_any("submitter", self.body.submitter.as_deref(), MAX_SUBMITTER_BYTES)?;
         self.idempotency_key.as_deref().map_or(Ok(()), |key| printable("idempotency_key", key))?;
         self.max_attempts.map_or(Ok(()), bounds::attempts)?;
@@ -322,6 +339,28 @@ pub(crate) fn printable(field: &'static str, name: &str) -> Result<(), Invalid> 
         return Ok(());
     }
     Err(Invalid::new(field, format!("use 1 to {MAX_KEY_BYTES} printable ASCII characters, such as a UUID")))
+}
+
+impl Body {
+    /// Adds by which tags and paths somebody knows it who submits the same work. What is beyond [`MAX_TAGS`] and
+    /// [`MAX_SOURCE_PATHS`] is left out: it only serves to find the job.
+    pub(crate) fn add_names(&mut self, other: Self) {
+        for tag in other.tags {
+            if self.tags.len() < MAX_TAGS && !self.tags.contains(&tag) {
+                self.tags.push(tag);
+            }
+        }
+        for path in other.source_path.into_iter().chain(other.other_paths) {
+            if self.source_path.is_none() {
+                self.source_path = Some(path);
+            } else if self.other_paths.len() + 1 < MAX_SOURCE_PATHS
+                && self.source_path.as_ref() != Some(&path)
+                && !self.other_paths.contains(&path)
+            {
+                self.other_paths.push(path);
+            }
+        }
+    }
 }
 
 /// Checks the name of an output or checkpoint: a relative path that stays below its folder on any system.

@@ -189,7 +189,7 @@ pub struct WorkerRecord {
     pub registration: Registration,
     /// When it first registered.
     pub registered_at: Timestamp,
-    /// When it last registered, claimed or sent a heartbeat.
+    /// When it last registered or sent a heartbeat. A claim alone is no sign of life.
     pub last_seen_at: Timestamp,
     /// It finishes what it has and gets nothing new.
     pub draining: bool,

@@ -515,10 +515,12 @@ async fn a_commit_with_unknown_result_wakes_who_waits_for_what_it_made() {
     forge.settle().await;
     // A job that the waiting claim is not put beside, since it is ready only when its source has come.
     let upload = NewJob::new("work").unwrap().source(NewSource::Upload { sha256: None, size: Some(2) });
-    let id = forge.queue.submit(upload).await.unwrap().id;
+    let submitted = forge.queue.submit(upload).await.unwrap();
+    let (id, key) = (submitted.id, submitted.upload_key.unwrap());
+    forge.queue.blobs().put(&key, read_bytes("ab"), 2).await.unwrap();
     let mut feed = forge.queue.events();
     faults.next_write(Fault::Unknown);
-    let unknown = forge.queue.put_source(id, read_bytes("ab")).await.unwrap_err();
+    let unknown = forge.queue.source_uploaded(id).await.unwrap_err();
     assert!(matches!(&unknown, QueueError::Storage(StorageError::Unknown(_))), "{unknown}");
     assert!(unknown.is_retryable());
     assert_eq!(waiting.await.unwrap()[0].job.id, id, "the clock never moved");

@@ -297,7 +297,7 @@ async fn a_page_looks_at_a_bounded_number_of_rows() {
             "WITH RECURSIVE n (id) AS (SELECT 3 UNION ALL SELECT id + 1 FROM n WHERE id < 25000)
              INSERT INTO jobs SELECT n.id, type, priority, 3, epoch, failures, losses, max_attempts, run_at,
              ready_at, created_at, started_at, ended_at, updated_at, source_key, source_size, source_sha256,
-             source_verified, source_arrived, last_error, failure_group, progress, result, outputs, limit_key, body
+             source_verified, source_arrived, last_error, failure_group, progress, result, outputs, limit_key, dedup, body
              FROM n, jobs WHERE jobs.id = 2;",
         )
         .unwrap();

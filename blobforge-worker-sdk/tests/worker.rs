@@ -393,7 +393,9 @@ async fn a_source_that_is_not_what_was_announced_fails_the_job_for_good() {
     let job = forge.ended(submitted.id).await;
     let error = job.last_error.unwrap();
     assert_eq!((error.kind.as_str(), job.life.failures), ("source_corrupt", 1));
-    assert!(error.message.contains("submit the file again"), "{}", error.message);
+    assert!(error.message.contains("send the right file"), "{}", error.message);
+    // It is asked for again, and with the right file the job is done.
+    assert_eq!(forge.queue.retry(submitted.id).await.unwrap().status(), Status::Uploading);
     worker.stop().await;
 }
 
@@ -412,6 +414,7 @@ async fn a_source_can_be_read_as_a_stream_that_fails_at_its_end_if_it_is_another
     forge.queue.source_uploaded(submitted.id).await.unwrap();
     let error = forge.ended(submitted.id).await.last_error.unwrap();
     assert!(error.message.contains("but 0707"), "{}", error.message);
+    assert_eq!(forge.queue.retry(submitted.id).await.unwrap().status(), Status::Uploading);
     worker.stop().await;
 }
 

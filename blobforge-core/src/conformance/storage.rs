@@ -113,11 +113,16 @@ macro_rules! storage_conformance {
                 a_failed_job_keeps_its_checkpoints,
                 a_checkpoint_of_the_same_name_replaces_the_earlier_one,
                 a_source_makes_its_job_claimable,
+                that_a_source_arrived_can_be_said_again,
+                a_source_may_lie_where_whoever_sent_it_asked_for_a_place,
+                where_a_source_has_arrived_nothing_is_written_again,
                 a_source_unlike_its_announcement_fails_the_job,
                 a_rejected_source_fails_the_job,
                 an_upload_that_never_comes_is_given_up,
                 a_source_that_its_holder_verified_is_not_sent_again,
                 a_source_that_its_holder_finds_to_be_another_one_fails_the_job,
+                a_source_found_corrupt_is_sent_again,
+                a_source_shared_and_found_corrupt_is_sent_to_another_place,
             }
             labels: {
                 a_job_goes_only_to_a_worker_that_meets_what_it_requires,
@@ -192,6 +197,7 @@ macro_rules! storage_conformance {
                 a_source_that_no_job_took_dies_after_a_day,
                 a_source_that_a_job_took_in_time_lives,
                 an_upload_that_was_given_up_dies_and_a_retry_revives_it,
+                what_was_sent_in_vain_dies_and_what_was_taken_stays,
                 a_source_that_is_being_deleted_is_sent_again_under_another_key,
                 a_deletion_that_broke_off_is_named_again,
                 only_what_was_marked_is_forgotten,
@@ -250,6 +256,16 @@ macro_rules! storage_conformance {
                 verified_content_is_matched_for_anybody,
                 a_mere_claim_does_not_stand_in_for_verified_content,
                 without_dedup_every_submission_is_a_job,
+                the_content_of_a_job_without_dedup_is_used_again,
+                a_duplicate_is_handed_over_whatever_its_state,
+                a_failed_duplicate_whose_source_never_came_says_where_to_send_it,
+                content_that_a_worker_verified_is_matched_for_anybody,
+                what_was_found_corrupt_is_its_submitters_work_alone,
+                a_second_submitters_tags_and_path_are_added,
+                a_duplicate_keeps_its_place_in_line,
+                a_job_keeps_no_more_tags_and_paths_than_it_may_have,
+                the_first_path_is_the_first_that_anybody_says,
+                a_replay_adds_nothing,
                 a_failed_duplicate_runs_again_only_on_request,
                 a_duplicate_that_waits_for_its_source_says_where_to_send_it,
                 stored_content_is_not_sent_again,
@@ -261,6 +277,7 @@ macro_rules! storage_conformance {
                 a_failure_that_is_retried_counts_no_job,
                 a_retried_or_deleted_job_leaves_its_group,
                 losses_are_failures_of_one_group,
+                a_loss_says_how_its_worker_was_lost,
                 a_source_that_is_rejected_fails_a_job_but_no_attempt,
                 what_is_called_off_has_not_failed,
                 groups_are_each_types_own_and_the_worst_comes_first,
@@ -581,6 +598,12 @@ impl Bench {
     }
 
     // Files.
+
+    /// What says that a job's source has arrived where it was to be sent.
+    async fn source_ready(&self, job: JobId, size: u64, sha256: Option<Sha256>) -> Command {
+        let key = self.job(job).await.source.unwrap().key;
+        Command::SourceReady { job, key, size, sha256 }
+    }
 
     /// Asks for a file and saves it as a checkpoint.
     async fn save(&self, held: &Claimed, name: &str, hash: u8) -> Outcome {

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 
 use super::{Queue, QueueError};
 use crate::{
-    Checkpoint, Finished, Output, Registration, Sha256, WorkerId,
+    Checkpoint, Finished, Output, Registration, WorkerId,
     blob::{ByteStream, Stored, keys, read_file},
     broker::{AssignedSource, Assignment, Broker, BrokerError, Ending, Welcome, Wish},
     queue::UPLOAD_LIMIT,
@@ -56,9 +56,10 @@ impl Broker for Queue {
         Ok(self.blobs().get(&source.location, None).await.map_err(QueueError::from)?)
     }
 
-    async fn source_verified(&self, assignment: &Assignment, sha256: Sha256) -> Result<(), BrokerError> {
+    async fn source_verified(&self, assignment: &Assignment, read: Stored) -> Result<(), BrokerError> {
         let (job, token) = (assignment.job, assignment.token);
-        self.run(Command::SourceVerified { job, token, sha256 }).await?;
+        let (size, sha256) = (Some(read.size), read.sha256);
+        self.run(Command::SourceVerified { job, token, size, sha256 }).await?;
         Ok(())
     }
 

@@ -351,6 +351,7 @@ mod tests {
                 life: Life::new(true, 1, None, now),
                 body: Body::default(),
                 limit_key: None,
+                dedup: true,
                 source: None,
                 progress: None,
                 last_error: None,

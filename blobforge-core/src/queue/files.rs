@@ -75,14 +75,12 @@ impl Queue {
         max_bytes: u64,
     ) -> Result<Submitted, QueueError> {
         job.validate()?;
-        let key = keys::source(&self.drawn_id()?);
-        self.run(Command::ReserveFile { key: key.clone(), owner: None }).await?;
-        let Stored { size, sha256 } = self.blobs().put(&key, content, max_bytes).await?;
+        let (key, Stored { size, sha256 }) = self.store_source(content, max_bytes).await?;
         job.source = NewSource::Stored { key, sha256, size };
         self.submit(job).await
     }
 
-    /// Sends the source of a job that is uploading, and makes the job ready.
+    /// Sends the source of a job that is uploading, and makes the job ready. Sending the same file again is harmless.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
@@ -98,14 +96,24 @@ impl Queue {
     ///
     /// # Errors
     /// When the job is not uploading, the stream breaks off, or the stores cannot take it. A source that is not
-    /// what was announced fails the job.
+    /// what was announced fails the job. What was sent in vain is deleted later.
     pub async fn put_source(&self, job: JobId, content: ByteStream) -> Result<Job, QueueError> {
-        let key = self.source_key(job).await?;
-        let Stored { size, sha256 } = self.blobs().put(&key, content, UPLOAD_LIMIT).await?;
-        self.change(Command::SourceReady { job, size, sha256: Some(sha256) }).await
+        self.source_key(job).await?;
+        // Each call writes where nobody else does: whatever the job has by then, and shares with others, is not replaced,
+        // and of several that send at once the job gets one file whole.
+        let (key, Stored { size, sha256 }) = self.store_source(content, UPLOAD_LIMIT).await?;
+        self.change(Command::SourceReady { job, key, size, sha256: Some(sha256) }).await
     }
 
-    /// Checks the source that was sent for a job, and makes the job ready.
+    /// Stores a file under a key of its own, for a job to take it as its source.
+    async fn store_source(&self, content: ByteStream, limit: u64) -> Result<(String, Stored), QueueError> {
+        let key = keys::source(&self.drawn_id()?);
+        self.run(Command::ReserveFile { key: key.clone(), owner: None }).await?;
+        let stored = self.blobs().put(&key, content, limit).await?;
+        Ok((key, stored))
+    }
+
+    /// Checks the source that was sent for a job, and makes the job ready. Saying so again is harmless.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
@@ -124,8 +132,8 @@ impl Queue {
     /// announced fails the job.
     pub async fn source_uploaded(&self, job: JobId) -> Result<Job, QueueError> {
         let key = self.source_key(job).await?;
-        let size = self.blobs().size(&key).await?.ok_or(BlobError::NotFound(key))?;
-        self.change(Command::SourceReady { job, size, sha256: None }).await
+        let size = self.blobs().size(&key).await?.ok_or_else(|| BlobError::NotFound(key.clone()))?;
+        self.change(Command::SourceReady { job, key, size, sha256: None }).await
     }
 
     async fn source_key(&self, job: JobId) -> Result<String, QueueError> {

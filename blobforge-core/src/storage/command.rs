@@ -50,10 +50,12 @@ pub enum Command {
         /// The job and lease it is written under; `None` for a source that comes before its job.
         owner: Option<(JobId, LeaseToken)>,
     },
-    /// The source of a job has arrived.
+    /// The source of a job has arrived. Saying so again of the same file is harmless.
     SourceReady {
         /// Whose.
         job: JobId,
+        /// Where it lies: where it was to be sent, or under a key that whoever sent it reserved.
+        key: String,
         /// Its size in bytes.
         size: u64,
         /// Its hash, if the whole file was read.
@@ -66,13 +68,16 @@ pub enum Command {
         /// Why.
         failure: Failure,
     },
-    /// The holder read the whole source, and its hash is this. Another one than is known fails the job for good.
+    /// The holder read the whole source, and it is this. Another one than is known fails the job for good; when that is
+    /// retried, its source has to be sent again.
     SourceVerified {
         /// Whose.
         job: JobId,
         /// The right to say so.
         token: LeaseToken,
-        /// What it is.
+        /// Its size in bytes, if that was counted.
+        size: Option<u64>,
+        /// Its hash.
         sha256: Sha256,
     },
     /// Call a job off.
@@ -564,8 +569,10 @@ pub enum Refusal {
         "job {0} has {MAX_CHECKPOINTS} checkpoints already: save under a name that it has, which replaces that one"
     )]
     TooManyCheckpoints(JobId),
-    /// A file is wanted that is another job's, or is being deleted.
-    #[error("the file {0:?} belongs to another job or is being deleted: use another key")]
+    /// A file is to be written that a job has already, or that is another job's, or is being deleted.
+    #[error(
+        "the file {0:?} has arrived, is another job's or is being deleted: ask anew where to send this one"
+    )]
     FileTaken(String),
     /// An idempotency key is known for another job.
     #[error(

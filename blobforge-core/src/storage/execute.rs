@@ -12,6 +12,7 @@ mod idempotency;
 mod jobs;
 mod lanes;
 mod retention;
+mod sources;
 mod types;
 mod workers;
 
@@ -115,9 +116,11 @@ impl<R: Rows> Batch<'_, R> {
             Command::Report { job, token, report } => self.report(job, token, *report),
             Command::Checkpoint { job, token, checkpoint } => self.checkpoint(job, token, checkpoint),
             Command::ReserveFile { key, owner } => self.reserve_file(&key, owner),
-            Command::SourceReady { job, size, sha256 } => self.source_ready(job, size, sha256),
+            Command::SourceReady { job, key, size, sha256 } => self.source_ready(job, key, size, sha256),
             Command::RejectSource { job, failure } => self.reject_source(job, failure),
-            Command::SourceVerified { job, token, sha256 } => self.source_verified(job, &token, sha256),
+            Command::SourceVerified { job, token, size, sha256 } => {
+                self.source_verified(job, &token, size, sha256)
+            }
             Command::Cancel(job) => self.step(job, &Step::Cancel),
             Command::Retry(job) => self.retry(job),
             Command::Reprioritise(job, priority) => self.reprioritise(job, priority),
@@ -383,12 +386,15 @@ fn occupies(job: &Job) -> bool {
     job.lease().is_some_and(|lease| !lease.lapsed)
 }
 
+/// Says how a worker was lost; not what became of the job, so that all losses of a kind are one group.
 fn worker_lost(lease: &Lease) -> Failure {
-    let message = format!(
-        "worker {:?} was last heard of before {}, and another one took over",
-        lease.worker.as_str(),
-        lease.expires_at
-    );
+    let worker = lease.worker.as_str();
+    let how = if lease.lapsed {
+        format!("worker {worker:?} fell silent: its lease ended at {} without a heartbeat", lease.expires_at)
+    } else {
+        format!("worker {worker:?} was started again or removed while it ran this job")
+    };
+    let message = format!("{how}. Look at its log, and whether its machine ran out of memory");
     Failure::new("worker_lost", message)
 }
 

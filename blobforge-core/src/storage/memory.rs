@@ -418,6 +418,12 @@ impl Rows for MemoryRows {
         Ok(jobs.filter_map(|id| self.jobs.get(id)).any(needs))
     }
 
+    fn has_arrived(&mut self, key: &str) -> Result<bool, Infallible> {
+        let arrived = |job: &Job| job.source.as_ref().is_some_and(|source| source.arrived);
+        let jobs = self.sources.get(key).into_iter().flatten();
+        Ok(jobs.filter_map(|id| self.jobs.get(id)).any(arrived))
+    }
+
     fn restored_at(&mut self) -> Result<Option<Timestamp>, Infallible> {
         Ok(self.restored_at)
     }

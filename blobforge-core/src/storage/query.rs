@@ -42,7 +42,7 @@ pub struct JobFilter {
     pub worker: Option<WorkerId>,
     /// With this tag.
     pub tag: Option<String>,
-    /// With this text in the source's label or the last error, letters of either case.
+    /// With this text in one of the source's labels or the last error, letters of either case.
     pub text: Option<String>,
     /// Failed, and in this group of failures.
     pub failure_group: Option<FailureGroupId>,
@@ -115,9 +115,9 @@ impl JobFilter {
 
 fn has_text(job: &Job, text: &str) -> bool {
     let text = text.to_lowercase();
-    let label = job.body.source_path.as_deref();
-    let error = job.last_error.as_ref().map(|error| error.message.as_str());
-    [label, error].into_iter().flatten().any(|field| field.to_lowercase().contains(&text))
+    let labels = job.body.source_path.iter().chain(&job.body.other_paths);
+    let error = job.last_error.as_ref().map(|error| &error.message);
+    labels.chain(error).any(|field| field.to_lowercase().contains(&text))
 }
 
 /// One page of jobs.

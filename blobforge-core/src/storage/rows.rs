@@ -194,6 +194,8 @@ pub(super) trait Rows: KeyRows + FailureGroupRows {
     fn deleting_files(&mut self, until: Timestamp, limit: usize) -> Result<Vec<FileRow>, Self::Error>;
     /// Whether a job that has its source, or waits for it, has it under this key.
     fn is_source(&mut self, key: &str) -> Result<bool, Self::Error>;
+    /// Whether a job's source that has arrived lies under this key.
+    fn has_arrived(&mut self, key: &str) -> Result<bool, Self::Error>;
     /// When the store was last restored from a backup.
     fn restored_at(&mut self) -> Result<Option<Timestamp>, Self::Error>;
 

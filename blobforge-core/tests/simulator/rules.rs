@@ -67,7 +67,7 @@ impl Record {
 
     fn learn(&mut self, change: &Change) {
         for (before, after) in change.jobs() {
-            if after.status() == Status::Completed {
+            if completes(before, after) {
                 *self.completions.entry(after.id).or_default() += 1;
             }
             if after.status() == Status::Cancelled {
@@ -268,8 +268,12 @@ fn a_report_does_what_it_says(change: &Change, _: &Record) {
     }
 }
 
+fn completes(before: Option<&Job>, after: &Job) -> bool {
+    after.status() == Status::Completed && before.is_none_or(|before| before.status() != Status::Completed)
+}
+
 fn a_job_completes_once_and_only_by_a_report(change: &Change, record: &Record) {
-    for (_, after) in change.jobs().filter(|(_, after)| after.status() == Status::Completed) {
+    for (_, after) in change.jobs().filter(|(before, after)| completes(*before, after)) {
         let times = record.completions.get(&after.id).copied().unwrap_or_default();
         assert_eq!(times, 0, "job {} was completed before", after.id);
         let complete = matches!(&change.command,
@@ -278,9 +282,17 @@ fn a_job_completes_once_and_only_by_a_report(change: &Change, record: &Record) {
     }
 }
 
+/// Whether a command ran an ended job again, rather than handing it over with another tag.
+fn ran_again(before: &Job, after: &Job) -> bool {
+    before.status().is_final() && before.life != after.life
+}
+
 fn what_has_ended_stays_ended(change: &Change, _: &Record) {
     for (before, after) in change.jobs() {
         let Some(before) = before.filter(|before| before.status().is_final()) else { continue };
+        if matches!(change.command, Command::Submit(_)) && !ran_again(before, after) {
+            continue;
+        }
         let (was, is) = (before.status(), after.status());
         let revived = match &change.command {
             Command::Retry(_) => was != Status::Completed,
@@ -303,7 +315,8 @@ fn failures_are_counted_fairly(change: &Change, _: &Record) {
             Command::Report { report, .. } if matches!(**report, Report::Fail { .. }) => {
                 before.life.failures + 1
             }
-            Command::Retry(_) | Command::Submit(_) => 0,
+            Command::Retry(_) => 0,
+            Command::Submit(_) if ran_again(before, after) => 0,
             _ => before.life.failures,
         };
         assert_eq!(after.life.failures, expected, "the failures of job {}", after.id);
@@ -327,7 +340,8 @@ fn losses_are_counted_fairly(change: &Change, _: &Record) {
                     was + 1
                 }
             }
-            Command::Checkpoint { .. } | Command::Retry(_) | Command::Submit(_) => 0,
+            Command::Checkpoint { .. } | Command::Retry(_) => 0,
+            Command::Submit(_) if ran_again(before, after) => 0,
             _ => was,
         };
         assert_eq!(is, expected, "the losses of job {}", after.id);

@@ -23,6 +23,8 @@ pub(crate) struct World {
     pub(crate) keys: Vec<String>,
     /// Keys of files that are being deleted, or were.
     marked: Vec<String>,
+    /// Where the sources of which jobs were to be sent.
+    uploads: Vec<(JobId, String)>,
     leases: Vec<(JobId, LeaseToken)>,
     secrets: u64,
     began: Timestamp,
@@ -35,6 +37,7 @@ impl World {
             last_id: 0,
             keys: Vec::new(),
             marked: Vec::new(),
+            uploads: Vec::new(),
             leases: Vec::new(),
             secrets: 0,
             began,
@@ -46,7 +49,10 @@ impl World {
     pub(crate) fn learn(&mut self, committed: &Committed) {
         for outcome in &committed.outcomes {
             match outcome {
-                Ok(Done::Submitted(Submitted { id, .. })) => self.last_id = self.last_id.max(id.get()),
+                Ok(Done::Submitted(Submitted { id, upload_key, .. })) => {
+                    self.last_id = self.last_id.max(id.get());
+                    self.uploads.extend(upload_key.clone().map(|key| (*id, key)));
+                }
                 Ok(Done::Claimed(claimed)) => {
                     self.leases.extend(claimed.iter().map(|c| (c.job.id, c.token)));
                 }
@@ -79,7 +85,8 @@ impl World {
             }
             103..105 => {
                 let (job, token) = self.lease(rng);
-                Command::SourceVerified { job, token, sha256: hash(rng) }
+                let size = rng.random_bool(0.5).then(|| size(rng));
+                Command::SourceVerified { job, token, size, sha256: hash(rng) }
             }
             105..108 => Command::Cancel(self.job(rng)),
             108..112 => Command::Retry(self.job(rng)),
@@ -235,7 +242,10 @@ impl World {
 
     fn source_ready(&mut self, rng: &mut StdRng) -> Command {
         let sha256 = rng.random_bool(0.6).then(|| hash(rng));
-        Command::SourceReady { job: self.job(rng), size: size(rng), sha256 }
+        let sent = self.uploads.choose(rng).filter(|_| rng.random_bool(0.8)).cloned();
+        let (job, key) = sent.unwrap_or_else(|| (self.job(rng), self.key(rng)));
+        let key = if rng.random_bool(0.2) { self.key(rng) } else { key };
+        Command::SourceReady { job, key, size: size(rng), sha256 }
     }
 
     fn register(&mut self, rng: &mut StdRng) -> Command {

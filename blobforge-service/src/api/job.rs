@@ -30,6 +30,8 @@ pub(crate) struct JobView {
     source_verified: bool,
     /// What the source is called where it came from; never opened.
     source_path: Option<String>,
+    /// What it is called by others who submitted the same work.
+    other_paths: Vec<String>,
     /// The size of its source in bytes.
     source_size: Option<u64>,
     /// What its handler is told.
@@ -91,6 +93,7 @@ impl JobView {
             source_verified: source.is_some_and(|source| source.verified),
             source_size: source.and_then(|source| source.size),
             source_path: job.body.source_path,
+            other_paths: job.body.other_paths,
             params: Value::Object(job.body.params),
             tags: job.body.tags,
             metadata: Value::Object(job.body.metadata),

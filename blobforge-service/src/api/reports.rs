@@ -106,6 +106,8 @@ struct CheckpointRequest {
 struct VerifiedRequest {
     /// The lease of the attempt.
     lease: String,
+    /// Its size in bytes, if that was counted.
+    size: Option<u64>,
     /// The SHA-256 of the whole source, in hexadecimal.
     sha256: String,
 }
@@ -268,7 +270,7 @@ impl ReportsApi {
         Ok(Json(DONE))
     }
 
-    /// Say what the hash of the whole source is; another one than announced fails the job
+    /// Say what the whole source is; another one than announced fails the job, and is asked for again by a retry
     #[oai(path = "/jobs/:id/source-verified", method = "post", operation_id = "source_verified")]
     async fn source_verified(
         &self,
@@ -279,7 +281,8 @@ impl ReportsApi {
     ) -> Result<Json<Done>, Problem> {
         let (id, token) = self.held(&principal, id.0, &body.0.lease).await?;
         let sha256 = body.0.sha256.parse()?;
-        self.0.queue.run(Command::SourceVerified { job: id, token, sha256 }).await?;
+        let size = body.0.size;
+        self.0.queue.run(Command::SourceVerified { job: id, token, size, sha256 }).await?;
         Ok(Json(DONE))
     }
 }

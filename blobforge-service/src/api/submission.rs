@@ -60,7 +60,8 @@ pub(super) struct JobRequest {
     tags: Option<Vec<String>>,
     /// Whatever you want to find again: at most 64 KB.
     metadata: Option<BTreeMap<String, Value>>,
-    /// Whether a job that does this work already is handed back instead; yes unless said otherwise.
+    /// Whether a job that does this work already is handed back instead, with these tags and this path added as far as it
+    /// has room for them; yes unless said otherwise. With no, nobody else is handed this job either.
     dedup: Option<bool>,
     /// If that job has failed, run it again.
     retry_failed: Option<bool>,

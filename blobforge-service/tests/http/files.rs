@@ -61,6 +61,23 @@ async fn a_source_is_announced_sent_checked_and_fetched() {
 }
 
 #[tokio::test]
+async fn a_url_that_still_works_replaces_nothing_that_has_arrived() {
+    let forge = Forge::start().await;
+    let made = forge.post("/api/jobs", json!({"type": "work"})).await.ok();
+    let url = &made["upload"]["url"];
+    forge.put(url, b"a first try").await.ok();
+    forge.put(url, LETTER).await.ok();
+    let uploaded = format!("/api/jobs/{}/uploaded", made["job_id"]);
+    let job = forge.post(&uploaded, Value::Null).await.ok();
+    let refused = forge.put(url, &LETTER.to_ascii_uppercase()).await;
+    refused.refused(409, "file_taken");
+    assert_eq!(forge.post(&uploaded, Value::Null).await.ok(), job, "its reply may have been lost");
+    let download = forge.get(&format!("/api/files/{}/source/url", made["job_id"])).await.ok();
+    let reply = forge.bare(Method::GET, download["url"].as_str().unwrap()).send().await.unwrap();
+    assert_eq!(reply.bytes().await.unwrap(), LETTER);
+}
+
+#[tokio::test]
 async fn a_source_of_another_size_than_announced_fails_the_job() {
     let forge = Forge::start().await;
     let made = forge.post("/api/jobs", json!({"type": "work", "source_size": 5})).await.ok();
@@ -173,4 +190,27 @@ async fn a_source_that_turns_out_to_be_another_one_fails_the_job() {
     forge.post(&path, json!({"lease": claim["lease"], "sha256": hash(LETTER)})).await.ok();
     let job = forge.get(&format!("/api/jobs/{}", claim["job"]["id"])).await.ok();
     assert_eq!(job["source_verified"], true);
+    let found = json!({"lease": claim["lease"], "size": LETTER.len() - 1, "sha256": hash(LETTER)});
+    forge.post(&path, found).await.ok();
+    let id = &claim["job"]["id"];
+    let job = forge.get(&format!("/api/jobs/{id}")).await.ok();
+    assert_eq!((&job["status"], &job["last_error"]["kind"]), (&json!("failed"), &json!("source_corrupt")));
+    let announced = json!({"type": "work", "source_hash": hash(LETTER), "retry_failed": true});
+    let again = forge.post("/api/jobs", announced).await.ok();
+    assert_eq!((&again["job_id"], &again["status"]), (id, &json!("uploading")));
+    forge.put(&again["upload"]["url"], LETTER).await.ok();
+    let sent = forge.post(&format!("/api/jobs/{id}/uploaded"), Value::Null).await.ok();
+    assert_eq!(sent["status"], "pending");
+}
+
+#[tokio::test]
+async fn who_hands_in_the_same_work_adds_its_tags_and_its_path() {
+    let forge = Forge::start().await;
+    let job = |path: &str, tag: &str| json!({"type": "work", "source_hash": hash(LETTER), "source_path": path, "tags": [tag]});
+    let made = forge.post("/api/jobs", job("a.txt", "letters")).await.ok();
+    let again = forge.post("/api/jobs", job("b.txt", "mill")).await.ok();
+    assert_eq!(again["job_id"], made["job_id"]);
+    let job = forge.get(&format!("/api/jobs/{}", made["job_id"])).await.ok();
+    assert_eq!(job["tags"], json!(["letters", "mill"]));
+    assert_eq!((&job["source_path"], &job["other_paths"]), (&json!("a.txt"), &json!(["b.txt"])));
 }

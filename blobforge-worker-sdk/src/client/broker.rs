@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use blobforge_core::{
     Body, Checkpoint, Finished, JobId, JobType, LeaseToken, Output, Registration, Sha256, Status, Timestamp,
     WorkerId,
-    blob::ByteStream,
+    blob::{ByteStream, Stored},
     broker::{AssignedSource, Assignment, Broker, BrokerError, Ending, Welcome, Wish},
     storage::{Beat, BeatReply, LeaseState},
 };
@@ -211,8 +211,9 @@ impl Broker for Client {
         self.fetch_or_ask_again(&source.location, assignment.job, "source", "").await
     }
 
-    async fn source_verified(&self, assignment: &Assignment, sha256: Sha256) -> Result<(), BrokerError> {
-        let body = json!({"lease": assignment.token.to_string(), "sha256": sha256});
+    async fn source_verified(&self, assignment: &Assignment, read: Stored) -> Result<(), BrokerError> {
+        let lease = assignment.token.to_string();
+        let body = json!({"lease": lease, "size": read.size, "sha256": read.sha256});
         let Done {} = self.post(&format!("api/jobs/{}/source-verified", assignment.job), &body).await?;
         Ok(())
     }

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use blobforge_core::{
     Sha256,
-    blob::ByteStream,
+    blob::{ByteStream, Stored},
     broker::{AssignedSource, BrokerError},
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
@@ -29,12 +29,7 @@ impl JobContext {
         let source = self.announced()?;
         let path = self.folder().join(file_name(self.source_label()));
         let found = self.persist("fetch the source", async || self.fetch(&path).await).await?;
-        if let Some(corrupt) = found.unlike(source) {
-            return Err(corrupt);
-        }
-        if !source.verified {
-            self.say_verified(found.sha256).await?;
-        }
+        self.say_what_was_read(source, found).await?;
         *fetched = Some(path.clone());
         Ok(path)
     }
@@ -47,7 +42,7 @@ impl JobContext {
     pub async fn source_stream(&self) -> Result<ByteStream, JobError> {
         let source = self.announced()?.clone();
         let opened = self.persist("open the source", || self.inner.broker.source(&self.inner.assignment));
-        Ok(checked(opened.await?, source))
+        Ok(checked(self.clone(), opened.await?, source))
     }
 
     fn announced(&self) -> Result<&AssignedSource, JobError> {
@@ -59,14 +54,32 @@ impl JobContext {
         })
     }
 
-    async fn fetch(&self, path: &Path) -> Result<Found, BrokerError> {
+    async fn fetch(&self, path: &Path) -> Result<Stored, BrokerError> {
         let content = self.inner.broker.source(&self.inner.assignment).await?;
         write_stream(content, path).await
     }
 
-    /// Tells the queue what the hash is. It only saves others the trouble, so a queue that is away is not waited for.
-    async fn say_verified(&self, sha256: Sha256) -> Result<(), JobError> {
-        match self.inner.broker.source_verified(&self.inner.assignment, sha256).await {
+    /// Tells the queue what the whole source is, if that is news. An error if it is another one than was announced.
+    async fn say_what_was_read(&self, source: &AssignedSource, read: Stored) -> Result<(), JobError> {
+        match unlike(source, read) {
+            None if source.verified => Ok(()),
+            None => self.say_verified(read).await,
+            Some(corrupt) => {
+                // The queue fails the job by this alone, asks for the file again when it is retried, and hands it to
+                // nobody else. Where it cannot be told, the handler's error says at least what is wrong.
+                let say = || self.inner.broker.source_verified(&self.inner.assignment, read);
+                if self.persist("tell the queue that the source is corrupt", say).await.is_err() {
+                    tracing::warn!("the queue was not told that the source is corrupt");
+                }
+                Err(corrupt)
+            }
+        }
+    }
+
+    /// Says that the source is what was announced. It only saves others the trouble, so a queue that is away is not
+    /// waited for.
+    async fn say_verified(&self, read: Stored) -> Result<(), JobError> {
+        match self.inner.broker.source_verified(&self.inner.assignment, read).await {
             Ok(()) => Ok(()),
             Err(error @ BrokerError::LeaseLost(_)) => Err(self.refused(error)),
             Err(error) => {
@@ -77,32 +90,24 @@ impl JobContext {
     }
 }
 
-/// What a file was found to be.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Found {
-    pub(super) size: u64,
-    pub(super) sha256: Sha256,
-}
-
-impl Found {
-    fn unlike(&self, source: &AssignedSource) -> Option<JobError> {
-        let corrupt = |message| Some(JobError::permanent("source_corrupt", message));
-        match (source.size, source.sha256) {
-            (Some(size), _) if size != self.size => corrupt(format!(
-                "the source has {} bytes, but {size} were announced: submit the file again",
-                self.size
-            )),
-            (_, Some(hash)) if hash != self.sha256 => corrupt(format!(
-                "the source's SHA-256 is {}, but {hash} was announced: submit the file again",
-                self.sha256
-            )),
-            _ => None,
-        }
+/// What is wrong with a source that is another one than was announced.
+fn unlike(source: &AssignedSource, read: Stored) -> Option<JobError> {
+    let corrupt = |message| Some(JobError::permanent("source_corrupt", message));
+    match (source.size, source.sha256) {
+        (Some(size), _) if size != read.size => corrupt(format!(
+            "the source has {} bytes, but {size} were announced: retry this job and send the right file",
+            read.size
+        )),
+        (_, Some(hash)) if hash != read.sha256 => corrupt(format!(
+            "the source's SHA-256 is {}, but {hash} was announced: retry this job and send the right file",
+            read.sha256
+        )),
+        _ => None,
     }
 }
 
 /// Writes a stream to a file, hashing it on the way. A stream that breaks off can be tried again.
-pub(super) async fn write_stream(mut content: ByteStream, path: &Path) -> Result<Found, BrokerError> {
+pub(super) async fn write_stream(mut content: ByteStream, path: &Path) -> Result<Stored, BrokerError> {
     let mut file = tokio::fs::File::create(path).await?;
     let (mut hasher, mut size) = (Hasher::new(), 0);
     let broken_off = |error| BrokerError::Unavailable(format!("the transfer broke off: {error}"));
@@ -112,14 +117,14 @@ pub(super) async fn write_stream(mut content: ByteStream, path: &Path) -> Result
         file.write_all(&piece).await?;
     }
     file.flush().await?;
-    Ok(Found { size, sha256: Sha256::from_bytes(hasher.finalize().into()) })
+    Ok(Stored { size, sha256: Sha256::from_bytes(hasher.finalize().into()) })
 }
 
 /// The same stream, with an error at its end if it was not what was announced.
-fn checked(content: ByteStream, source: AssignedSource) -> ByteStream {
+fn checked(job: JobContext, content: ByteStream, source: AssignedSource) -> ByteStream {
     let start = Some((content, Hasher::new(), 0_u64));
     stream::try_unfold(start, move |state| {
-        let source = source.clone();
+        let (job, source) = (job.clone(), source.clone());
         async move {
             let Some((mut content, mut hasher, size)) = state else { return Ok(None) };
             if let Some(piece) = content.try_next().await? {
@@ -127,13 +132,11 @@ fn checked(content: ByteStream, source: AssignedSource) -> ByteStream {
                 let size = size + piece.len() as u64;
                 return Ok(Some((piece, Some((content, hasher, size)))));
             }
-            let found = Found { size, sha256: Sha256::from_bytes(hasher.finalize().into()) };
-            match found.unlike(&source) {
-                Some(corrupt) => {
-                    Err(std::io::Error::new(std::io::ErrorKind::InvalidData, corrupt.to_string()))
-                }
-                None => Ok(None),
-            }
+            let read = Stored { size, sha256: Sha256::from_bytes(hasher.finalize().into()) };
+            let said = job.say_what_was_read(&source, read).await;
+            let wrong =
+                |error: JobError| std::io::Error::new(std::io::ErrorKind::InvalidData, error.to_string());
+            said.map(|()| None).map_err(wrong)
         }
     })
     .boxed()

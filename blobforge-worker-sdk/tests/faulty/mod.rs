@@ -9,8 +9,8 @@ use std::{
 
 use async_trait::async_trait;
 use blobforge_core::{
-    Checkpoint, Finished, Output, Queue, Registration, Sha256, WorkerId,
-    blob::ByteStream,
+    Checkpoint, Finished, Output, Queue, Registration, WorkerId,
+    blob::{ByteStream, Stored},
     broker::{Assignment, Broker, BrokerError, Ending, Welcome, Wish},
     storage::{Beat, BeatReply},
 };
@@ -97,8 +97,8 @@ impl Broker for Faulty {
         Broker::source(&self.queue, assignment).await
     }
 
-    async fn source_verified(&self, assignment: &Assignment, sha256: Sha256) -> Result<(), BrokerError> {
-        Broker::source_verified(&self.queue, assignment, sha256).await
+    async fn source_verified(&self, assignment: &Assignment, read: Stored) -> Result<(), BrokerError> {
+        Broker::source_verified(&self.queue, assignment, read).await
     }
 
     async fn put_output(

@@ -1,7 +1,11 @@
 //! Sources, outputs and checkpoints.
 
 use super::*;
-use crate::{NewSource, Output, blob::BlobError, queue::QueueError};
+use crate::{
+    NewSource, Output,
+    blob::{BlobError, Stored},
+    queue::QueueError,
+};
 
 pub async fn the_source_comes_whole(bench: &Bench) {
     let worker = bench.worker("a").await;
@@ -134,7 +138,7 @@ pub async fn nothing_is_put_under_a_lost_lease(bench: &Bench) {
     let file = LocalFile::new(&content(10));
     assert!(is_lost(&bench.broker.put_output(&old, "text.md", file.path()).await));
     assert!(is_lost(&bench.broker.put_checkpoint(&old, "half", file.path()).await));
-    assert!(is_lost(&bench.broker.source_verified(&old, hash(b"")).await));
+    assert!(is_lost(&bench.broker.source_verified(&old, stored(b"")).await));
     assert_eq!(bench.claim(&worker).await.checkpoints, []);
 }
 
@@ -159,6 +163,10 @@ pub async fn a_checkpoint_goes_to_the_next_attempt(bench: &Bench) {
     assert!(read == content(200_001), "the content is the same");
 }
 
+fn stored(content: &[u8]) -> Stored {
+    Stored { size: content.len() as u64, sha256: hash(content) }
+}
+
 /// Has a worker hold a job whose source arrived unread.
 async fn unverified(bench: &Bench, announced: Sha256) -> Assignment {
     let worker = bench.worker("a").await;
@@ -175,7 +183,7 @@ async fn unverified(bench: &Bench, announced: Sha256) -> Assignment {
 
 pub async fn a_source_that_was_read_whole_is_verified(bench: &Bench) {
     let held = unverified(bench, hash(b"the source")).await;
-    bench.broker.source_verified(&held, hash(b"the source")).await.unwrap();
+    bench.broker.source_verified(&held, stored(b"the source")).await.unwrap();
     let source = bench.job(held.job).await.source.unwrap();
     assert_eq!((source.verified, source.sha256), (true, Some(hash(b"the source"))));
     bench.finish(&held, complete()).await;
@@ -183,7 +191,7 @@ pub async fn a_source_that_was_read_whole_is_verified(bench: &Bench) {
 
 pub async fn a_source_that_is_another_one_fails_the_job(bench: &Bench) {
     let held = unverified(bench, hash(b"what was announced")).await;
-    bench.broker.source_verified(&held, hash(b"the source")).await.unwrap();
+    bench.broker.source_verified(&held, stored(b"the source")).await.unwrap();
     let job = bench.job(held.job).await;
     assert_eq!((job.status(), job.life.failures), (Status::Failed, 1));
     assert_eq!(job.last_error.unwrap().kind, "source_corrupt");

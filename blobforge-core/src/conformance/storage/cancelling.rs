@@ -107,7 +107,7 @@ pub async fn a_retry_of_a_job_without_its_source_waits_for_it_again(bench: &Benc
     bench.run(Command::Retry(id)).await.unwrap();
     assert_eq!(bench.job(id).await.status(), Status::Uploading);
     assert_eq!(bench.try_claim(&worker).await, None);
-    bench.run(Command::SourceReady { job: id, size: 7, sha256: None }).await.unwrap();
+    bench.run(bench.source_ready(id, 7, None).await).await.unwrap();
     assert_eq!(bench.claim(&worker).await.job.id, id);
 }
 

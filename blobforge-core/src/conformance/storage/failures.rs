@@ -97,6 +97,19 @@ pub async fn losses_are_failures_of_one_group(bench: &Bench) {
     assert_eq!((found[0].kind.as_str(), found[0].jobs, found[0].failures), ("worker_lost", 1, losses));
 }
 
+pub async fn a_loss_says_how_its_worker_was_lost(bench: &Bench) {
+    let lost = async |id| bench.job(id).await.last_error.unwrap().message;
+    let (_, silent) = bench.running("silent").await;
+    bench.silence().await;
+    let heir = bench.worker("heir").await;
+    assert_eq!(bench.claim(&heir).await.job.id, silent.job.id);
+    let message = lost(silent.job.id).await;
+    assert!(message.starts_with("worker \"silent\" fell silent"), "{message}");
+    bench.run(Command::RemoveWorker(heir)).await.unwrap();
+    let message = lost(silent.job.id).await;
+    assert!(message.starts_with("worker \"heir\" was started again or removed"), "{message}");
+}
+
 pub async fn a_source_that_is_rejected_fails_a_job_but_no_attempt(bench: &Bench) {
     let source = crate::NewSource::Upload { sha256: None, size: Some(7) };
     let id = bench.submit(new("pdf").source(source)).await.id;

@@ -92,27 +92,89 @@ pub async fn a_source_makes_its_job_claimable(bench: &Bench) {
     assert!(bench.storage.has_file("sources/upload").await.unwrap(), "this store creates it");
     assert_eq!(bench.try_claim(&worker).await, None);
     bench.advance(SECOND);
-    let ready = Command::SourceReady { job: submitted.id, size: 7, sha256: Some(hash(1)) };
+    let ready = bench.source_ready(submitted.id, 7, Some(hash(1))).await;
     bench.run(ready.clone()).await.unwrap();
     let claimed = bench.claim(&worker).await;
     assert_eq!(claimed.job.life.ready_at, bench.clock.now(), "it is accepted now");
     let source = claimed.job.source.unwrap();
     assert!(source.arrived && source.verified);
     assert_eq!((source.size, source.sha256), (Some(7), Some(hash(1))));
-    assert!(is_wrong_state(&bench.run(ready).await), "it comes once");
+}
+
+pub async fn that_a_source_arrived_can_be_said_again(bench: &Bench) {
+    let worker = bench.worker("w1").await;
+    let id = bench.submit(new("pdf").source(upload(Some(1), None))).await.id;
+    let read = bench.source_ready(id, 7, Some(hash(1))).await;
+    bench.run(read.clone()).await.unwrap();
+    let held = bench.claim(&worker).await;
+    bench.advance(SECOND);
+    let before = bench.job(id).await;
+    let unread = bench.source_ready(id, 7, None).await;
+    for again in [read, unread] {
+        assert_eq!(bench.run(again).await, Ok(Done::Job(Box::new(before.clone()))));
+    }
+    for (size, number) in [(8, None), (8, Some(1)), (7, Some(2))] {
+        let other = bench.source_ready(id, size, number.map(hash)).await;
+        assert!(is_wrong_state(&bench.run(other).await), "{size} {number:?}");
+    }
+    assert_eq!(bench.job(id).await, before);
+    bench.finish(&held, complete()).await;
+    // That it did not do is answered twice alike, too.
+    let id = bench.submit(new("pdf").source(upload(Some(2), None))).await.id;
+    let wrong = bench.source_ready(id, 7, Some(hash(3))).await;
+    let failed = bench.run(wrong.clone()).await;
+    assert!(failed.is_ok());
+    bench.advance(SECOND);
+    assert_eq!(bench.run(wrong).await, failed);
+}
+
+pub async fn a_source_may_lie_where_whoever_sent_it_asked_for_a_place(bench: &Bench) {
+    let id = bench.submit(new("pdf").source(upload(None, None))).await.id;
+    let at = |key: &str| {
+        let (key, sha256) = (key.to_owned(), Some(hash(1)));
+        Command::SourceReady { job: id, key, size: 7, sha256 }
+    };
+    assert_eq!(
+        bench.refused(at("sources/unasked")).await,
+        Refusal::UnknownFile("sources/unasked".to_owned())
+    );
+    let (_, held) = bench.running("w1").await;
+    bench.reserve("outputs/others", Some(&held)).await.unwrap();
+    assert_eq!(bench.refused(at("outputs/others")).await, Refusal::UnknownFile("outputs/others".to_owned()));
+    bench.reserve("sources/mine", None).await.unwrap();
+    bench.run(at("sources/mine")).await.unwrap();
+    let source = bench.job(id).await.source.unwrap();
+    assert_eq!((source.key.as_str(), source.arrived), ("sources/mine", true));
+    let shares = bench.submit(new("pdf").source(upload(Some(1), None)).param("lang", "de")).await.id;
+    assert_eq!(bench.job(shares).await.source.unwrap().key, "sources/mine");
+    let waits = bench.run(submit_to(new("pdf").source(upload(None, None)), "sources/2")).await;
+    let Ok(Done::Submitted(waits)) = waits else { panic!("{waits:?}") };
+    let taken = Command::SourceReady { job: waits.id, key: "sources/mine".to_owned(), size: 7, sha256: None };
+    assert_eq!(bench.refused(taken).await, Refusal::UnknownFile("sources/mine".to_owned()));
+}
+
+pub async fn where_a_source_has_arrived_nothing_is_written_again(bench: &Bench) {
+    let id = bench.submit(new("pdf").source(upload(None, None))).await.id;
+    bench.reserve("sources/upload", None).await.expect("it is still to be sent");
+    let ready = bench.source_ready(id, 7, None).await;
+    bench.run(ready).await.unwrap();
+    let taken = Err(Refusal::FileTaken("sources/upload".to_owned()));
+    assert_eq!(bench.reserve("sources/upload", None).await, taken);
+    bench.complete_next().await;
+    assert_eq!(bench.reserve("sources/upload", None).await, taken, "and it stays so");
 }
 
 pub async fn a_source_unlike_its_announcement_fails_the_job(bench: &Bench) {
     for (size, number) in [(8, Some(1)), (7, Some(2))] {
         let job = new("pdf").source(upload(Some(1), Some(7))).dedup(false);
         let id = bench.submit(job).await.id;
-        bench.run(Command::SourceReady { job: id, size, sha256: number.map(hash) }).await.unwrap();
+        bench.run(bench.source_ready(id, size, number.map(hash)).await).await.unwrap();
         let job = bench.job(id).await;
         assert_eq!(job.status(), Status::Failed);
         assert_eq!(job.last_error.unwrap().kind, "source_corrupt");
     }
     let id = bench.submit(new("pdf").source(upload(None, None))).await.id;
-    bench.run(Command::SourceReady { job: id, size: 5, sha256: None }).await.unwrap();
+    bench.run(bench.source_ready(id, 5, None).await).await.unwrap();
     let source = bench.job(id).await.source.unwrap();
     assert_eq!((source.size, source.verified), (Some(5), false), "nothing was announced, nothing was read");
 }
@@ -143,10 +205,13 @@ pub async fn an_upload_that_never_comes_is_given_up(bench: &Bench) {
 pub async fn a_source_that_its_holder_verified_is_not_sent_again(bench: &Bench) {
     let worker = bench.worker("w1").await;
     let id = bench.submit(new("pdf").source(upload(Some(1), Some(7)))).await.id;
-    bench.run(Command::SourceReady { job: id, size: 7, sha256: None }).await.unwrap();
+    bench.run(bench.source_ready(id, 7, None).await).await.unwrap();
     let held = bench.claim(&worker).await;
     assert!(!held.job.source.as_ref().unwrap().verified);
-    bench.run(Command::SourceVerified { job: id, token: held.token, sha256: hash(1) }).await.unwrap();
+    bench
+        .run(Command::SourceVerified { job: id, token: held.token, size: None, sha256: hash(1) })
+        .await
+        .unwrap();
     assert!(bench.job(id).await.source.unwrap().verified);
     let other = bench.submit(new("other").source(upload(Some(1), None))).await;
     assert_eq!(other.status, Status::Pending);
@@ -156,9 +221,9 @@ pub async fn a_source_that_its_holder_verified_is_not_sent_again(bench: &Bench) 
 pub async fn a_source_that_its_holder_finds_to_be_another_one_fails_the_job(bench: &Bench) {
     let worker = bench.worker("w1").await;
     let id = bench.submit(new("pdf").source(upload(Some(1), Some(7)))).await.id;
-    bench.run(Command::SourceReady { job: id, size: 7, sha256: None }).await.unwrap();
+    bench.run(bench.source_ready(id, 7, None).await).await.unwrap();
     let held = bench.claim(&worker).await;
-    let verified = Command::SourceVerified { job: id, token: held.token, sha256: hash(2) };
+    let verified = Command::SourceVerified { job: id, token: held.token, size: None, sha256: hash(2) };
     bench.run(verified.clone()).await.unwrap();
     let job = bench.job(id).await;
     assert_eq!((job.status(), job.life.failures), (Status::Failed, 1));
@@ -168,4 +233,54 @@ pub async fn a_source_that_its_holder_finds_to_be_another_one_fails_the_job(benc
     assert_eq!(bench.finish(&held, failed(false)).await.status, Status::Failed, "its holder may say so too");
     assert!(is_lost(&bench.run(verified).await));
     assert_eq!(bench.storage.attempts(id).await.unwrap()[0].end, Some(End::Failed));
+}
+
+/// A job with this parameter whose content is the first one, and has arrived.
+async fn with_content(bench: &Bench, lang: &str) -> JobId {
+    let job = new("pdf").source(upload(Some(1), Some(7))).param("lang", lang);
+    let submitted = bench.submit(job).await;
+    if submitted.status == Status::Uploading {
+        let ready = bench.source_ready(submitted.id, 7, Some(hash(1))).await;
+        bench.run(ready).await.unwrap();
+    }
+    submitted.id
+}
+
+pub async fn a_source_found_corrupt_is_sent_again(bench: &Bench) {
+    let worker = bench.worker("w1").await;
+    let id = with_content(bench, "en").await;
+    // As long as it should be, and still another one; or cut short.
+    for (size, number) in [(7, 2), (6, 1)] {
+        let held = bench.claim(&worker).await;
+        let (token, size) = (held.token, Some(size));
+        let verified = Command::SourceVerified { job: id, token, size, sha256: hash(number) };
+        bench.run(verified).await.unwrap();
+        let job = bench.job(id).await;
+        assert_eq!(job.last_error.as_ref().unwrap().kind, "source_corrupt");
+        assert!(!job.source.as_ref().unwrap().arrived);
+        bench.run(Command::Retry(id)).await.unwrap();
+        assert_eq!(bench.job(id).await.status(), Status::Uploading);
+        let ready = bench.source_ready(id, 7, Some(hash(1))).await;
+        bench.run(ready).await.unwrap();
+        assert_eq!(bench.job(id).await.status(), Status::Pending);
+    }
+}
+
+pub async fn a_source_shared_and_found_corrupt_is_sent_to_another_place(bench: &Bench) {
+    let worker = bench.worker("w1").await;
+    let first = with_content(bench, "en").await;
+    bench.claim(&worker).await;
+    let second = with_content(bench, "de").await;
+    let before = bench.job(first).await;
+    let held = bench.claim(&worker).await;
+    assert_eq!(held.job.source, before.source, "they share it");
+    let verified = Command::SourceVerified { job: second, token: held.token, size: Some(7), sha256: hash(2) };
+    bench.run(verified).await.unwrap();
+    assert_eq!(bench.job(first).await, before);
+    bench.run(Command::Retry(second)).await.unwrap();
+    let key = bench.job(second).await.source.unwrap().key;
+    assert_ne!(key, before.source.unwrap().key);
+    bench.reserve(&key, None).await.expect("it is to be sent there");
+    let third = bench.submit(new("pdf").source(upload(Some(1), Some(7))).param("lang", "fr")).await;
+    assert_eq!(third.status, Status::Uploading, "what was found corrupt is handed to nobody");
 }

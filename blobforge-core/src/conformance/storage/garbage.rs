@@ -191,8 +191,23 @@ pub async fn an_upload_that_was_given_up_dies_and_a_retry_revives_it(bench: &Ben
     bench.run(Command::Retry(id)).await.unwrap();
     assert_eq!(bench.marked().await, Vec::<String>::new());
     assert_eq!(bench.job(id).await.source.unwrap().key, "sources/upload");
-    bench.run(Command::SourceReady { job: id, size: 7, sha256: Some(hash(1)) }).await.unwrap();
+    bench.run(bench.source_ready(id, 7, Some(hash(1))).await).await.unwrap();
     assert_eq!(bench.garbage_later().await, Vec::<String>::new());
+}
+
+pub async fn what_was_sent_in_vain_dies_and_what_was_taken_stays(bench: &Bench) {
+    let upload = new("pdf").source(NewSource::Upload { sha256: None, size: None });
+    let id = bench.submit(upload).await.id;
+    let at = |key: &str, number| {
+        let (key, sha256) = (key.to_owned(), Some(hash(number)));
+        Command::SourceReady { job: id, key, size: 7, sha256 }
+    };
+    for key in ["sources/first", "sources/second"] {
+        bench.reserve(key, None).await.unwrap();
+    }
+    bench.run(at("sources/first", 1)).await.unwrap();
+    assert!(is_wrong_state(&bench.run(at("sources/second", 2)).await));
+    assert_eq!(bench.garbage_later().await, ["sources/second", "sources/upload"]);
 }
 
 pub async fn a_source_that_is_being_deleted_is_sent_again_under_another_key(bench: &Bench) {
@@ -208,7 +223,7 @@ pub async fn a_source_that_is_being_deleted_is_sent_again_under_another_key(benc
         let new = bench.job(id).await.source.unwrap().key;
         assert_ne!(new, old, "forgotten: {forgotten}");
         assert!(bench.storage.has_file(&new).await.unwrap());
-        bench.run(Command::SourceReady { job: id, size: 7, sha256: None }).await.unwrap();
+        bench.run(bench.source_ready(id, 7, None).await).await.unwrap();
         bench.advance(KEPT);
         let due = bench.mark(wish()).await.keys;
         assert!(!due.contains(&new), "{due:?}");

@@ -105,7 +105,7 @@ pub async fn every_late_report_is_refused_and_changes_nothing(bench: &Bench) {
         report(&late, Report::Release),
         report(&late, Report::Snooze(bench.clock.now())),
         checkpoint(&late, "state", 1, "outputs/late"),
-        Command::SourceVerified { job: id, token: late.token, sha256: hash(1) },
+        Command::SourceVerified { job: id, token: late.token, size: None, sha256: hash(1) },
         Command::ReserveFile { key: "outputs/later".to_owned(), owner: Some((id, late.token)) },
     ];
     for command in late_reports {

@@ -245,7 +245,7 @@ pub async fn what_was_submitted_is_read_back_whole(bench: &Bench) {
     assert_eq!((source.sha256, source.size), (Some(hash(255)), Some(u64::MAX)));
     assert!(!source.arrived && !source.verified);
 
-    bench.run(Command::SourceReady { job: id, size: u64::MAX, sha256: None }).await.unwrap();
+    bench.run(bench.source_ready(id, u64::MAX, None).await).await.unwrap();
     let held = bench.claim(&worker).await;
     assert_eq!(held.job.body, body, "a worker is told all of it");
     let progress =

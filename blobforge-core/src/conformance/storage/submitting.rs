@@ -1,7 +1,7 @@
 //! Taking jobs in, and knowing work again.
 
 use super::*;
-use crate::NewSource;
+use crate::{Body, KeyLimits, LimitBy, Limits, MAX_SOURCE_PATHS, MAX_TAGS, NewSource, Priority};
 use serde_json::json;
 
 /// A job of type `pdf` whose submitter claims this hash for its source.
@@ -13,7 +13,7 @@ fn claims(number: u8, submitter: &str) -> NewJob {
 
 /// Has a job's source arrive, read in full.
 async fn arrive(bench: &Bench, id: JobId, number: u8) {
-    let ready = Command::SourceReady { job: id, size: 7, sha256: Some(hash(number)) };
+    let ready = bench.source_ready(id, 7, Some(hash(number))).await;
     bench.run(ready).await.unwrap();
 }
 
@@ -85,6 +85,191 @@ pub async fn without_dedup_every_submission_is_a_job(bench: &Bench) {
     let second = bench.submit(claims(1, "ann").dedup(false)).await;
     assert!(!second.existing);
     assert_eq!(bench.submit(claims(1, "ann")).await.id, first, "and it is nobody's duplicate");
+    arrive(bench, second.id, 1).await;
+    assert_eq!(bench.submit(claims(1, "ann")).await.id, first, "nor is it when its source has come");
+    assert!(!bench.submit(claims(1, "bob")).await.existing);
+}
+
+pub async fn the_content_of_a_job_without_dedup_is_used_again(bench: &Bench) {
+    let sent = bench.submit(claims(1, "ann").dedup(false)).await.id;
+    arrive(bench, sent, 1).await;
+    bench.reserve("sources/there", None).await.unwrap();
+    let source = NewSource::Stored { key: "sources/there".to_owned(), sha256: hash(2), size: 7 };
+    let stored = bench.submit(claims(2, "ann").source(source).dedup(false)).await.id;
+    for (number, of) in [(1, sent), (2, stored)] {
+        let other = bench.submit(claims(number, "bob")).await;
+        assert_eq!((other.existing, other.status), (false, Status::Pending));
+        let key = |job: Job| job.source.unwrap().key;
+        assert_eq!(key(bench.job(other.id).await), key(bench.job(of).await));
+        assert_eq!(bench.submit(claims(number, "eve")).await.id, other.id, "this one is anybody's");
+    }
+}
+
+/// Checks that who does the same work again, as its submitter and as somebody else, is handed the job as it is.
+async fn is_handed_over(bench: &Bench, id: JobId) {
+    let before = bench.job(id).await;
+    for submitter in ["ann", "bob"] {
+        let told = bench.submit(claims(1, submitter)).await;
+        let expected =
+            Submitted { id, existing: true, replayed: false, status: before.status(), upload_key: None };
+        assert_eq!(told, expected, "as {submitter}");
+    }
+    assert_eq!(bench.job(id).await, before, "nothing was said that is new");
+}
+
+pub async fn a_duplicate_is_handed_over_whatever_its_state(bench: &Bench) {
+    let worker = bench.worker("w1").await;
+    let id = bench.submit(claims(1, "ann")).await.id;
+    arrive(bench, id, 1).await;
+    is_handed_over(bench, id).await;
+    let held = bench.claim(&worker).await;
+    is_handed_over(bench, id).await;
+    bench.finish(&held, failed(false)).await;
+    is_handed_over(bench, id).await;
+    bench.run(Command::Retry(id)).await.unwrap();
+    bench.run(Command::Cancel(id)).await.unwrap();
+    is_handed_over(bench, id).await;
+    let retried = bench.submit(claims(1, "ann").retry_failed(true)).await;
+    assert_eq!((retried.id, retried.status), (id, Status::Cancelled), "what was called off has not failed");
+    bench.run(Command::Retry(id)).await.unwrap();
+    bench.complete_next().await;
+    is_handed_over(bench, id).await;
+}
+
+pub async fn a_failed_duplicate_whose_source_never_came_says_where_to_send_it(bench: &Bench) {
+    let first = bench.submit(claims(1, "ann")).await;
+    let failure = Failure::new("source_corrupt", "it is no PDF");
+    bench.run(Command::RejectSource { job: first.id, failure }).await.unwrap();
+    let told = bench.submit(claims(1, "ann")).await;
+    assert_eq!((told.id, told.status, told.upload_key), (first.id, Status::Failed, None));
+    let again = bench.submit(claims(1, "ann").retry_failed(true)).await;
+    assert_eq!(again, Submitted { existing: true, ..first });
+}
+
+pub async fn content_that_a_worker_verified_is_matched_for_anybody(bench: &Bench) {
+    let worker = bench.worker("w1").await;
+    let id = bench.submit(claims(1, "ann")).await.id;
+    bench.run(bench.source_ready(id, 7, None).await).await.unwrap();
+    assert_eq!(bench.submit(claims(1, "ann")).await.id, id);
+    let other = bench.submit(claims(1, "bob")).await;
+    assert!(!other.existing, "nobody has read it yet");
+    bench.run(Command::Cancel(other.id)).await.unwrap();
+    let held = bench.claim(&worker).await;
+    bench
+        .run(Command::SourceVerified { job: id, token: held.token, size: None, sha256: hash(1) })
+        .await
+        .unwrap();
+    let told = bench.submit(claims(1, "eve")).await;
+    assert_eq!((told.id, told.existing, told.status), (id, true, Status::Running));
+}
+
+pub async fn what_was_found_corrupt_is_its_submitters_work_alone(bench: &Bench) {
+    let worker = bench.worker("w1").await;
+    let id = bench.submit(claims(1, "ann")).await.id;
+    arrive(bench, id, 1).await;
+    let held = bench.claim(&worker).await;
+    bench
+        .run(Command::SourceVerified { job: id, token: held.token, size: None, sha256: hash(2) })
+        .await
+        .unwrap();
+    let told = bench.submit(claims(1, "ann")).await;
+    assert_eq!((told.id, told.status, told.upload_key), (id, Status::Failed, None));
+    let other = bench.submit(claims(1, "bob")).await;
+    assert_eq!((other.existing, other.status), (false, Status::Uploading));
+    let again = bench.submit(claims(1, "ann").retry_failed(true)).await;
+    assert_eq!((again.id, again.existing, again.status), (id, true, Status::Uploading));
+    assert!(again.upload_key.is_some());
+    arrive(bench, id, 1).await;
+    let source = bench.job(id).await.source.unwrap();
+    assert!(source.arrived && source.verified);
+    assert_eq!(bench.submit(claims(1, "eve")).await.id, id);
+}
+
+pub async fn a_second_submitters_tags_and_path_are_added(bench: &Bench) {
+    let worker = bench.worker("w1").await;
+    let by_submitter = KeyLimits { by: LimitBy::Submitter, limits: Limits::default() };
+    bench.set(TypeSettings { per_key: Some(by_submitter), ..TypeSettings::default() }).await;
+    let called = |submitter: &str, path: &str, tags: &[&str]| {
+        let mut job = claims(1, submitter);
+        job.body.source_path = Some(path.to_owned());
+        tags.iter().fold(job, |job, tag| job.tag(*tag))
+    };
+    let id = bench.submit(called("ann", "a.pdf", &["rules", "ann's"])).await.id;
+    arrive(bench, id, 1).await;
+    let held = bench.claim(&worker).await;
+    let before = bench.job(id).await;
+    bench.advance(SECOND);
+    bench.submit(called("bob", "b.pdf", &["bob's", "rules"])).await;
+    let after = bench.job(id).await;
+    assert_eq!(after.body.tags, ["rules", "ann's", "bob's"]);
+    assert_eq!(after.body.source_path.as_deref(), Some("a.pdf"), "the first one stays");
+    assert_eq!(after.body.other_paths, ["b.pdf"]);
+    assert_eq!(after.updated_at, bench.clock.now());
+    let said = Body { tags: before.body.tags.clone(), other_paths: Vec::new(), ..after.body.clone() };
+    assert_eq!(Job { body: said, updated_at: before.updated_at, ..after.clone() }, before, "nothing else");
+    for tag in ["ann's", "bob's"] {
+        let tagged = JobFilter { tag: Some(tag.to_owned()), ..JobFilter::all(10) };
+        assert_eq!(bench.list(tagged).await, std::slice::from_ref(&after), "{tag}");
+    }
+    let called_so = JobFilter { text: Some("B.PDF".to_owned()), ..JobFilter::all(10) };
+    assert_eq!(bench.list(called_so).await, std::slice::from_ref(&after));
+    bench.advance(SECOND);
+    bench.submit(called("bob", "b.pdf", &["rules"])).await;
+    assert_eq!(bench.job(id).await, after, "nothing was said that is new");
+    bench.finish(&held, complete()).await;
+    bench.submit(called("eve", "a.pdf", &["late"])).await;
+    let ended = bench.job(id).await;
+    assert_eq!(
+        (ended.status(), ended.body.tags.len(), ended.body.other_paths.len()),
+        (Status::Completed, 4, 1)
+    );
+}
+
+pub async fn a_duplicate_keeps_its_place_in_line(bench: &Bench) {
+    let worker = bench.worker("w1").await;
+    let first = bench.submit(claims(1, "ann")).await.id;
+    arrive(bench, first, 1).await;
+    bench.advance(SECOND);
+    let second = bench.pending().await;
+    bench.submit(claims(1, "bob").tag("late").priority(Priority::Critical)).await;
+    assert_eq!(bench.claim_each(&worker, 3).await, [first, second]);
+}
+
+pub async fn a_job_keeps_no_more_tags_and_paths_than_it_may_have(bench: &Bench) {
+    let of = |submitter: usize| {
+        let mut job = claims(1, "ann").tag(format!("of {submitter}"));
+        job.body.source_path = Some(format!("{submitter}.pdf"));
+        job
+    };
+    let id = bench.submit(of(0)).await.id;
+    for submitter in 1..=MAX_TAGS {
+        assert!(bench.submit(of(submitter)).await.existing);
+    }
+    let Body { tags, source_path, other_paths, .. } = bench.job(id).await.body;
+    let kept: Vec<_> = (0..MAX_TAGS).map(|submitter| format!("of {submitter}")).collect();
+    assert_eq!(tags, kept, "the first ones");
+    let paths: Vec<_> = (0..MAX_SOURCE_PATHS).map(|submitter| format!("{submitter}.pdf")).collect();
+    assert_eq!(source_path.into_iter().chain(other_paths).collect::<Vec<_>>(), paths);
+}
+
+pub async fn the_first_path_is_the_first_that_anybody_says(bench: &Bench) {
+    let id = bench.submit(claims(1, "ann")).await.id;
+    let mut named = claims(1, "ann");
+    named.body.source_path = Some("a.pdf".to_owned());
+    bench.submit(named).await;
+    let body = bench.job(id).await.body;
+    assert_eq!((body.source_path.as_deref(), body.other_paths.len()), (Some("a.pdf"), 0));
+}
+
+pub async fn a_replay_adds_nothing(bench: &Bench) {
+    let named = claims(1, "ann").tag("named").idempotency_key("k");
+    bench.submit(claims(1, "ann")).await;
+    let id = bench.submit(named.clone()).await.id;
+    let before = bench.job(id).await;
+    assert_eq!(before.body.tags, ["named"]);
+    bench.advance(SECOND);
+    assert!(bench.submit(named).await.replayed);
+    assert_eq!(bench.job(id).await, before);
 }
 
 pub async fn a_failed_duplicate_runs_again_only_on_request(bench: &Bench) {

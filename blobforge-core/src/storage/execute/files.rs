@@ -45,7 +45,8 @@ impl<R: Rows> Batch<'_, R> {
         let job = owner.as_ref().map(|(job, _)| *job);
         if let Some(known) = &known {
             let others = known.job.is_some() && job.is_some() && known.job != job;
-            if others || known.deleting_since.is_some() {
+            // What a job has is written by nobody again.
+            if others || known.deleting_since.is_some() || self.rows.has_arrived(key)? {
                 return Ok(Err(Refusal::FileTaken(key.to_owned())));
             }
         }
@@ -99,11 +100,14 @@ impl<R: Rows> Batch<'_, R> {
     }
 
     /// The key that the missing source of a job is to be sent to when it is retried, if it has to be another one:
-    /// what is written under the old key could be deleted at any time.
+    /// what is written under the old key could be deleted at any time, or is what another job has.
     pub(super) fn key_to_send_to(&mut self, job: &Job) -> Result<Option<String>, R::Error> {
         let Some(source) = job.source.as_ref().filter(|source| !source.arrived) else { return Ok(None) };
-        let kept = self.has_file(&source.key)?;
-        Ok((!kept).then(|| format!("{}~{}", source.key, self.now.as_millis())))
+        if self.has_file(&source.key)? && !self.rows.has_arrived(&source.key)? {
+            return Ok(None);
+        }
+        let first = source.key.split_once('~').map_or(source.key.as_str(), |(first, _)| first);
+        Ok(Some(format!("{first}~{}-{}-{}", job.id, job.life.epoch.get(), self.now.as_millis())))
     }
 
     /// Looks at the files that a change of a job may have left without anybody who needs them.
@@ -114,9 +118,11 @@ impl<R: Rows> Batch<'_, R> {
         ended: Option<Epoch>,
         dropped: Vec<Checkpoint>,
     ) -> Result<(), R::Error> {
-        let sent_in_vain = before.status() == Status::Uploading && after.status().is_final();
-        if let Some(source) = after.source.as_ref().filter(|_| sent_in_vain)
-            && let Some(file) = self.rows.file(&source.key)?
+        let given_up = before.status() == Status::Uploading && after.status().is_final();
+        let key = |job: &Job| job.source.as_ref().map(|source| source.key.clone());
+        let sent_in_vain = key(before).filter(|old| given_up || key(after).as_ref() != Some(old));
+        if let Some(sent_in_vain) = sent_in_vain
+            && let Some(file) = self.rows.file(&sent_in_vain)?
         {
             self.review(file, None, SENDING_TIME)?;
         }

@@ -5,8 +5,8 @@ use sha2::{Digest, Sha256 as Hasher};
 
 use super::{Batch, Ran, accept, lease_lost};
 use crate::{
-    Body, Checkpoint, Failure, Finish, FinishKind, Jitter, Job, JobId, JobType, LeaseToken, Life, NewSource,
-    Phase, Priority, Reply, RetryPolicy, Sha256, Source, Status, Step, lifecycle,
+    Body, Checkpoint, Finish, FinishKind, Job, JobId, JobType, LeaseToken, Life, NewSource, Phase, Priority,
+    Reply, Sha256, Status, Step, lifecycle,
     storage::{
         command::{
             Beat, BeatReply, Done, LeaseState, MAX_CHECKPOINTS, Outcome, Refusal, Report, Submit, Submitted,
@@ -29,7 +29,7 @@ impl<R: Rows> Batch<'_, R> {
             && let Some(id) = self.duplicate(work, &new.body, verified)?
             && let Some(job) = self.rows.job(id)?
         {
-            return self.existing(job, new.retry_failed);
+            return self.existing(job, new.body, new.retry_failed);
         }
         if let NewSource::Stored { key, .. } = &new.source
             && !self.has_file(key)?
@@ -55,6 +55,7 @@ impl<R: Rows> Batch<'_, R> {
             life: Life::new(present, runs, new.run_at, self.now),
             body: new.body,
             limit_key,
+            dedup: new.dedup,
             source,
             progress: None,
             last_error: None,
@@ -70,9 +71,7 @@ impl<R: Rows> Batch<'_, R> {
         if let Some(work) = &work {
             self.rows.put_duplicate(work, &claimed_scope(&job.body), job.id)?;
         }
-        if new.dedup {
-            self.remember_content(&job)?;
-        }
+        self.remember_content(&job)?;
         if let Some(source) = &job.source {
             self.adopt(&source.key, job.id)?;
         }
@@ -94,7 +93,8 @@ impl<R: Rows> Batch<'_, R> {
         if verified { Ok(None) } else { self.rows.duplicate(work, &claimed_scope(body)) }
     }
 
-    fn existing(&mut self, job: Job, retry_failed: bool) -> Result<Outcome, R::Error> {
+    /// Hands a job over to somebody who submits the same work, and adds to it what that one calls it.
+    fn existing(&mut self, job: Job, said: Body, retry_failed: bool) -> Result<Outcome, R::Error> {
         let job = if retry_failed && job.status() == Status::Failed {
             match self.retry(job.id)? {
                 Ok(Done::Job(job)) => *job,
@@ -103,97 +103,13 @@ impl<R: Rows> Batch<'_, R> {
         } else {
             job
         };
-        Ok(Ok(Done::Submitted(submitted(&job, true))))
-    }
-
-    fn source(&mut self, new: NewSource, upload_key: String) -> Result<Option<Source>, R::Error> {
-        let (sha256, size) = match new {
-            NewSource::None => return Ok(None),
-            NewSource::Stored { key, sha256, size } => {
-                return Ok(Some(Source {
-                    key,
-                    size: Some(size),
-                    sha256: Some(sha256),
-                    verified: true,
-                    arrived: true,
-                }));
-            }
-            NewSource::Upload { sha256, size } => (sha256, size),
-        };
-        // Content that is stored and verified already is not sent again.
-        let known = sha256.map(|hash| self.rows.content(&hash)).transpose()?.flatten();
-        Ok(Some(match known {
-            Some((key, size)) => Source { key, size: Some(size), sha256, verified: true, arrived: true },
-            None => Source { key: upload_key, size, sha256, verified: false, arrived: false },
-        }))
-    }
-
-    /// Lets verified content be found: by later jobs that need it, and by submitters of the same work.
-    fn remember_content(&mut self, job: &Job) -> Result<(), R::Error> {
-        let Some(source) = job.source.as_ref().filter(|source| source.verified) else {
-            return Ok(());
-        };
-        let (Some(hash), Some(size)) = (source.sha256, source.size) else { return Ok(()) };
-        self.rows.put_content(&hash, &source.key, size)?;
-        let work = work_key(&job.job_type, &hash, &job.body);
-        self.rows.put_duplicate(&work, VERIFIED, job.id)
-    }
-
-    pub(super) fn source_ready(
-        &mut self,
-        id: JobId,
-        size: u64,
-        sha256: Option<Sha256>,
-    ) -> Result<Outcome, R::Error> {
-        let job = accept!(self.find(id)?);
-        if let Some(failure) = job.source.as_ref().and_then(|source| unlike_announced(source, size, sha256)) {
-            return self.reject_source(id, failure);
-        }
-        let transition = accept!(lifecycle::apply(&job.life, None, &Step::SourceReady, self.now));
-        let job = self.follow(job, transition, |job| {
-            if let Some(source) = &mut job.source {
-                source.size = Some(size);
-                source.sha256 = sha256.or(source.sha256);
-                source.verified = sha256.is_some();
-                source.arrived = true;
-            }
-        })?;
-        self.remember_content(&job)?;
-        Ok(Ok(Done::Job(Box::new(job))))
-    }
-
-    pub(super) fn reject_source(&mut self, id: JobId, failure: Failure) -> Result<Outcome, R::Error> {
-        let job = accept!(self.find(id)?);
-        let transition = accept!(lifecycle::apply(&job.life, None, &Step::SourceRejected, self.now));
-        let job = self.follow(job, transition, |job| job.last_error = Some(failure))?;
-        Ok(Ok(Done::Job(Box::new(job))))
-    }
-
-    pub(super) fn source_verified(
-        &mut self,
-        id: JobId,
-        token: &LeaseToken,
-        sha256: Sha256,
-    ) -> Result<Outcome, R::Error> {
-        let job = accept!(self.held(id, token)?);
-        let unlike =
-            |source: &Source| unlike_announced(source, source.size.unwrap_or_default(), Some(sha256));
-        if let Some(failure) = job.source.as_ref().and_then(unlike) {
-            let finish =
-                Finish::Fail { retryable: false, policy: RetryPolicy::default(), jitter: Jitter::NONE };
-            let step = Step::Finish(*token, finish);
-            let transition = accept!(lifecycle::apply(&job.life, None, &step, self.now));
-            let job = self.follow(job, transition, |job| job.last_error = Some(failure))?;
-            return Ok(Ok(Done::Job(Box::new(job))));
-        }
         let mut after = Job { updated_at: self.now, ..job.clone() };
-        if let Some(source) = &mut after.source {
-            source.sha256 = Some(sha256);
-            source.verified = true;
+        after.body.add_names(said);
+        if after.body == job.body {
+            return Ok(Ok(Done::Submitted(submitted(&job, true))));
         }
         self.rewrite(&job, &after)?;
-        self.remember_content(&after)?;
-        Ok(Ok(Done::Job(Box::new(after))))
+        Ok(Ok(Done::Submitted(submitted(&after, true))))
     }
 
     pub(super) fn heartbeat(&mut self, beat: Beat) -> Result<Outcome, R::Error> {
@@ -357,7 +273,7 @@ pub(super) fn known_work(job: &Job) -> Vec<([u8; 32], String)> {
 }
 
 /// The scope in which verified content is known: everybody's.
-const VERIFIED: &str = "";
+pub(super) const VERIFIED: &str = "";
 
 /// The scope of what a submitter merely claims: its own.
 fn claimed_scope(body: &Body) -> String {
@@ -365,7 +281,7 @@ fn claimed_scope(body: &Body) -> String {
 }
 
 /// What makes two jobs the same work: type, content and parameters.
-fn work_key(job_type: &JobType, hash: &Sha256, body: &Body) -> [u8; 32] {
+pub(super) fn work_key(job_type: &JobType, hash: &Sha256, body: &Body) -> [u8; 32] {
     let mut hasher = Hasher::new();
     hasher.update(job_type.as_str());
     hasher.update([0]);
@@ -387,21 +303,6 @@ fn sorted_map(map: &Map<String, Value>) -> Value {
     let ordered: std::collections::BTreeMap<&String, Value> =
         map.iter().map(|(k, v)| (k, sorted(v))).collect();
     Value::Object(ordered.into_iter().map(|(k, v)| (k.clone(), v)).collect())
-}
-
-fn unlike_announced(source: &Source, size: u64, sha256: Option<Sha256>) -> Option<Failure> {
-    if let Some(announced) = source.size.filter(|announced| *announced != size) {
-        let message = format!("the file has {size} bytes, but {announced} were announced: send it again");
-        return Some(Failure::new("source_corrupt", message));
-    }
-    match (source.sha256, sha256) {
-        (Some(announced), Some(found)) if announced != found => {
-            let message =
-                format!("the file's SHA-256 is {found}, but {announced} was announced: send it again");
-            Some(Failure::new("source_corrupt", message))
-        }
-        _ => None,
-    }
 }
 
 pub(super) fn submitted(job: &Job, existing: bool) -> Submitted {

@@ -22,7 +22,7 @@ macro_rules! job_columns {
         "j.id, j.type, j.priority, j.status, j.epoch, j.failures, j.losses, j.max_attempts, j.run_at, \
          j.ready_at, j.created_at, j.started_at, j.ended_at, j.updated_at, j.source_key, j.source_size, \
          j.source_sha256, j.source_verified, j.source_arrived, j.last_error, j.failure_group, j.progress, j.result, \
-         j.outputs, j.limit_key, j.body, l.generation, l.epoch, l.secret, l.worker, l.host, l.claim_id, l.started_at, \
+         j.outputs, j.limit_key, j.dedup, j.body, l.generation, l.epoch, l.secret, l.worker, l.host, l.claim_id, l.started_at, \
          l.expires_at, l.duration, l.lapsed, l.cancel_requested, l.progress, l.updated_at"
     };
 }
@@ -124,7 +124,7 @@ fn job_behind(id: JobId, mut c: Columns<'_, '_>) -> rusqlite::Result<Job> {
     let progress = c.json()?;
     let result = c.json()?;
     let outputs = c.json()?.unwrap_or_default();
-    let limit_key = c.take()?;
+    let (limit_key, dedup) = (c.take()?, c.take()?);
     let body = c.checked(|text: String| body(&text))?;
     let phase = match status {
         Status::Uploading => Phase::Uploading,
@@ -141,6 +141,7 @@ fn job_behind(id: JobId, mut c: Columns<'_, '_>) -> rusqlite::Result<Job> {
         life,
         body,
         limit_key,
+        dedup,
         source,
         progress,
         last_error,

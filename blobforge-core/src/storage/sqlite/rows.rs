@@ -117,6 +117,7 @@ impl Rows for SqliteRows<'_, '_> {
             to_json_or_null(job.result.as_ref())?,
             outputs_text(&job.outputs)?,
             job.limit_key,
+            job.dedup,
             body_text(&job.body)?,
         ])?;
         Ok(JobId::new(self.sql.connection().last_insert_rowid()))
@@ -320,6 +321,10 @@ impl Rows for SqliteRows<'_, '_> {
 
     fn is_source(&mut self, key: &str) -> rusqlite::Result<bool> {
         self.sql.get(Sql::IsSource)?.exists([key])
+    }
+
+    fn has_arrived(&mut self, key: &str) -> rusqlite::Result<bool> {
+        self.sql.get(Sql::HasArrived)?.exists([key])
     }
 
     fn restored_at(&mut self) -> rusqlite::Result<Option<Timestamp>> {

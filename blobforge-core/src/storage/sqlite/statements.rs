@@ -24,9 +24,9 @@ statements! {
     Job: concat!("SELECT ", job_columns!(), " FROM jobs j LEFT JOIN leases l ON l.job_id = j.id WHERE j.id = ?1"),
     InsertJob: "INSERT INTO jobs (type, priority, status, epoch, failures, losses, max_attempts, run_at, ready_at, \
          created_at, started_at, ended_at, updated_at, source_key, source_size, source_sha256, source_verified, \
-         source_arrived, last_error, progress, result, outputs, limit_key, body) \
+         source_arrived, last_error, progress, result, outputs, limit_key, dedup, body) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, \
-         ?21, ?22, ?23, ?24)",
+         ?21, ?22, ?23, ?24, ?25)",
     UpdateJob: "UPDATE jobs SET priority = ?2, status = ?3, epoch = ?4, failures = ?5, losses = ?6, \
          max_attempts = ?7, run_at = ?8, ready_at = ?9, started_at = ?10, ended_at = ?11, updated_at = ?12, \
          source_key = ?13, source_size = ?14, source_sha256 = ?15, source_verified = ?16, \
@@ -118,6 +118,7 @@ statements! {
     DeletingFiles: concat!("SELECT ", file_columns!(), " FROM files WHERE deleting_since <= ?1 \
          ORDER BY deleting_since, key LIMIT ?2"),
     IsSource: "SELECT 1 FROM jobs WHERE source_key = ?1 AND (source_arrived = 1 OR status = 0)",
+    HasArrived: "SELECT 1 FROM jobs WHERE source_key = ?1 AND source_arrived = 1",
     RestoredAt: "SELECT value FROM meta WHERE key = 'restored_at'",
 
     DeleteJob: "DELETE FROM jobs WHERE id = ?1",

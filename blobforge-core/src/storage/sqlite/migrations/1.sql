@@ -31,6 +31,7 @@ CREATE TABLE jobs (
     result          TEXT,
     outputs         TEXT,
     limit_key       TEXT,
+    dedup           INTEGER NOT NULL,
     body            TEXT    NOT NULL
 ) STRICT;
 
