@@ -5,7 +5,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use blobforge_core::{
-    Clock, Job, JobId, QueueError, Status,
+    Clock, JobId, QueueError,
     queue::Notice,
     storage::{Done, StorageError},
 };
@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// For so long after trouble the queue may rest before it looks again.
-const GRACE: Duration = Duration::from_secs(62);
+pub(crate) const GRACE: Duration = Duration::from_secs(62);
 
 /// How a queue ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,14 +31,14 @@ pub(crate) enum Stopping {
 #[derive(Debug, Default)]
 pub(crate) struct Watch {
     /// The uptime at which something last went wrong.
-    trouble_at: Duration,
+    pub(crate) trouble_at: Duration,
     pub(crate) stopping: Option<Stopping>,
     /// How many faults have come to pass.
     met: u64,
     /// A batch may have been kept without that the queue knows.
     pub(crate) unknown: bool,
     /// Since which uptime jobs could have been claimed.
-    claimable: BTreeMap<JobId, Duration>,
+    pub(crate) claimable: BTreeMap<JobId, Duration>,
     slow_since: Option<Duration>,
     /// The store was away until this uptime: leases are judged by it from the next commit on.
     away_at: Duration,
@@ -124,36 +124,6 @@ impl World {
         let all = self.heard == self.events.len();
         assert!(missed || self.watch.unknown || all, "listeners were not told of everything");
         self.heard = self.events.len();
-    }
-
-    /// Nobody waits while there is something that they could have.
-    fn check_no_claim_is_deaf(&mut self) {
-        let (now, uptime, snapshot) = (self.now(), self.uptime(), self.ledger.now());
-        let free = |job: &Job| match job.lease() {
-            None => job.status() == Status::Pending && job.life.ready_at <= now,
-            Some(lease) => lease.lapsed,
-        };
-        self.watch.claimable.retain(|id, _| free(&snapshot.jobs[id]));
-        for job in snapshot.jobs.values().filter(|job| free(job)) {
-            let since = *self.watch.claimable.entry(job.id).or_insert(uptime);
-            // What only time made ready is found at the very moment, or after trouble within a minute.
-            let by_time =
-                job.lease().is_none() && (job.life.ready_at > job.updated_at || self.jumps_back > 0);
-            if by_time && uptime < self.watch.trouble_at + GRACE {
-                continue;
-            }
-            let deaf = self.calls.iter().find(|call| match &call.asked {
-                Asked::Claim { worker, types } => {
-                    let known = snapshot.workers.iter().find(|w| w.registration.id == *worker);
-                    let may = known.is_some_and(|worker| !worker.draining && !worker.unregistered);
-                    may && types.contains(&job.job_type)
-                }
-                _ => false,
-            });
-            if let Some(call) = deaf {
-                panic!("{:?} waits, though job {} is free since {since:?}", call.by, job.id);
-            }
-        }
     }
 
     /// A lease whose holder has been silent for long enough is found so.

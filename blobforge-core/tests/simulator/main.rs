@@ -8,11 +8,13 @@
 
 mod call;
 mod checks;
+mod labels;
 mod ledger;
 mod progress;
 mod rules;
 mod submitter;
 mod trouble;
+mod waiting;
 mod worker;
 mod world;
 

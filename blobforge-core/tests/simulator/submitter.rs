@@ -11,6 +11,7 @@ use sha2::Digest;
 use crate::{
     TYPES,
     call::{Answer, Asked, By},
+    labels,
     world::World,
 };
 
@@ -60,6 +61,11 @@ impl World {
         }
         if rng.random_bool(0.2) {
             job = job.run_at(self.now() + Duration::from_secs(self.rng.random_range(0..1800)));
+        }
+        if self.rng.random_bool(0.35) {
+            for _ in 0..self.rng.random_range(1..=2) {
+                job = job.requires(labels::asked_for(&mut self.rng));
+            }
         }
         let rng = &mut self.rng;
         let (text, sha256) = content(rng.random_range(0..4));

@@ -8,9 +8,11 @@ use blobforge_core::{
     storage::{Beat, BeatReply, Claimed, Command, HeldLease, LeaseState, Refusal, Report},
 };
 use rand::RngExt;
+use serde_json::{Map, Value};
 
 use crate::{
     call::{Answer, Asked, By},
+    labels,
     world::World,
 };
 
@@ -30,6 +32,9 @@ pub(crate) struct Held {
 pub(crate) struct Worker {
     pub(crate) id: WorkerId,
     pub(crate) types: Vec<JobType>,
+    /// Whether it names its types when it registers, or only when it claims.
+    pub(crate) names_types: bool,
+    pub(crate) labels: Map<String, Value>,
     pub(crate) instance: String,
     previous: Option<String>,
     starts: u32,
@@ -43,10 +48,12 @@ pub(crate) struct Worker {
 }
 
 impl Worker {
-    pub(crate) fn new(name: &str, types: Vec<JobType>) -> Self {
+    pub(crate) fn new(name: &str, types: Vec<JobType>, labels: Map<String, Value>) -> Self {
         Self {
             id: WorkerId::new(name).unwrap(),
             types,
+            names_types: true,
+            labels,
             instance: format!("{name} 0"),
             previous: None,
             starts: 0,
@@ -111,9 +118,20 @@ impl World {
                 self.workers[at].asleep_until = self.uptime() + span;
                 self.trace(format!("{} sleeps for {span:?}", self.workers[at].id));
             }
-            95..98 => self.crash(at),
-            98 => self.unregister(at),
-            _ => {}
+            95..97 => self.crash(at),
+            97 => self.unregister(at),
+            _ => {
+                // Somebody plugs a card in, or pulls it out.
+                self.change_labels(at);
+                self.register(at);
+            }
+        }
+    }
+
+    /// What the first worker can do never changes.
+    fn change_labels(&mut self, at: usize) {
+        if at > 0 {
+            self.workers[at].labels = labels::some(&mut self.rng);
         }
     }
 
@@ -129,11 +147,11 @@ impl World {
         let (queue, worker) = (self.queue.clone(), &self.workers[at]);
         let registration = Registration {
             id: worker.id.clone(),
-            types: worker.types.clone(),
+            types: if worker.names_types { worker.types.clone() } else { Vec::new() },
             name: None,
             instance: worker.instance.clone(),
             previous_instance: worker.previous.clone(),
-            labels: Default::default(),
+            labels: worker.labels.clone(),
             host: None,
             metadata: Default::default(),
         };
@@ -301,6 +319,9 @@ impl World {
             self.calls.retain(|call| call.by != by);
         }
         self.workers[at].restart(remembers);
+        if self.rng.random_bool(0.3) {
+            self.change_labels(at);
+        }
     }
 
     fn unregister(&mut self, at: usize) {

@@ -15,6 +15,7 @@ use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use crate::{
     TYPES,
     call::{Answer, Asked, By, Call},
+    labels,
     ledger::{Change, Ledger},
     rules::Record,
     submitter::Submitter,
@@ -267,11 +268,14 @@ fn open(
 
 fn worker(rng: &mut StdRng, at: usize) -> Worker {
     let mut types = vec![JobType::new(*TYPES.choose(rng).unwrap()).unwrap()];
-    // The first serves everything, so that no job is left to nobody.
+    // The first serves everything and can do everything, so that no job is left to nobody.
     if at == 0 || rng.random_bool(0.5) {
         types = TYPES.iter().map(|name| JobType::new(*name).unwrap()).collect();
     }
-    Worker::new(&format!("w{at}"), types)
+    let labels = if at == 0 { labels::all() } else { labels::some(rng) };
+    let mut worker = Worker::new(&format!("w{at}"), types, labels);
+    worker.names_types = rng.random_bool(0.8);
+    worker
 }
 
 /// The first word of what a command or answer looks like.
