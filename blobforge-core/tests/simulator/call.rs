@@ -3,7 +3,7 @@
 use std::{future::Future, pin::Pin, time::Duration};
 
 use blobforge_core::{
-    FinishKind, Finished, Job, JobId, JobType, LeaseToken, Priority, QueueError, WorkerId,
+    FinishKind, Finished, Job, JobId, JobType, LeaseToken, Priority, QueueError, TypeSettings, WorkerId,
     storage::{BeatReply, Claimed, Command, Done, HeldLease, Submitted},
 };
 
@@ -59,6 +59,14 @@ pub(crate) enum Asked {
     Remove {
         worker: WorkerId,
     },
+    Pause {
+        job_type: JobType,
+        paused: bool,
+    },
+    SetType {
+        job_type: JobType,
+        settings: Box<TypeSettings>,
+    },
 }
 
 impl Asked {
@@ -84,6 +92,10 @@ impl Asked {
             (Self::Unregister { worker }, Command::Unregister { worker: w, .. })
             | (Self::Remove { worker }, Command::RemoveWorker(w)) => worker == w,
             (Self::Drain { worker, draining }, Command::SetDraining(w, d)) => (worker, draining) == (w, d),
+            (Self::Pause { job_type, paused }, Command::SetPaused(t, p)) => (job_type, paused) == (t, p),
+            (Self::SetType { job_type, settings }, Command::SetType { job_type: t, settings: s }) => {
+                (job_type, settings) == (t, s)
+            }
             _ => false,
         }
     }

@@ -14,6 +14,7 @@ use futures_util::FutureExt;
 use crate::{
     call::{Answer, Asked, Call},
     rules::Record,
+    waiting::Free,
     world::{LEASE, World},
 };
 
@@ -37,8 +38,10 @@ pub(crate) struct Watch {
     met: u64,
     /// A batch may have been kept without that the queue knows.
     pub(crate) unknown: bool,
-    /// Since which uptime jobs could have been claimed.
-    pub(crate) claimable: BTreeMap<JobId, Duration>,
+    /// The jobs that wait for nothing but a worker.
+    pub(crate) free: BTreeMap<JobId, Free>,
+    /// How many changes there were when they were last looked for.
+    pub(crate) looked_at: usize,
     slow_since: Option<Duration>,
     /// The store was away until this uptime: leases are judged by it from the next commit on.
     away_at: Duration,

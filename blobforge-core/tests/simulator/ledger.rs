@@ -11,8 +11,8 @@ use blobforge_core::{
     Checkpoint, Clock, FailureGroup, Generation, Job, JobId, JobType, ManualClock, Timestamp, TypeRecord,
     WorkerId, WorkerRecord,
     storage::{
-        Attempt, Command, Committed, Counts, Event, JobFilter, JobPage, MAX_PAGE, Outcome, Storage,
-        StorageError, memory::MemoryStorage,
+        Attempt, Claimed, Command, Committed, Counts, Done, Event, JobFilter, JobPage, MAX_PAGE, Outcome,
+        Storage, StorageError, memory::MemoryStorage,
     },
 };
 use serde_json::Value;
@@ -47,6 +47,14 @@ impl Change {
         };
         let both = |(id, after): (&JobId, _)| (self.before.jobs.get(id).map(|job| &**job), after);
         self.after.jobs.iter().filter(differs).map(move |(id, after)| both((id, &**after)))
+    }
+
+    /// The jobs that a claim started.
+    pub(crate) fn started(&self) -> &[Claimed] {
+        match &self.outcome {
+            Ok(Done::Claimed(claimed)) => claimed,
+            _ => &[],
+        }
     }
 
     pub(crate) fn was(&self, id: JobId) -> Option<&Job> {

@@ -10,6 +10,8 @@ mod call;
 mod checks;
 mod labels;
 mod ledger;
+mod limits;
+mod operator;
 mod progress;
 mod rules;
 mod submitter;

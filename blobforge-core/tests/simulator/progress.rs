@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use blobforge_core::{Job, Status};
+use blobforge_core::{Job, JobType, Status};
 use rand::RngExt;
 
 use crate::{
+    TYPES,
     call::By,
     world::{LEASE, World},
 };
@@ -59,6 +60,11 @@ impl World {
             .filter(|w| w.draining)
             .map(|w| w.registration.id.clone())
             .collect();
+        for job_type in TYPES.map(|name| JobType::new(name).unwrap()) {
+            if self.record.types.of(&job_type).paused {
+                self.pause(job_type, false);
+            }
+        }
         for at in (0..self.workers.len()).filter(|at| *at != dead) {
             if draining.contains(&self.workers[at].id) {
                 self.drain(at, false);
@@ -95,7 +101,10 @@ impl World {
     fn until_something(&self) -> Duration {
         let now = self.now();
         let due = |job: &std::sync::Arc<Job>| match (job.status(), job.lease()) {
-            (Status::Pending, _) => job.life.ready_at.since(now),
+            (Status::Pending, _) => {
+                let starts_by = self.record.types.of(&job.job_type).starts_by(job.limit_key.as_deref());
+                job.life.ready_at.max(starts_by).since(now)
+            }
             (_, Some(lease)) => lease.expires_at.since(now).max(LEASE),
             _ => HOUR * 6,
         };

@@ -4,6 +4,7 @@
 
 mod jobs;
 mod leases;
+mod limits;
 mod reports;
 
 use std::{collections::BTreeMap, time::Duration};
@@ -13,9 +14,10 @@ use blobforge_core::{
     storage::{Command, Done, Event, LeaseState, Refusal, Report},
 };
 
-use crate::ledger::Change;
+use crate::{ledger::Change, limits::Types};
 use jobs::*;
 use leases::*;
+use limits::*;
 use reports::*;
 use serde_json::{Map, Value};
 
@@ -37,6 +39,7 @@ pub(crate) struct Record {
     pub(crate) grants: BTreeMap<(JobId, Epoch), Grant>,
     completions: BTreeMap<JobId, u32>,
     cancelled: BTreeMap<JobId, Epoch>,
+    pub(crate) types: Types,
     /// What each worker can do, as it last said.
     labels: BTreeMap<WorkerId, Map<String, Value>>,
     /// The uptime at which the store was last known to be away, or the time of day jumped.
@@ -52,6 +55,10 @@ const RULES: &[Rule] = &[
     the_epoch_counts_the_claims,
     a_claim_takes_what_is_free,
     a_claim_meets_what_its_jobs_require,
+    a_paused_type_gives_nothing,
+    no_more_run_than_may,
+    no_start_before_its_rate,
+    a_job_keeps_the_key_of_its_submission,
     a_report_needs_the_current_lease,
     a_report_does_what_it_says,
     a_job_completes_once_and_only_by_a_report,
@@ -98,6 +105,9 @@ impl Record {
                 self.grants.insert((after.id, lease.token.epoch), grant);
             }
         }
+        for taken in change.started() {
+            self.types.started(&taken.job, change.now, change.uptime);
+        }
         match (&change.command, &change.outcome) {
             (Command::Heartbeat(beat), Ok(Done::Beat(reply))) => {
                 for (held, (_, state)) in beat.leases.iter().zip(&reply.leases) {
@@ -126,6 +136,10 @@ impl Record {
             (Command::Register { registration, .. }, Ok(_)) => {
                 self.labels.insert(registration.id.clone(), registration.labels.clone());
             }
+            (Command::SetType { job_type, settings }, Ok(_)) => {
+                self.types.set(job_type, (**settings).clone(), change.uptime);
+            }
+            (Command::SetPaused(job_type, paused), Ok(_)) => self.types.pause(job_type, *paused),
             (Command::RemoveWorker(worker), Ok(_)) => {
                 self.labels.remove(worker);
             }

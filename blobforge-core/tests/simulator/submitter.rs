@@ -1,4 +1,4 @@
-//! Who hands jobs in, and changes their mind; and the operator, who meddles.
+//! Who hands jobs in, and changes their mind.
 
 use std::time::Duration;
 
@@ -143,26 +143,5 @@ impl World {
                 known.push(submitted.id);
             }
         }
-    }
-
-    /// One thing that an operator does.
-    pub(crate) fn operator_acts(&mut self) {
-        let at = self.rng.random_range(0..self.workers.len());
-        let draining = self.rng.random_bool(0.4);
-        if self.rng.random_bool(0.15) {
-            let (queue, worker) = (self.queue.clone(), self.workers[at].id.clone());
-            let asked = Asked::Remove { worker: worker.clone() };
-            let remove = async move { Answer::Done(queue.remove_worker(worker).await) };
-            self.call(By::Operator, asked, remove);
-        } else {
-            self.drain(at, draining);
-        }
-    }
-
-    pub(crate) fn drain(&mut self, at: usize, draining: bool) {
-        let (queue, worker) = (self.queue.clone(), self.workers[at].id.clone());
-        let asked = Asked::Drain { worker: worker.clone(), draining };
-        let drain = async move { Answer::Done(queue.set_draining(worker, draining).await) };
-        self.call(By::Operator, asked, drain);
     }
 }

@@ -81,6 +81,7 @@ impl World {
             self.jumps_back += 1;
         }
         self.watch.trouble(self.clock.as_ref(), &mut self.record);
+        self.record.types.time_moved(self.uptime());
     }
 
     /// The queue is closed as it should be, and opened again.

@@ -1,37 +1,83 @@
 //! Nobody waits while there is something that they could have.
 
-use blobforge_core::{Job, Status, WorkerRecord};
+use std::time::Duration;
 
-use crate::{call::Asked, checks::GRACE, world::World};
+use blobforge_core::{Job, JobType, Status, WorkerRecord, storage::Command};
+
+use crate::{
+    call::{Asked, Call},
+    checks::GRACE,
+    ledger::Snapshot,
+    world::World,
+};
+
+/// A job that waits for nothing but a worker, as far as pauses and what else runs are concerned.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Free {
+    since: Duration,
+    /// Settings made it so: maintenance finds that out.
+    by_settings: bool,
+}
 
 impl World {
     /// Every claim that waits is held against every job that is free.
     pub(crate) fn check_no_claim_is_deaf(&mut self) {
-        let (now, uptime, snapshot) = (self.now(), self.uptime(), self.ledger.now());
-        let free = |job: &Job| match job.lease() {
-            None => job.status() == Status::Pending && job.life.ready_at <= now,
-            Some(lease) => lease.lapsed,
-        };
-        self.watch.claimable.retain(|id, _| snapshot.jobs.get(id).is_some_and(|job| free(job)));
-        for job in snapshot.jobs.values().filter(|job| free(job)) {
-            let since = *self.watch.claimable.entry(job.id).or_insert(uptime);
-            // What only time made ready is found at the very moment, or after trouble within a minute.
-            let by_time =
-                job.lease().is_none() && (job.life.ready_at > job.updated_at || self.jumps_back > 0);
-            if by_time && uptime < self.watch.trouble_at + GRACE {
+        let (uptime, snapshot) = (self.uptime(), self.ledger.now());
+        self.find_free_jobs(&snapshot);
+        for (id, free) in &self.watch.free {
+            let job = &snapshot.jobs[id];
+            if self.is_found_later(job, *free) && uptime < self.watch.trouble_at + GRACE {
                 continue;
             }
-            let deaf = self.calls.iter().find(|call| match &call.asked {
-                Asked::Claim { worker, types } => {
-                    let known = snapshot.workers.iter().find(|w| w.registration.id == *worker);
-                    types.contains(&job.job_type) && known.is_some_and(|worker| may_run(worker, job))
-                }
-                _ => false,
-            });
-            if let Some(call) = deaf {
-                panic!("{:?} waits, though job {} is free since {since:?}", call.by, job.id);
+            for call in &self.calls {
+                let could =
+                    self.could_have(call, job, &snapshot) && self.may_start(job, free.since.max(call.since));
+                assert!(!could, "{:?} waits, though job {id} is free since {:?}", call.by, free.since);
             }
         }
+    }
+
+    fn find_free_jobs(&mut self, snapshot: &Snapshot) {
+        let (now, uptime) = (self.now(), self.uptime());
+        let is_free = |job: &Job| {
+            let waits = match job.lease() {
+                None => job.status() == Status::Pending && job.life.ready_at <= now,
+                Some(lease) => lease.lapsed,
+            };
+            waits && self.record.types.of(&job.job_type).has_room(snapshot, job)
+        };
+        let changes = &self.changes[self.watch.looked_at..];
+        let was_set = |job_type: &JobType| {
+            let sets =
+                |command: &Command| matches!(command, Command::SetType { job_type: t, .. } if t == job_type);
+            changes.iter().any(|change| sets(&change.command))
+        };
+        let free = snapshot.jobs.values().filter(|job| is_free(job)).map(|job| {
+            let news = || Free { since: uptime, by_settings: was_set(&job.job_type) };
+            (job.id, self.watch.free.get(&job.id).copied().unwrap_or_else(news))
+        });
+        self.watch.free = free.collect();
+        self.watch.looked_at = self.changes.len();
+    }
+
+    /// Whether only time or settings made a job ready: that is found at the very moment, or after trouble within a minute.
+    fn is_found_later(&self, job: &Job, free: Free) -> bool {
+        let by_time = job.lease().is_none() && (job.life.ready_at > job.updated_at || self.jumps_back > 0);
+        let by_rate = self.record.types.of(&job.job_type).has_rate(job.limit_key.as_deref());
+        by_time || by_rate || free.by_settings
+    }
+
+    /// Whether the rates surely allow a job to start that somebody has asked for since then.
+    fn may_start(&self, job: &Job, asked: Duration) -> bool {
+        let known = self.record.types.of(&job.job_type);
+        known.may_start(job.limit_key.as_deref(), asked, self.now(), self.uptime(), GRACE)
+    }
+
+    /// Whether a call is a claim that may be given this job.
+    fn could_have(&self, call: &Call, job: &Job, snapshot: &Snapshot) -> bool {
+        let Asked::Claim { worker, types } = &call.asked else { return false };
+        let known = snapshot.workers.iter().find(|known| known.registration.id == *worker);
+        types.contains(&job.job_type) && known.is_some_and(|worker| may_run(worker, job))
     }
 }
 

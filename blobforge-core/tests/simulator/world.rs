@@ -109,18 +109,23 @@ impl World {
         for at in 0..self.workers.len() {
             self.register(at);
         }
+        for job_type in TYPES {
+            if self.rng.random_bool(0.5) {
+                self.set_type(JobType::new(job_type).unwrap());
+            }
+        }
         for _ in 0..STEPS {
             match self.rng.random_range(0..100) {
-                0..45 => {
+                0..43 => {
                     let at = self.rng.random_range(0..self.workers.len());
                     self.worker_acts(at);
                 }
-                45..66 => {
+                43..63 => {
                     let at = self.rng.random_range(0..self.submitters.len());
                     self.submitter_acts(at);
                 }
-                66..68 => self.operator_acts(),
-                68..84 => {
+                63..70 => self.operator_acts(),
+                70..85 => {
                     let millis = match self.rng.random_range(0..10) {
                         0..4 => self.rng.random_range(1..2_000),
                         4..8 => self.rng.random_range(2_000..30_000),

@@ -38,10 +38,8 @@ pub(super) fn a_claim_takes_what_is_free(change: &Change, record: &Record) {
 }
 
 pub(super) fn a_claim_meets_what_its_jobs_require(change: &Change, record: &Record) {
-    let (Command::Claim(claim), Ok(Done::Claimed(claimed))) = (&change.command, &change.outcome) else {
-        return;
-    };
-    for taken in claimed {
+    let Command::Claim(claim) = &change.command else { return };
+    for taken in change.started() {
         let (requires, labels) = (&taken.job.body.requires, &record.labels[&claim.worker]);
         assert!(
             requires.are_met_by(labels),
