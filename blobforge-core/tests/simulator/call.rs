@@ -26,6 +26,7 @@ pub(crate) enum Asked {
     Claim {
         worker: WorkerId,
         types: Vec<JobType>,
+        claim_id: Option<String>,
     },
     Beat {
         leases: Vec<HeldLease>,
@@ -74,7 +75,9 @@ impl Asked {
     pub(crate) fn is(&self, command: &Command) -> bool {
         match (self, command) {
             (Self::Submit { tag }, Command::Submit(submit)) => submit.job.body.tags.contains(tag),
-            (Self::Claim { worker, .. }, Command::Claim(claim)) => claim.worker == *worker,
+            (Self::Claim { worker, claim_id, .. }, Command::Claim(claim)) => {
+                (&claim.worker, &claim.claim_id) == (worker, claim_id)
+            }
             (Self::Beat { leases }, Command::Heartbeat(beat)) => beat.leases == *leases,
             (Self::Report { job, token, kind }, Command::Report { job: j, token: t, report }) => {
                 job == j && token == t && report.kind() == *kind

@@ -44,7 +44,7 @@ pub(crate) struct Watch {
     pub(crate) looked_at: usize,
     slow_since: Option<Duration>,
     /// The store was away until this uptime: leases are judged by it from the next commit on.
-    away_at: Duration,
+    pub(crate) away_at: Duration,
 }
 
 impl Watch {
@@ -147,7 +147,8 @@ impl World {
         for job in self.ledger.now().jobs.values() {
             let Some(lease) = job.lease() else { continue };
             let grant = &self.record.grants[&(job.id, lease.token.epoch)];
-            let excused = grant.given <= self.watch.trouble_at;
+            // One that has a name may be asked for again, or lapses.
+            let excused = grant.given <= self.watch.trouble_at || grant.claim_id.is_some();
             assert!(grant.delivered || excused, "{} holds job {}, and was never told", grant.worker, job.id);
         }
     }
@@ -176,7 +177,7 @@ impl World {
     }
 
     fn check_success(&mut self, call: &Call, answer: &Answer) {
-        if let (Answer::Claimed(Ok(claimed)), Asked::Claim { worker, .. }) = (answer, &call.asked) {
+        if let (Answer::Claimed(Ok(claimed)), Asked::Claim { worker, claim_id, .. }) = (answer, &call.asked) {
             if claimed.is_empty() {
                 let waited = call.until.is_none_or(|until| self.uptime() >= until);
                 let turned_away = |at: usize| {
@@ -192,7 +193,9 @@ impl World {
                 let grant = self.record.grants.get_mut(&(taken.job.id, taken.token.epoch));
                 let grant = grant.expect("a claim is told of a lease that was never given");
                 assert_eq!((&grant.worker, grant.token), (worker, taken.token), "whose lease it is");
-                assert!(!grant.delivered, "the lease of job {} was told twice", taken.job.id);
+                let again = claim_id.is_some() && grant.claim_id == *claim_id;
+                assert!(!grant.delivered || again, "the lease of job {} was told twice", taken.job.id);
+                assert!(!grant.given_back, "the lease of job {} was given back, and then told", taken.job.id);
                 grant.delivered = true;
             }
         }
@@ -207,7 +210,9 @@ impl World {
 
     /// Whoever is told that the store failed, is told the truth about what it kept.
     fn check_failure(&self, call: &Call, error: &StorageError) {
-        if let Asked::Submit { .. } = &call.asked
+        // One that was sent again may have been kept when it was.
+        if let Asked::Submit { tag } = &call.asked
+            && !self.repeated.contains(tag)
             && !error.may_have_been_kept()
         {
             let kept = self.changes[call.begun..].iter().any(|change| call.asked.is(&change.command));

@@ -50,7 +50,21 @@ impl Change {
     }
 
     /// The jobs that a claim started.
-    pub(crate) fn started(&self) -> &[Claimed] {
+    pub(crate) fn started(&self) -> impl Iterator<Item = &Claimed> {
+        self.claimed().iter().filter(|taken| self.has_started(taken))
+    }
+
+    /// The jobs of a claim that had them already.
+    pub(crate) fn told_again(&self) -> impl Iterator<Item = &Claimed> {
+        self.claimed().iter().filter(|taken| !self.has_started(taken))
+    }
+
+    /// Whether a job that a claim is told of was started by it.
+    pub(crate) fn has_started(&self, taken: &Claimed) -> bool {
+        self.was(taken.job.id).is_none_or(|before| before.life.epoch != taken.token.epoch)
+    }
+
+    fn claimed(&self) -> &[Claimed] {
         match &self.outcome {
             Ok(Done::Claimed(claimed)) => claimed,
             _ => &[],

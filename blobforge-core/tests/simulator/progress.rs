@@ -18,6 +18,7 @@ impl World {
     pub(crate) async fn finish(&mut self) {
         self.trace("all is well from here on".to_owned());
         self.faults.clear();
+        self.reads.clear();
         self.blobs.faults().clear();
         self.settle().await;
         // One of them never comes back, and what it held is lost.

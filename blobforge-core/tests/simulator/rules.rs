@@ -3,19 +3,28 @@
 //! To add one: write a function in the file of its subject and put it into [`RULES`].
 
 mod jobs;
+mod keys;
 mod leases;
 mod limits;
 mod reports;
 
-use std::{collections::BTreeMap, time::Duration};
-
-use blobforge_core::{
-    End, Epoch, FinishKind, Finished, Job, JobId, LeaseToken, MAX_LOSSES, Refused, Status, WorkerId,
-    storage::{Command, Done, Event, LeaseState, Refusal, Report},
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
 };
 
-use crate::{ledger::Change, limits::Types};
+use blobforge_core::{
+    End, Epoch, FinishKind, Finished, Job, JobId, LeaseToken, MAX_LOSSES, NewJob, Refused, Status, Timestamp,
+    WorkerId,
+    storage::{Claim, Command, Done, Event, LeaseState, Refusal, Report},
+};
+
+use crate::{
+    ledger::{Change, Snapshot},
+    limits::Types,
+};
 use jobs::*;
+use keys::*;
 use leases::*;
 use limits::*;
 use reports::*;
@@ -28,6 +37,10 @@ pub(crate) struct Grant {
     pub(crate) worker: WorkerId,
     pub(crate) given: Duration,
     renewed: Duration,
+    /// What its worker called the claim.
+    pub(crate) claim_id: Option<String>,
+    /// Whether the queue gave it back, since nobody waited for it.
+    pub(crate) given_back: bool,
     /// Whether whoever asked for it was told.
     pub(crate) delivered: bool,
     ended: Option<(FinishKind, Finished)>,
@@ -40,6 +53,12 @@ pub(crate) struct Record {
     completions: BTreeMap<JobId, u32>,
     cancelled: BTreeMap<JobId, Epoch>,
     pub(crate) types: Types,
+    /// The submissions that have a key, by whose it is.
+    named: BTreeMap<(Option<String>, String), Named>,
+    /// The leases that their holders wanted to give back themselves.
+    pub(crate) released: BTreeSet<(JobId, Epoch)>,
+    /// The latest time of day that there was.
+    latest: Timestamp,
     /// What each worker can do, as it last said.
     labels: BTreeMap<WorkerId, Map<String, Value>>,
     /// The uptime at which the store was last known to be away, or the time of day jumped.
@@ -55,6 +74,7 @@ const RULES: &[Rule] = &[
     the_epoch_counts_the_claims,
     a_claim_takes_what_is_free,
     a_claim_meets_what_its_jobs_require,
+    a_repeated_claim_gets_what_it_got,
     a_paused_type_gives_nothing,
     no_more_run_than_may,
     no_start_before_its_rate,
@@ -72,6 +92,7 @@ const RULES: &[Rule] = &[
     every_claim_is_an_attempt,
     every_change_of_state_is_told,
     what_is_submitted_is_there,
+    one_key_is_one_job,
 ];
 
 impl Record {
@@ -94,8 +115,14 @@ impl Record {
             if let Some(lease) = after.lease()
                 && before.is_none_or(|before| before.life.epoch != after.life.epoch)
             {
+                let claim_id = match &change.command {
+                    Command::Claim(claim) => claim.claim_id.clone(),
+                    _ => None,
+                };
                 let grant = Grant {
                     token: lease.token,
+                    claim_id,
+                    given_back: false,
                     worker: lease.worker.clone(),
                     given: change.uptime,
                     renewed: change.uptime,
@@ -104,6 +131,13 @@ impl Record {
                 };
                 self.grants.insert((after.id, lease.token.epoch), grant);
             }
+        }
+        self.learn_key(change);
+        for taken in change.told_again() {
+            self.grants
+                .get_mut(&(taken.job.id, taken.token.epoch))
+                .expect("a lease that was given")
+                .renewed = change.uptime;
         }
         for taken in change.started() {
             self.types.started(&taken.job, change.now, change.uptime);
@@ -120,6 +154,11 @@ impl Record {
             }
             (Command::Report { job, token, report }, Ok(Done::Finished(finished))) => {
                 let grant = self.grants.get_mut(&(*job, token.epoch)).expect("a lease that was given");
+                let by_hand = self.released.contains(&(*job, token.epoch));
+                if **report == Report::Release && !by_hand && grant.ended.is_none() {
+                    assert!(!grant.delivered, "the queue gives back job {job}, whose holder was told");
+                    grant.given_back = true;
+                }
                 grant.ended.get_or_insert((report.kind(), *finished));
             }
             // Who leaves releases what it has; saying so again is a repetition.

@@ -20,6 +20,17 @@ pub(crate) struct Submitter {
     /// The jobs that it was told are taken in.
     pub(crate) known: Vec<JobId>,
     last: Option<NewJob>,
+    /// What it sent under a key, and may send again.
+    named: Vec<NewJob>,
+}
+
+/// What a submitter says of a job: where its file lies is none of it.
+pub(crate) fn said(job: &NewJob) -> NewJob {
+    let mut job = job.clone();
+    if let NewSource::Stored { key, .. } = &mut job.source {
+        key.clear();
+    }
+    job
 }
 
 /// The files that there are, few enough to be sent twice.
@@ -33,15 +44,16 @@ impl World {
     /// One thing that a submitter does.
     pub(crate) fn submitter_acts(&mut self, at: usize) {
         match self.rng.random_range(0..100) {
-            0..55 => {
+            0..48 => {
                 let job = self.new_job(at);
                 self.submit(at, job);
             }
-            55..60 => {
+            48..52 => {
                 if let Some(job) = self.submitters[at].last.clone() {
                     self.submit(at, job);
                 }
             }
+            52..60 => self.submit_again(at),
             60..72 => self.send_a_source(at),
             72..81 => self.change(at, Asked::Cancel),
             81..92 => self.change(at, Asked::Retry),
@@ -84,10 +96,32 @@ impl World {
     fn submit(&mut self, at: usize, mut job: NewJob) {
         self.submitters[at].last = Some(job.clone());
         self.submissions += 1;
-        let tag = format!("submission {}", self.submissions);
-        job.body.tags = vec![tag.clone()];
+        job.body.tags = vec![format!("submission {}", self.submissions)];
+        if self.rng.random_bool(0.3) {
+            // Another submitter has a key of this name, too.
+            job = job.idempotency_key(format!("key {}", self.submitters[at].named.len()));
+            self.submitters[at].named.push(job.clone());
+        }
+        self.send(at, job);
+    }
+
+    /// The reply was lost, or so it seems: the same again under its key, or in the confusion another job.
+    fn submit_again(&mut self, at: usize) {
+        let Some(named) = self.submitters[at].named.choose(&mut self.rng).cloned() else { return };
+        if self.rng.random_bool(0.8) {
+            self.repeated.extend(named.body.tags.iter().cloned());
+            return self.send(at, named);
+        }
+        self.submissions += 1;
+        let other = self.new_job(at).tag(format!("submission {}", self.submissions));
+        self.send(at, NewJob { idempotency_key: named.idempotency_key, ..other });
+    }
+
+    fn send(&mut self, at: usize, mut job: NewJob) {
+        let tag = job.body.tags[0].clone();
         let queue = self.queue.clone();
-        let stored = format!("sources/stored-{}", self.submissions);
+        self.sent += 1;
+        let stored = format!("sources/stored-{}", self.sent);
         self.call(By::Submitter(at), Asked::Submit { tag }, async move {
             if let NewSource::Stored { key, .. } = &mut job.source {
                 key.clone_from(&stored);

@@ -5,7 +5,14 @@ use std::time::Duration;
 use blobforge_core::{storage::Command, testing::Fault};
 use rand::{RngExt, seq::IndexedRandom};
 
-use crate::{checks::Stopping, world::World};
+use crate::{
+    call::{Asked, By},
+    checks::Stopping,
+    world::World,
+};
+
+/// Off for as long as the queue gives back what a repeated claim was told it holds.
+const CLAIMS_ARE_REPEATED_AFTER_HANGING_UP: bool = false;
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -34,7 +41,7 @@ impl World {
             60..66 => {
                 let read = self.rng.random_bool(0.5);
                 self.trace(format!("a {} fails", if read { "read" } else { "file" }));
-                if read { self.faults.next_read(Fault::Busy) } else { self.file_fails() }
+                if read { self.reads.next_read(Fault::Busy) } else { self.file_fails() }
             }
             66..80 => self.lose_a_reply(),
             80..87 => self.jump().await,
@@ -62,6 +69,11 @@ impl World {
             let lost = self.rng.random_range(0..self.calls.len());
             let call = self.calls.remove(lost);
             self.trace(format!("{:?} hangs up on {:?}", call.by, call.asked));
+            if let (By::Worker(at, _), Asked::Claim { .. }, false) =
+                (&call.by, &call.asked, CLAIMS_ARE_REPEATED_AFTER_HANGING_UP)
+            {
+                self.workers[*at].forget_claims();
+            }
         }
     }
 
@@ -80,7 +92,12 @@ impl World {
             self.clock.jump_back(span);
             self.jumps_back += 1;
         }
-        self.watch.trouble(self.clock.as_ref(), &mut self.record);
+        if self.faults.waiting() > 0 {
+            // What is under way was asked for before.
+            (self.watch.trouble_at, self.watch.away_at) = (self.uptime(), self.uptime());
+        } else {
+            self.watch.trouble(self.clock.as_ref(), &mut self.record);
+        }
         self.record.types.time_moved(self.uptime());
     }
 

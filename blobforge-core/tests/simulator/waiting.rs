@@ -75,7 +75,7 @@ impl World {
 
     /// Whether a call is a claim that may be given this job.
     fn could_have(&self, call: &Call, job: &Job, snapshot: &Snapshot) -> bool {
-        let Asked::Claim { worker, types } = &call.asked else { return false };
+        let Asked::Claim { worker, types, .. } = &call.asked else { return false };
         let known = snapshot.workers.iter().find(|known| known.registration.id == *worker);
         types.contains(&job.job_type) && known.is_some_and(|worker| may_run(worker, job))
     }

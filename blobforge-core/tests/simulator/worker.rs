@@ -5,6 +5,7 @@ use std::time::Duration;
 use blobforge_core::{
     Checkpoint, Failure, FinishKind, Finished, JobId, JobType, LeaseToken, Output, Progress, QueueError,
     Registration, Sha256, WorkerId,
+    broker::Wish,
     storage::{Beat, BeatReply, Claimed, Command, HeldLease, LeaseState, Refusal, Report},
 };
 use rand::RngExt;
@@ -42,6 +43,12 @@ pub(crate) struct Worker {
     pub(crate) held: Vec<Held>,
     /// What it held once and may still believe in.
     old: Vec<Held>,
+    /// How many claims it has given a name.
+    claims: u32,
+    /// The name of a claim that was not answered.
+    unanswered: Option<String>,
+    /// The name of the last one that had any.
+    last_claim: Option<String>,
     last_report: Option<(JobId, LeaseToken, Report)>,
     pub(crate) asleep_until: Duration,
     last_beat: Duration,
@@ -60,6 +67,9 @@ impl Worker {
             registered: false,
             held: Vec::new(),
             old: Vec::new(),
+            claims: 0,
+            unanswered: None,
+            last_claim: None,
             last_report: None,
             asleep_until: Duration::ZERO,
             last_beat: Duration::ZERO,
@@ -80,12 +90,18 @@ impl Worker {
         }
     }
 
+    /// It repeats no claim that it made before.
+    pub(crate) fn forget_claims(&mut self) {
+        (self.unanswered, self.last_claim) = (None, None);
+    }
+
     /// A new process takes its place, which knows nothing of what the last one held.
     pub(crate) fn restart(&mut self, remembers: bool) {
         self.starts += 1;
         let last = std::mem::replace(&mut self.instance, format!("{} {}", self.id, self.starts));
         self.previous = remembers.then_some(last);
         self.registered = false;
+        self.forget_claims();
         for held in std::mem::take(&mut self.held) {
             self.remember(held);
         }
@@ -170,11 +186,32 @@ impl World {
         let limit = self.rng.random_range(1..=free);
         let (queue, worker) = (self.queue.clone(), &self.workers[at]);
         let (id, types) = (worker.id.clone(), worker.types.clone());
-        let asked = Asked::Claim { worker: id.clone(), types: types.clone() };
-        let claim = async move { Answer::Claimed(queue.claim(&id, &types, limit, wait).await) };
+        let claim_id = self.claim_id(at);
+        let asked = Asked::Claim { worker: id.clone(), types: types.clone(), claim_id: claim_id.clone() };
+        let wish = Wish { worker: id, types, limit, wait, claim_id };
+        let claim = async move { Answer::Claimed(queue.claim_wish(wish).await) };
         self.call(by, asked, claim);
         let until = self.uptime() + wait;
         self.calls.last_mut().unwrap().until = Some(until);
+    }
+
+    /// What a worker calls its next claim: as it called one that was not answered, if there is one.
+    fn claim_id(&mut self, at: usize) -> Option<String> {
+        let worker = &mut self.workers[at];
+        let name = match self.rng.random_range(0..20) {
+            0..14 if worker.unanswered.is_some() => worker.unanswered.clone(),
+            0..2 => worker.last_claim.clone(),
+            2..10 => {
+                worker.claims += 1;
+                Some(format!("{} claim {}", worker.instance, worker.claims))
+            }
+            _ => None,
+        };
+        worker.unanswered.clone_from(&name);
+        if name.is_some() {
+            worker.last_claim.clone_from(&name);
+        }
+        name
     }
 
     pub(crate) fn beat(&mut self, at: usize) {
@@ -252,6 +289,9 @@ impl World {
     pub(crate) fn report(&mut self, at: usize, job: JobId, token: LeaseToken, report: Report) {
         let asked = Asked::Report { job, token, kind: report.kind() };
         self.workers[at].last_report = Some((job, token, report.clone()));
+        if report == Report::Release {
+            self.record.released.insert((job, token.epoch));
+        }
         let queue = self.queue.clone();
         self.call(
             self.by(at),
@@ -350,8 +390,11 @@ impl World {
                 }
             }
             (Asked::Claim { .. }, Answer::Claimed(Ok(claimed))) => {
+                worker.unanswered = None;
+                let news = |c: &&Claimed| worker.held.iter().all(|held| held.token != c.token);
                 let held = |c: &Claimed| Held { job: c.job.id, token: c.token, called_off: false };
-                worker.held.extend(claimed.iter().map(held));
+                let news: Vec<Held> = claimed.iter().filter(news).map(held).collect();
+                worker.held.extend(news);
             }
             (Asked::Beat { leases }, Answer::Beat(Ok(BeatReply { leases: states, .. }))) => {
                 for (lease, (_, state)) in leases.iter().zip(states) {

@@ -1,6 +1,6 @@
 //! The world of one seed: a clock, a store that fails, a queue, and everybody who uses it.
 
-use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, future::Future, pin::Pin, sync::Arc, time::Duration};
 
 use blobforge_core::{
     Clock, JobType, ManualClock, Queue, Timestamp,
@@ -15,6 +15,7 @@ use rand::{RngExt, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 use crate::{
     TYPES,
     call::{Answer, Asked, By, Call},
+    checks::GRACE,
     labels,
     ledger::{Change, Ledger},
     rules::Record,
@@ -34,7 +35,10 @@ pub(crate) struct World {
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) ledger: Arc<Ledger>,
     pub(crate) blobs: Arc<FaultyBlobs>,
+    /// What goes wrong with writes.
     pub(crate) faults: Faults,
+    /// What goes wrong with reads, of which the queue's leases know nothing.
+    pub(crate) reads: Faults,
     pub(crate) queue: Queue,
     pub(crate) feed: Feed,
     pub(crate) heard: usize,
@@ -43,6 +47,10 @@ pub(crate) struct World {
     pub(crate) workers: Vec<Worker>,
     pub(crate) submitters: Vec<Submitter>,
     pub(crate) submissions: u64,
+    /// How often one was sent.
+    pub(crate) sent: u64,
+    /// The tags of those that were sent again.
+    pub(crate) repeated: BTreeSet<String>,
     pub(crate) calls: Vec<Call>,
     pub(crate) answered: u64,
     pub(crate) changes: Vec<Change>,
@@ -62,7 +70,7 @@ impl World {
         let clock = Arc::new(ManualClock::new("2026-03-01T12:00:00Z".parse().unwrap()));
         let ledger = Arc::new(Ledger::new(clock.clone()));
         let blobs = Arc::new(FaultyBlobs::new(Arc::new(ObjectBlobs::in_memory()), clock.clone()));
-        let (queue, faults) = open(seed, 0, &clock, &ledger, &blobs);
+        let (queue, [faults, reads]) = open(seed, 0, &clock, &ledger, &blobs);
         let feed = queue.events();
         let workers = (0..rng.random_range(2..=6)).map(|at| worker(&mut rng, at)).collect();
         let submitters = (0..rng.random_range(1..=3)).map(|_| Submitter::default()).collect();
@@ -72,6 +80,7 @@ impl World {
             ledger,
             blobs,
             faults,
+            reads,
             queue,
             feed,
             heard: 0,
@@ -80,6 +89,8 @@ impl World {
             workers,
             submitters,
             submissions: 0,
+            sent: 0,
+            repeated: BTreeSet::new(),
             calls: Vec::new(),
             answered: 0,
             changes: Vec::new(),
@@ -101,7 +112,7 @@ impl World {
     }
 
     pub(crate) fn trace(&mut self, line: String) {
-        self.story.push(format!("{:>9.3} {line}", self.uptime().as_secs_f64()));
+        self.story.push(format!("{:>10.3} {line}", self.uptime().as_secs_f64()));
     }
 
     /// All that happens while things may go wrong.
@@ -125,6 +136,10 @@ impl World {
                     self.submitter_acts(at);
                 }
                 63..70 => self.operator_acts(),
+                70 if self.rng.random_bool(0.4) => {
+                    let span = Duration::from_secs(self.rng.random_range(1..9 * 24) * 3600);
+                    self.leap(span).await;
+                }
                 70..85 => {
                     let millis = match self.rng.random_range(0..10) {
                         0..4 => self.rng.random_range(1..2_000),
@@ -235,20 +250,25 @@ impl World {
         self.settle().await;
     }
 
-    /// Lets time pass at once, while nobody holds anything.
+    /// Lets time pass at once, without a sign of life from anybody.
     pub(crate) async fn leap(&mut self, span: Duration) {
         self.trace(format!("{span:?} pass at once"));
+        let troubled = self.uptime() < self.watch.trouble_at + GRACE;
         self.clock.advance(span);
+        if troubled {
+            // The queue learns only now that the clock was set before.
+            self.watch.trouble_at = self.uptime();
+        }
         self.settle().await;
     }
 
     /// Opens the queue on the same store again.
     pub(crate) fn reopen(&mut self) {
         self.starts += 1;
-        let (queue, faults) = open(self.seed, self.starts, &self.clock, &self.ledger, &self.blobs);
+        let (queue, [faults, reads]) = open(self.seed, self.starts, &self.clock, &self.ledger, &self.blobs);
         self.feed = queue.events();
         self.heard = self.events.len();
-        (self.queue, self.faults) = (queue, faults);
+        (self.queue, self.faults, self.reads) = (queue, faults, reads);
     }
 }
 
@@ -258,9 +278,11 @@ fn open(
     clock: &Arc<ManualClock>,
     ledger: &Arc<Ledger>,
     blobs: &Arc<FaultyBlobs>,
-) -> (Queue, Faults) {
-    let storage = FaultyStorage::new(ledger.clone(), clock.clone());
-    let faults = storage.faults();
+) -> (Queue, [Faults; 2]) {
+    let written = FaultyStorage::new(ledger.clone(), clock.clone());
+    let writes = written.faults();
+    let storage = FaultyStorage::new(Arc::new(written), clock.clone());
+    let reads = storage.faults();
     let entropy = SeededEntropy::new(seed.wrapping_mul(1000).wrapping_add(starts).wrapping_mul(0x9e37_79b9));
     let queue = Queue::builder()
         .clock(clock.clone())
@@ -268,7 +290,7 @@ fn open(
         .blobs(blobs.clone())
         .lease(LEASE)
         .open_on(Arc::new(storage));
-    (queue.unwrap(), faults)
+    (queue.unwrap(), [writes, reads])
 }
 
 fn worker(rng: &mut StdRng, at: usize) -> Worker {

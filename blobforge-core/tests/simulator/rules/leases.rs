@@ -5,20 +5,15 @@ use super::*;
 pub(super) fn the_epoch_counts_the_claims(change: &Change, _: &Record) {
     for (before, after) in change.jobs() {
         let old = before.map_or(Epoch::NONE, |before| before.life.epoch);
-        let taken = match &change.outcome {
-            Ok(Done::Claimed(claimed)) => claimed.iter().filter(|c| c.job.id == after.id).count() as u32,
-            _ => 0,
-        };
+        let taken = change.started().filter(|taken| taken.job.id == after.id).count() as u32;
         assert_eq!(after.life.epoch.get(), old.get() + taken, "the epoch of job {}", after.id);
     }
 }
 
 pub(super) fn a_claim_takes_what_is_free(change: &Change, record: &Record) {
-    let (Command::Claim(claim), Ok(Done::Claimed(claimed))) = (&change.command, &change.outcome) else {
-        return;
-    };
-    assert!(claimed.len() <= claim.secrets.len(), "more than was asked for");
-    for taken in claimed {
+    let Command::Claim(claim) = &change.command else { return };
+    assert!(change.started().count() <= claim.secrets.len(), "more than was asked for");
+    for taken in change.started() {
         let id = taken.job.id;
         let before = change.was(id).expect("only what was there can be claimed");
         match before.lease() {

@@ -23,7 +23,7 @@ pub(super) fn no_more_run_than_may(change: &Change, record: &Record) {
 }
 
 pub(super) fn no_start_before_its_rate(change: &Change, record: &Record) {
-    if change.started().is_empty() {
+    if change.started().next().is_none() {
         return;
     }
     let mut types = record.types.clone();
