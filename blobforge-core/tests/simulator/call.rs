@@ -4,7 +4,8 @@ use std::{future::Future, pin::Pin, time::Duration};
 
 use blobforge_core::{
     FinishKind, Finished, Job, JobId, JobType, LeaseToken, Priority, QueueError, TypeSettings, WorkerId,
-    storage::{BeatReply, Claimed, Command, Done, HeldLease, Submitted},
+    queue::BulkOutcome,
+    storage::{BeatReply, Claimed, Command, Done, HeldLease, JobFilter, Submitted},
 };
 
 /// Who asked.
@@ -46,6 +47,9 @@ pub(crate) enum Asked {
     Cancel(JobId),
     Retry(JobId),
     Reprioritise(JobId, Priority),
+    Delete(JobId),
+    /// Everything that matches.
+    DeleteAll(JobFilter),
     Register {
         worker: WorkerId,
         instance: String,
@@ -88,6 +92,7 @@ impl Asked {
             (Self::Source { job }, Command::SourceReady { job: j, .. }) => job == j,
             (Self::Cancel(job), Command::Cancel(j)) => job == j,
             (Self::Retry(job), Command::Retry(j)) => job == j,
+            (Self::Delete(job), Command::Delete(j)) => job == j,
             (Self::Reprioritise(job, priority), Command::Reprioritise(j, p)) => (job, priority) == (j, p),
             (Self::Register { worker, instance }, Command::Register { registration, .. }) => {
                 registration.id == *worker && registration.instance == *instance
@@ -108,7 +113,11 @@ impl Asked {
     /// Whether it waits, or is asked for in several steps.
     pub(crate) fn may_be_unfinished(&self) -> bool {
         match self {
-            Self::Claim { .. } | Self::Submit { .. } | Self::Checkpoint { .. } | Self::Source { .. } => true,
+            Self::Claim { .. }
+            | Self::Submit { .. }
+            | Self::Checkpoint { .. }
+            | Self::Source { .. }
+            | Self::DeleteAll(_) => true,
             Self::Report { kind, .. } => *kind == FinishKind::Complete,
             _ => false,
         }
@@ -123,6 +132,7 @@ pub(crate) enum Answer {
     Beat(Result<BeatReply, QueueError>),
     Finished(Result<Finished, QueueError>),
     Job(Result<Box<Job>, QueueError>),
+    Bulk(Result<BulkOutcome, QueueError>),
     Done(Result<(), QueueError>),
 }
 
@@ -134,6 +144,7 @@ impl Answer {
             Self::Beat(result) => result.as_ref().err(),
             Self::Finished(result) => result.as_ref().err(),
             Self::Job(result) => result.as_ref().err(),
+            Self::Bulk(result) => result.as_ref().err(),
             Self::Done(result) => result.as_ref().err(),
         }
     }

@@ -6,13 +6,14 @@ use std::{collections::BTreeMap, time::Duration};
 
 use blobforge_core::{
     Clock, JobId, QueueError,
-    queue::Notice,
-    storage::{Done, StorageError},
+    queue::{BulkOutcome, Notice},
+    storage::{Command, Done, StorageError},
 };
 use futures_util::FutureExt;
 
 use crate::{
     call::{Answer, Asked, Call},
+    ledger::Change,
     rules::Record,
     waiting::Free,
     world::{LEASE, World},
@@ -74,6 +75,7 @@ impl World {
         self.check_listeners_heard();
         self.check_no_claim_is_deaf();
         self.check_silence_is_noticed();
+        self.check_nothing_is_kept_for_too_long();
         self.check_nobody_holds_what_nobody_got();
     }
 
@@ -142,6 +144,18 @@ impl World {
         }
     }
 
+    /// What has been kept for long enough is deleted.
+    fn check_nothing_is_kept_for_too_long(&self) {
+        let (now, uptime) = (self.now(), self.uptime());
+        for job in self.ledger.now().jobs.values() {
+            let known = self.record.types.of(&job.job_type);
+            let kept = known.settings.retention.of(job.status()).zip(job.ended_at);
+            let Some((kept, ended)) = kept else { continue };
+            let excused = uptime < self.watch.trouble_at.max(known.changed_at) + GRACE;
+            assert!(excused || now < ended + kept, "job {} ended at {ended}, and is still there", job.id);
+        }
+    }
+
     /// What was claimed for somebody who had left is given back.
     fn check_nobody_holds_what_nobody_got(&self) {
         for job in self.ledger.now().jobs.values() {
@@ -199,6 +213,9 @@ impl World {
                 grant.delivered = true;
             }
         }
+        if let Answer::Bulk(Ok(outcome)) = answer {
+            return self.check_bulk(call, outcome);
+        }
         let told = (call.begun..self.changes.len()).find(|at| {
             let change = &self.changes[*at];
             let same = |done: &Done| answer.tells(done);
@@ -206,6 +223,18 @@ impl World {
         });
         let Some(told) = told else { panic!("{:?} is told of what was never done: {answer:?}", call.asked) };
         self.told[told] = true;
+    }
+
+    /// What is done to many is done to each, and what was not is counted.
+    fn check_bulk(&self, call: &Call, outcome: &BulkOutcome) {
+        let Asked::DeleteAll(filter) = &call.asked else { panic!("{:?} was nothing for many", call.asked) };
+        let done = |change: &&Change| matches!(change.command, Command::Delete(_)) && change.outcome.is_ok();
+        let done: Vec<_> = self.changes[call.begun..].iter().filter(done).collect();
+        let matching =
+            done.iter().flat_map(|change| change.deleted()).filter(|job| filter.matches(job)).count() as u64;
+        assert!(matching >= outcome.changed, "{outcome:?}, and {matching} were deleted");
+        let refused: u64 = outcome.refused.values().map(|refusals| refusals.jobs).sum();
+        assert_eq!(outcome.matched, outcome.changed + refused, "{outcome:?}");
     }
 
     /// Whoever is told that the store failed, is told the truth about what it kept.

@@ -49,6 +49,11 @@ impl Change {
         self.after.jobs.iter().filter(differs).map(move |(id, after)| both((id, &**after)))
     }
 
+    /// The jobs that are gone.
+    pub(crate) fn deleted(&self) -> impl Iterator<Item = &Job> {
+        self.before.jobs.values().filter(|job| !self.after.jobs.contains_key(&job.id)).map(|job| &**job)
+    }
+
     /// The jobs that a claim started.
     pub(crate) fn started(&self) -> impl Iterator<Item = &Claimed> {
         self.claimed().iter().filter(|taken| self.has_started(taken))

@@ -25,7 +25,7 @@ pub(crate) struct Type {
     starts: Starts,
     keys: BTreeMap<String, Starts>,
     /// The uptime at which its settings were last changed, or the time of day was.
-    changed_at: Duration,
+    pub(crate) changed_at: Duration,
 }
 
 /// The starts of a type or of a key.

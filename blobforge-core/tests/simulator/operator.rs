@@ -2,7 +2,11 @@
 
 use std::time::Duration;
 
-use blobforge_core::{JobType, KeyLimits, LimitBy, Limits, Rate, TypeSettings};
+use blobforge_core::{
+    JobType, KeyLimits, LimitBy, Limits, Rate, Retention, Status, TypeSettings,
+    queue::{Action, Selection},
+    storage::JobFilter,
+};
 use rand::{RngExt, rngs::StdRng, seq::IndexedRandom};
 
 use crate::{
@@ -22,12 +26,26 @@ impl World {
                 let draining = self.rng.random_bool(0.4);
                 self.drain(at, draining);
             }
-            30..65 => {
+            30..38 => self.delete_all(job_type),
+            38..66 => {
                 let paused = self.rng.random_bool(0.4);
                 self.pause(job_type, paused);
             }
             _ => self.set_type(job_type),
         }
+    }
+
+    fn delete_all(&mut self, job_type: JobType) {
+        let ended = *[Status::Completed, Status::Failed, Status::Cancelled].choose(&mut self.rng).unwrap();
+        let filter = match self.rng.random_range(0..3) {
+            0 => JobFilter { job_type: Some(job_type), ..JobFilter::default() },
+            1 => JobFilter { status: Some(ended), ..JobFilter::default() },
+            _ => JobFilter { job_type: Some(job_type), status: Some(ended), ..JobFilter::default() },
+        };
+        let (queue, asked) = (self.queue.clone(), Asked::DeleteAll(filter.clone()));
+        let delete =
+            async move { Answer::Bulk(queue.bulk(Action::Delete, Selection::Filter(filter), false).await) };
+        self.call(By::Operator, asked, delete);
     }
 
     fn remove(&mut self, at: usize) {
@@ -65,9 +83,14 @@ fn settings(rng: &mut StdRng) -> TypeSettings {
         lease: rng.random_bool(0.2).then_some(Duration::from_secs(40)),
         limits: limits(rng),
         per_key,
+        retention: Retention { completed: hours(rng), failed: hours(rng), cancelled: hours(rng) },
         oldest_share: *[None, Some(0), Some(2)].choose(rng).unwrap(),
         ..TypeSettings::default()
     }
+}
+
+fn hours(rng: &mut StdRng) -> Option<Duration> {
+    rng.random_bool(0.3).then(|| Duration::from_secs(rng.random_range(1..100) * 3600))
 }
 
 fn limits(rng: &mut StdRng) -> Limits {

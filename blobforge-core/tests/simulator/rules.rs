@@ -2,6 +2,7 @@
 //!
 //! To add one: write a function in the file of its subject and put it into [`RULES`].
 
+mod deletion;
 mod jobs;
 mod keys;
 mod leases;
@@ -23,6 +24,7 @@ use crate::{
     ledger::{Change, Snapshot},
     limits::Types,
 };
+use deletion::*;
 use jobs::*;
 use keys::*;
 use leases::*;
@@ -69,7 +71,10 @@ type Rule = fn(&Change, &Record);
 
 const RULES: &[Rule] = &[
     a_refused_command_changes_nothing,
-    no_job_disappears,
+    only_what_has_ended_is_deleted,
+    what_is_to_be_deleted_is,
+    every_deletion_is_told,
+    what_has_ended_knows_since_when,
     a_command_changes_what_it_names,
     the_epoch_counts_the_claims,
     a_claim_takes_what_is_free,

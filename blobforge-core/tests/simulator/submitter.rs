@@ -56,7 +56,8 @@ impl World {
             52..60 => self.submit_again(at),
             60..72 => self.send_a_source(at),
             72..81 => self.change(at, Asked::Cancel),
-            81..92 => self.change(at, Asked::Retry),
+            81..90 => self.change(at, Asked::Retry),
+            90..94 => self.change(at, Asked::Delete),
             _ => {
                 let priority = *Priority::ALL.choose(&mut self.rng).unwrap();
                 self.change(at, |job| Asked::Reprioritise(job, priority));
@@ -161,6 +162,7 @@ impl World {
         let wanted = asked.clone();
         self.call(By::Submitter(at), asked, async move {
             let changed = match wanted {
+                Asked::Delete(job) => return Answer::Done(queue.delete(job).await),
                 Asked::Cancel(job) => queue.cancel(job).await,
                 Asked::Retry(job) => queue.retry(job).await,
                 Asked::Reprioritise(job, priority) => queue.reprioritise(job, priority).await,

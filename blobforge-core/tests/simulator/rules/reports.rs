@@ -15,6 +15,9 @@ pub(super) fn a_report_needs_the_current_lease(change: &Change, record: &Record)
         }
         (Ok(told), false, _) => panic!("{told:?} to a report on job {job} under a lease that is not current"),
         (Err(refusal), true, _) => panic!("the holder of job {job} is told: {refusal}"),
+        (Err(refusal), false, _) if change.was(*job).is_none() => {
+            assert_eq!(*refusal, Refusal::NoSuchJob(*job), "a report on a job that is gone");
+        }
         (Err(refusal), false, Some((kind, _))) => {
             assert_ne!(kind, report.kind(), "a repeated report on job {job} is told: {refusal}");
             let already = matches!(refusal, Refusal::Lifecycle(Refused::AlreadyEnded { .. }));
