@@ -134,6 +134,7 @@ macro_rules! storage_conformance {
                 a_retry_keeps_what_its_job_requires,
                 labels_that_change_within_a_batch_count_at_once,
                 a_worker_that_can_do_more_than_before_is_woken,
+                a_worker_that_was_removed_and_comes_back_is_woken,
             }
             limits: {
                 a_type_runs_no_more_than_its_limit,

@@ -106,3 +106,17 @@ pub async fn a_worker_that_can_do_more_than_before_is_woken(bench: &Bench) {
     let resumed = bench.commit(vec![Command::SetDraining(worker.clone(), false)]).await;
     assert_eq!(resumed.woken, [worker], "whatever it asks for");
 }
+
+pub async fn a_worker_that_was_removed_and_comes_back_is_woken(bench: &Bench) {
+    let worker = bench.worker("w1").await;
+    bench.submit(requiring("gpu")).await;
+    let mut registration = registration("w1", "second", None);
+    registration.labels = json!({"gpu": true}).as_object().unwrap().clone();
+    let back = Command::Register { registration: Box::new(registration), alive_for: LEASE };
+    let claim = || bench.claim_command(&worker, &["pdf"], 1);
+    let (before, after) = (claim(), claim());
+    let committed = bench.commit(vec![before, Command::RemoveWorker(worker.clone()), back, after]).await;
+    assert!(committed.woken.contains(&worker), "its claims may still wait");
+    let found = |outcome: &Outcome| matches!(outcome, Ok(Done::Claimed(jobs)) if jobs.len() == 1);
+    assert!(found(&committed.outcomes[3]), "what it could before is forgotten");
+}

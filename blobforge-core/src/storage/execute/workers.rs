@@ -37,8 +37,8 @@ impl<R: Rows> Batch<'_, R> {
             }
         }
         new.instance = instance;
-        // Claims of it that wait were turned away by what it could before.
-        if known.as_ref().is_some_and(|known| known.registration.labels != new.labels) {
+        // Claims of it that wait were turned away by what it could before; also of one that was removed meanwhile.
+        if known.as_ref().is_none_or(|known| known.registration.labels != new.labels) {
             self.can_do_more(&id);
         }
         let record = WorkerRecord {
