@@ -130,6 +130,12 @@ impl Type {
         self.starts(key).map(by).max().unwrap_or(Timestamp::ZERO)
     }
 
+    /// The same of a key alone.
+    pub(crate) fn key_starts_by(&self, key: &str) -> Timestamp {
+        let starts = self.keys.get(key).zip(key_limits(&self.settings).starts);
+        starts.map_or(Timestamp::ZERO, |(starts, rate)| starts.paid_to - ahead(rate))
+    }
+
     /// Whether starts of the type or the key are limited by a rate.
     pub(crate) fn has_rate(&self, key: Option<&str>) -> bool {
         self.starts(key).next().is_some()

@@ -8,6 +8,7 @@ mod keys;
 mod leases;
 mod limits;
 mod reports;
+mod turns;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -20,6 +21,8 @@ use blobforge_core::{
     storage::{Claim, Command, Done, Event, LeaseState, Refusal, Report},
 };
 
+use serde_json::{Map, Value};
+
 use crate::{
     ledger::{Change, Snapshot},
     limits::Types,
@@ -30,7 +33,7 @@ use keys::*;
 use leases::*;
 use limits::*;
 use reports::*;
-use serde_json::{Map, Value};
+use turns::*;
 
 /// A lease as the simulator remembers it, apart from the store.
 #[derive(Clone, Debug)]
@@ -55,6 +58,7 @@ pub(crate) struct Record {
     completions: BTreeMap<JobId, u32>,
     cancelled: BTreeMap<JobId, Epoch>,
     pub(crate) types: Types,
+    turns: Turns,
     /// The submissions that have a key, by whose it is.
     named: BTreeMap<(Option<String>, String), Named>,
     /// The leases that their holders wanted to give back themselves.
@@ -83,6 +87,7 @@ const RULES: &[Rule] = &[
     a_paused_type_gives_nothing,
     no_more_run_than_may,
     no_start_before_its_rate,
+    no_key_is_passed_over_twice,
     a_job_keeps_the_key_of_its_submission,
     a_report_needs_the_current_lease,
     a_report_does_what_it_says,
@@ -137,6 +142,7 @@ impl Record {
                 self.grants.insert((after.id, lease.token.epoch), grant);
             }
         }
+        self.turns = self.turns.after(change, self);
         self.learn_key(change);
         for taken in change.told_again() {
             self.grants
