@@ -114,6 +114,15 @@ impl Ledger {
         self.log().1.clone()
     }
 
+    /// Does what restoring a backup does to who held leases.
+    pub(crate) async fn restore(&self) -> Arc<Snapshot> {
+        self.storage.mark_restored();
+        let before = self.now();
+        let after = Arc::new(self.snapshot(&before).await.expect("a store in memory can be read"));
+        self.log().1 = after.clone();
+        after
+    }
+
     async fn snapshot(&self, before: &Snapshot) -> Result<Snapshot, StorageError> {
         let page = self.storage.jobs(&JobFilter::all(MAX_PAGE)).await?;
         let job = |job: Job| match before.jobs.get(&job.id) {

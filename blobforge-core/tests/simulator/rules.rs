@@ -3,6 +3,7 @@
 //! To add one: write a function in the file of its subject and put it into [`RULES`].
 
 mod deletion;
+mod files;
 mod jobs;
 mod keys;
 mod leases;
@@ -16,8 +17,8 @@ use std::{
 };
 
 use blobforge_core::{
-    End, Epoch, FinishKind, Finished, Job, JobId, LeaseToken, MAX_LOSSES, NewJob, Refused, Status, Timestamp,
-    WorkerId,
+    End, Epoch, FinishKind, Finished, Job, JobId, LeaseToken, MAX_LOSSES, NewJob, Refused, Source, Status,
+    Timestamp, WorkerId,
     storage::{Claim, Command, Done, Event, LeaseState, Refusal, Report},
 };
 
@@ -28,6 +29,7 @@ use crate::{
     limits::Types,
 };
 use deletion::*;
+use files::*;
 use jobs::*;
 use keys::*;
 use leases::*;
@@ -59,6 +61,7 @@ pub(crate) struct Record {
     cancelled: BTreeMap<JobId, Epoch>,
     pub(crate) types: Types,
     turns: Turns,
+    pub(crate) files: Files,
     /// The submissions that have a key, by whose it is.
     named: BTreeMap<(Option<String>, String), Named>,
     /// The leases that their holders wanted to give back themselves.
@@ -103,6 +106,8 @@ const RULES: &[Rule] = &[
     every_change_of_state_is_told,
     what_is_submitted_is_there,
     one_key_is_one_job,
+    no_needed_file_is_deleted,
+    no_deleted_file_is_named,
 ];
 
 impl Record {
@@ -112,6 +117,19 @@ impl Record {
             rule(change, self);
         }
         self.learn(change);
+    }
+
+    /// The store was restored from a backup: leases have other tokens now, which nobody knows.
+    pub(crate) fn restored(&mut self, snapshot: &Snapshot, now: Timestamp) {
+        self.files.restored_at = Some(now);
+        for job in snapshot.jobs.values() {
+            if let Some(lease) = job.lease() {
+                let grant =
+                    self.grants.get_mut(&(job.id, lease.token.epoch)).expect("a lease that was given");
+                assert!(grant.token != lease.token, "the lease of job {} outlives a restore", job.id);
+                (grant.token, grant.delivered) = (lease.token, false);
+            }
+        }
     }
 
     fn learn(&mut self, change: &Change) {
@@ -144,6 +162,7 @@ impl Record {
         }
         self.turns = self.turns.after(change, self);
         self.learn_key(change);
+        self.files.learn(change);
         for taken in change.told_again() {
             self.grants
                 .get_mut(&(taken.job.id, taken.token.epoch))

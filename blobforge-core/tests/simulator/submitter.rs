@@ -81,6 +81,9 @@ impl World {
             }
         }
         let rng = &mut self.rng;
+        if rng.random_bool(0.3) {
+            job = job.param("dpi", *[300, 600].choose(rng).unwrap());
+        }
         let (text, sha256) = content(rng.random_range(0..4));
         let size = text.len() as u64;
         let source = match rng.random_range(0..10) {

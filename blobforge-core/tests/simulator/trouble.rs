@@ -5,14 +5,7 @@ use std::time::Duration;
 use blobforge_core::{storage::Command, testing::Fault};
 use rand::{RngExt, seq::IndexedRandom};
 
-use crate::{
-    call::{Asked, By},
-    checks::Stopping,
-    world::World,
-};
-
-/// Off for as long as the queue gives back what a repeated claim was told it holds.
-const CLAIMS_ARE_REPEATED_AFTER_HANGING_UP: bool = false;
+use crate::{checks::Stopping, world::World};
 
 const DAY: Duration = Duration::from_secs(24 * 3600);
 
@@ -67,13 +60,11 @@ impl World {
     fn lose_a_reply(&mut self) {
         if !self.calls.is_empty() {
             let lost = self.rng.random_range(0..self.calls.len());
+            if !self.calls[lost].may_be_left() {
+                return;
+            }
             let call = self.calls.remove(lost);
             self.trace(format!("{:?} hangs up on {:?}", call.by, call.asked));
-            if let (By::Worker(at, _), Asked::Claim { .. }, false) =
-                (&call.by, &call.asked, CLAIMS_ARE_REPEATED_AFTER_HANGING_UP)
-            {
-                self.workers[*at].forget_claims();
-            }
         }
     }
 
@@ -113,7 +104,17 @@ impl World {
         let closed = tokio::spawn(async move { queue.close().await });
         self.settle().await;
         assert!(closed.is_finished(), "the queue does not close");
+        if self.rng.random_bool(0.2) {
+            self.restore().await;
+        }
         self.after_restart();
+    }
+
+    /// The store is restored from a backup: whoever held a lease holds none any more.
+    async fn restore(&mut self) {
+        self.trace("the store is restored".to_owned());
+        let restored = self.ledger.restore().await;
+        self.record.restored(&restored, self.now());
     }
 
     /// The process dies, perhaps with a commit in the air.

@@ -15,8 +15,8 @@ use crate::{
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Free {
     since: Duration,
-    /// Settings made it so: maintenance finds that out.
-    by_settings: bool,
+    /// Time or settings made it so: maintenance finds that out.
+    by_maintenance: bool,
 }
 
 impl World {
@@ -53,7 +53,8 @@ impl World {
             changes.iter().any(|change| sets(&change.command))
         };
         let free = snapshot.jobs.values().filter(|job| is_free(job)).map(|job| {
-            let news = || Free { since: uptime, by_settings: was_set(&job.job_type) };
+            let by_time = job.lease().is_none() && job.life.ready_at > job.updated_at;
+            let news = || Free { since: uptime, by_maintenance: by_time || was_set(&job.job_type) };
             (job.id, self.watch.free.get(&job.id).copied().unwrap_or_else(news))
         });
         self.watch.free = free.collect();
@@ -62,9 +63,9 @@ impl World {
 
     /// Whether only time or settings made a job ready: that is found at the very moment, or after trouble within a minute.
     fn is_found_later(&self, job: &Job, free: Free) -> bool {
-        let by_time = job.lease().is_none() && (job.life.ready_at > job.updated_at || self.jumps_back > 0);
+        let by_clock = job.lease().is_none() && self.jumps_back > 0;
         let by_rate = self.record.types.of(&job.job_type).has_rate(job.limit_key.as_deref());
-        by_time || by_rate || free.by_settings
+        free.by_maintenance || by_clock || by_rate
     }
 
     /// Whether the rates surely allow a job to start that somebody has asked for since then.

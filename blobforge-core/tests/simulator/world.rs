@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, future::Future, pin::Pin, sync::Arc, time::Dura
 use blobforge_core::{
     Clock, JobType, ManualClock, Queue, Timestamp,
     blob::ObjectBlobs,
-    queue::Feed,
+    queue::{Feed, MIN_KEPT},
     storage::Event,
     testing::{Faults, FaultyBlobs, FaultyStorage, SeededEntropy},
 };
@@ -289,6 +289,7 @@ fn open(
         .entropy(Arc::new(entropy))
         .blobs(blobs.clone())
         .lease(LEASE)
+        .keep_deleted_files_for(MIN_KEPT)
         .open_on(Arc::new(storage));
     (queue.unwrap(), [writes, reads])
 }
