@@ -66,7 +66,11 @@ pub(super) fn a_report_does_what_it_says(change: &Change, _: &Record) {
     assert_eq!(finished.ready_at, Some(after.life.ready_at));
     match &**report {
         Report::Release => assert_eq!(after.life.ready_at, before.life.ready_at, "job {job} loses its place"),
-        Report::Snooze(until) => assert_eq!(after.life.ready_at, *until),
+        Report::Snooze(until) => {
+            // One until a time that is over may mean now.
+            let fits = [*until, (*until).max(change.now)].contains(&after.life.ready_at);
+            assert!(fits, "job {job} was to be left alone until {until}");
+        }
         Report::Fail { policy, .. } => {
             let wait = policy.first * 2_u32.pow(before.life.failures.min(10));
             let earliest = change.now + wait.min(policy.longest);
