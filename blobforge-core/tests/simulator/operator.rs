@@ -84,7 +84,7 @@ fn settings(rng: &mut StdRng) -> TypeSettings {
         limits: limits(rng),
         per_key,
         retention: Retention { completed: hours(rng), failed: hours(rng), cancelled: hours(rng) },
-        oldest_share: *[None, Some(0), Some(2)].choose(rng).unwrap(),
+        oldest_share: *[None, Some(0), Some(0), Some(2)].choose(rng).unwrap(),
         ..TypeSettings::default()
     }
 }

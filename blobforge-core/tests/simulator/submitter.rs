@@ -68,7 +68,9 @@ impl World {
     fn new_job(&mut self, at: usize) -> NewJob {
         let rng = &mut self.rng;
         let mut job = NewJob::new(*TYPES.choose(rng).unwrap()).unwrap();
-        job = job.priority(*Priority::ALL.choose(rng).unwrap());
+        if rng.random_bool(0.5) {
+            job = job.priority(*Priority::ALL.choose(rng).unwrap());
+        }
         if rng.random_bool(0.5) {
             job = job.max_attempts(rng.random_range(1..4));
         }

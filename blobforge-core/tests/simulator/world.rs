@@ -73,7 +73,8 @@ impl World {
         let (queue, [faults, reads]) = open(seed, 0, &clock, &ledger, &blobs);
         let feed = queue.events();
         let workers = (0..rng.random_range(2..=6)).map(|at| worker(&mut rng, at)).collect();
-        let submitters = (0..rng.random_range(1..=3)).map(|_| Submitter::default()).collect();
+        let submitters =
+            (0..*[1, 2, 2, 3, 3].choose(&mut rng).unwrap()).map(|_| Submitter::default()).collect();
         Self {
             rng,
             clock,
@@ -123,6 +124,14 @@ impl World {
         for job_type in TYPES {
             if self.rng.random_bool(0.5) {
                 self.set_type(JobType::new(job_type).unwrap());
+            }
+        }
+        if self.rng.random_bool(0.2) {
+            // Some find a crowd.
+            for at in 0..self.submitters.len() {
+                for _ in 0..self.rng.random_range(2..6) {
+                    self.submitter_acts(at);
+                }
             }
         }
         for _ in 0..STEPS {
