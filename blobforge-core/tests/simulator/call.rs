@@ -179,13 +179,3 @@ pub(crate) struct Call {
     /// What came at once.
     pub(crate) answered: Option<Answer>,
 }
-
-/// Off for as long as the queue gives back what a claim holds whose repetition nobody waited for.
-const NAMED_CLAIMS_ARE_LEFT: bool = false;
-
-impl Call {
-    /// Whether who asked may hang up.
-    pub(crate) fn may_be_left(&self) -> bool {
-        NAMED_CLAIMS_ARE_LEFT || !matches!(self.asked, Asked::Claim { claim_id: Some(_), .. })
-    }
-}

@@ -25,7 +25,7 @@ impl World {
         let dead = self.workers.len() - 1;
         self.workers[dead].restart(false);
         let by_the_dead = |by: &By| matches!(by, By::Worker(at, _) if *at == dead);
-        self.calls.retain(|call| !by_the_dead(&call.by) || !call.may_be_left());
+        self.calls.retain(|call| !by_the_dead(&call.by));
         for worker in &mut self.workers {
             worker.asleep_until = Duration::ZERO;
         }

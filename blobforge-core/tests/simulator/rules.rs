@@ -134,7 +134,7 @@ impl Record {
 
     fn learn(&mut self, change: &Change) {
         for (before, after) in change.jobs() {
-            if after.status() == Status::Completed {
+            if completes(before, after) {
                 *self.completions.entry(after.id).or_default() += 1;
             }
             if after.status() == Status::Cancelled {

@@ -60,9 +60,6 @@ impl World {
     fn lose_a_reply(&mut self) {
         if !self.calls.is_empty() {
             let lost = self.rng.random_range(0..self.calls.len());
-            if !self.calls[lost].may_be_left() {
-                return;
-            }
             let call = self.calls.remove(lost);
             self.trace(format!("{:?} hangs up on {:?}", call.by, call.asked));
         }

@@ -356,7 +356,7 @@ impl World {
         let (by, remembers) = (self.by(at), self.rng.random_bool(0.7));
         self.trace(format!("{} crashes", self.workers[at].id));
         if self.rng.random_bool(0.7) {
-            self.calls.retain(|call| call.by != by || !call.may_be_left());
+            self.calls.retain(|call| call.by != by);
         }
         self.workers[at].restart(remembers);
         if self.rng.random_bool(0.3) {

@@ -38,8 +38,8 @@ impl Files {
             }
             _ => {}
         }
-        for (before, job) in change.jobs() {
-            if let (None, Some(source)) = (before, &job.source) {
+        for (_, job) in change.jobs() {
+            if let Some(source) = job.source.as_ref().filter(|source| source.arrived) {
                 // It has come to the job that it was sent for.
                 self.reserved.remove(&source.key);
             }

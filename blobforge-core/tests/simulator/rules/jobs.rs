@@ -37,9 +37,17 @@ fn ran_on(change: &Change, id: JobId, worker: &WorkerId) -> bool {
     change.was(id).and_then(Job::lease).is_some_and(|lease| lease.worker == *worker)
 }
 
+/// Whether a command ran an ended job again, rather than handing it over with another tag.
+pub(super) fn ran_again(before: &Job, after: &Job) -> bool {
+    before.status().is_final() && before.life != after.life
+}
+
 pub(super) fn what_has_ended_stays_ended(change: &Change, _: &Record) {
     for (before, after) in change.jobs() {
         let Some(before) = before.filter(|before| before.status().is_final()) else { continue };
+        if matches!(change.command, Command::Submit(_)) && !ran_again(before, after) {
+            continue;
+        }
         let (was, is) = (before.status(), after.status());
         let revived = match &change.command {
             Command::Retry(_) => was != Status::Completed,
@@ -52,8 +60,12 @@ pub(super) fn what_has_ended_stays_ended(change: &Change, _: &Record) {
     }
 }
 
+pub(super) fn completes(before: Option<&Job>, after: &Job) -> bool {
+    after.status() == Status::Completed && before.is_none_or(|before| before.status() != Status::Completed)
+}
+
 pub(super) fn a_job_completes_once_and_only_by_a_report(change: &Change, record: &Record) {
-    for (_, after) in change.jobs().filter(|(_, after)| after.status() == Status::Completed) {
+    for (_, after) in change.jobs().filter(|(before, after)| completes(*before, after)) {
         let times = record.completions.get(&after.id).copied().unwrap_or_default();
         assert_eq!(times, 0, "job {} was completed before", after.id);
         let complete = matches!(&change.command,
