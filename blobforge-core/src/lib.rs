@@ -111,7 +111,9 @@ pub use requirement::{
 pub use retry::{Jitter, RetryPolicy};
 #[cfg(feature = "sqlite")]
 pub use rusqlite;
-pub use settings::{MAX_OLDEST_SHARE, MIN_RETENTION, OLDEST_SHARE, Retention, TypeRecord, TypeSettings};
+pub use settings::{
+    MAX_OLDEST_SHARE, MIN_RETENTION, OLDEST_SHARE, Retention, TypeChange, TypeRecord, TypeSettings,
+};
 pub use task::Task;
 pub use time::{BadTimestamp, Clock, ManualClock, SystemClock, Timestamp};
 pub use worker::{

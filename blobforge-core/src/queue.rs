@@ -12,6 +12,7 @@ mod files;
 mod garbage;
 mod obstacle;
 mod parked;
+mod types;
 #[cfg(feature = "sqlite")]
 mod within;
 
@@ -28,6 +29,7 @@ pub use feed::{Feed, Notice};
 pub use files::{SIGNED_URL_LIFETIME, UPLOAD_LIMIT};
 pub use garbage::{Garbage, MIN_KEPT};
 pub use obstacle::Obstacle;
+pub use types::MAX_TYPE_CHANGES;
 
 use crate::{
     Clock, Entropy, Failure, FailureGroup, Finished, Job, JobId, JobType, LeaseSecret, LeaseToken, NewJob,

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{Invalid, JobType, KeyLimits, Limits, RetryPolicy, Status, bounds, time::optional_millis};
+use crate::{Invalid, JobType, KeyLimits, Limits, Rate, RetryPolicy, Status, bounds, time::optional_millis};
 
 /// Out of how many claims one takes the oldest job, whatever its priority.
 ///
@@ -181,6 +181,58 @@ pub struct TypeRecord {
     pub settings: TypeSettings,
     /// None of its jobs is given to anybody.
     pub paused: bool,
+}
+
+/// One thing that is to hold for a type from now on; `None` is as the queue has it.
+///
+/// As in [`Queue::change_type`](crate::Queue::change_type).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TypeChange {
+    /// Whether its jobs are given to nobody.
+    Paused(bool),
+    /// [`TypeSettings::max_attempts`].
+    MaxAttempts(Option<u32>),
+    /// [`TypeSettings::retry`].
+    Retry(Option<RetryPolicy>),
+    /// [`TypeSettings::lease`].
+    Lease(Option<Duration>),
+    /// [`TypeSettings::no_progress`].
+    NoProgress(Option<Duration>),
+    /// [`Retention::completed`].
+    KeepCompleted(Option<Duration>),
+    /// [`Retention::failed`].
+    KeepFailed(Option<Duration>),
+    /// [`Retention::cancelled`].
+    KeepCancelled(Option<Duration>),
+    /// [`Limits::running`] of the whole type.
+    Running(Option<u32>),
+    /// [`Limits::starts`] of the whole type.
+    Starts(Option<Rate>),
+    /// [`TypeSettings::per_key`].
+    PerKey(Option<KeyLimits>),
+    /// [`TypeSettings::oldest_share`].
+    OldestShare(Option<u32>),
+}
+
+impl TypeChange {
+    /// Makes a type what it is to be.
+    pub(crate) fn apply_to(self, record: &mut TypeRecord) {
+        let TypeRecord { settings, paused, .. } = record;
+        match self {
+            Self::Paused(pause) => *paused = pause,
+            Self::MaxAttempts(runs) => settings.max_attempts = runs,
+            Self::Retry(policy) => settings.retry = policy,
+            Self::Lease(span) => settings.lease = span,
+            Self::NoProgress(span) => settings.no_progress = span,
+            Self::KeepCompleted(span) => settings.retention.completed = span,
+            Self::KeepFailed(span) => settings.retention.failed = span,
+            Self::KeepCancelled(span) => settings.retention.cancelled = span,
+            Self::Running(jobs) => settings.limits.running = jobs,
+            Self::Starts(rate) => settings.limits.starts = rate,
+            Self::PerKey(limits) => settings.per_key = limits,
+            Self::OldestShare(share) => settings.oldest_share = share,
+        }
+    }
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ mod local_files;
 mod openapi;
 mod pages;
 mod reports;
+mod settings;
 mod steering;
 mod submission;
 mod time;
@@ -36,6 +37,7 @@ pub(crate) fn endpoint(shared: &Arc<Shared>) -> impl Endpoint + use<> {
         reports::ReportsApi(shared.clone()),
         files::FilesApi(shared.clone()),
         workers::WorkersApi(shared.clone()),
+        types::TypesApi(shared.clone()),
         events::EventsApi(shared.clone()),
         tokens::TokensApi(shared.clone()),
     );

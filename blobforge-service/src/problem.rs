@@ -72,6 +72,11 @@ impl Problem {
         Self::new(StatusCode::BAD_REQUEST, code, detail)
     }
 
+    /// A request with something in it that cannot be.
+    pub(crate) fn invalid(detail: impl Into<String>) -> Self {
+        Self::bad_request("invalid", detail).hint("/docs says what each field of this request may be")
+    }
+
     /// A request that the state of things does not allow.
     pub(crate) fn conflict(code: &str, detail: impl Into<String>) -> Self {
         Self::new(StatusCode::CONFLICT, code, detail)
@@ -238,7 +243,7 @@ impl From<Problem> for poem::Error {
 
 impl From<Invalid> for Problem {
     fn from(invalid: Invalid) -> Self {
-        Self::bad_request("invalid", invalid.to_string()).field(invalid.field)
+        Self::invalid(invalid.to_string()).field(invalid.field)
     }
 }
 

@@ -162,6 +162,7 @@ macro_rules! storage_conformance {
             types: {
                 a_paused_type_gives_nothing_until_it_is_resumed,
                 settings_are_kept_and_read_back,
+                a_change_of_a_type_leaves_what_it_does_not_name,
                 a_type_sets_the_attempts_and_the_backoff_of_its_jobs,
                 a_type_sets_the_lease_and_the_progress_its_workers_owe,
                 one_claim_in_twenty_takes_the_oldest,

@@ -1,6 +1,6 @@
 //! The one gate through which every command goes: what is out of bounds is refused, what is only too long is cut.
 
-use super::MAX_CLAIM;
+use super::{MAX_CLAIM, types::check_changes};
 use crate::{
     Checkpoint, Invalid, MAX_JSON_BYTES, MAX_KEY_BYTES, MAX_WORKER_TYPES, Output, Progress,
     bounds::{at_most, attempts, file_size, json, span, text},
@@ -56,6 +56,7 @@ pub(super) fn admitted(command: Command) -> Result<Command, Invalid> {
         Command::ReserveFile { key, .. } => text("key", key, MAX_STORE_KEY_BYTES)?,
         Command::RejectSource { failure, .. } => check_failure_kind(&failure.kind)?,
         Command::SetType { settings, .. } => settings.validate()?,
+        Command::ChangeType { job_type, changes } => check_changes(job_type, changes)?,
         Command::Register { registration, alive_for } => {
             registration.validate()?;
             span("alive_for", *alive_for)?;

@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::{
     Checkpoint, Failure, Finish, FinishKind, Finished, Jitter, Job, JobId, JobType, LeaseSecret, LeaseToken,
     NewJob, Output, Priority, Progress, Refused, Registration, RetryPolicy, Sha256, Status, Timestamp,
-    TypeSettings, WorkerId, storage::MAX_CLASSES,
+    TypeChange, TypeRecord, TypeSettings, WorkerId, storage::MAX_CLASSES,
 };
 
 /// The most checkpoints of a job: each claim of it carries all of them.
@@ -95,6 +95,13 @@ pub enum Command {
     },
     /// Give nobody any job of a type, or give them again.
     SetPaused(JobType, bool),
+    /// Change some of what holds for all jobs of a type, and leave the rest as it is by then.
+    ChangeType {
+        /// Which.
+        job_type: JobType,
+        /// What, in order; validated.
+        changes: Vec<TypeChange>,
+    },
     /// The time of day was set, or may have been while nobody looked: what limits hold back until some time is due now,
     /// to be judged by the clock as it is.
     TimeMoved,
@@ -397,6 +404,8 @@ pub enum Done {
     Finished(Finished),
     /// To what changes a job otherwise: how it is now.
     Job(Box<Job>),
+    /// To `ChangeType`: what holds for the type now.
+    Type(Box<TypeRecord>),
     /// To `Maintain`.
     Maintained(Maintained),
     /// To `MarkGarbage`.

@@ -126,6 +126,7 @@ impl<R: Rows> Batch<'_, R> {
             Command::Reprioritise(job, priority) => self.reprioritise(job, priority),
             Command::SetType { job_type, settings } => self.set_type(&job_type, *settings),
             Command::SetPaused(job_type, paused) => self.set_paused(&job_type, paused),
+            Command::ChangeType { job_type, changes } => self.change_type(job_type, changes),
             Command::TimeMoved => self.time_moved(),
             Command::Delete(job) => self.delete(job),
             Command::MarkGarbage(wish) => self.mark_garbage(&wish),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use blobforge_core::{
     Checkpoint, Epoch, Failure, Generation, Jitter, JobId, JobType, KeyLimits, LeaseSecret, LeaseToken,
     LimitBy, Limits, NewJob, NewSource, Output, Priority, Progress, Rate, Registration, Retention,
-    RetryPolicy, Sha256, Timestamp, TypeSettings, WorkerId,
+    RetryPolicy, Sha256, Timestamp, TypeChange, TypeSettings, WorkerId,
     storage::{
         Beat, Claim, Command, Committed, Done, HeldLease, Maintain, MarkGarbage, Report, Submit, Submitted,
     },
@@ -99,7 +99,8 @@ impl World {
             119 => Command::SetDraining(worker(rng), rng.random_bool(0.3)),
             120 if rng.random_bool(0.5) => Command::RemoveWorker(worker(rng)),
             121 => self.record(rng),
-            122..125 => set_type(rng),
+            122..124 => set_type(rng),
+            124 => change_type(rng),
             125..127 => Command::SetPaused(job_type(rng), rng.random_bool(0.4)),
             127..131 => Command::Delete(self.job(rng)),
             131..134 => Command::MarkGarbage(MarkGarbage {
@@ -349,6 +350,18 @@ fn set_type(rng: &mut StdRng) -> Command {
         oldest_share: rng.random_bool(0.5).then(|| rng.random_range(0..4)),
     };
     Command::SetType { job_type: job_type(rng), settings: Box::new(settings) }
+}
+
+fn change_type(rng: &mut StdRng) -> Command {
+    let kept = rng.random_bool(0.5).then(|| Duration::from_secs(rng.random_range(0..200)));
+    let change = match rng.random_range(0..5) {
+        0 => TypeChange::Paused(rng.random_bool(0.4)),
+        1 => TypeChange::Running(limits(rng).running),
+        2 => TypeChange::Starts(limits(rng).starts),
+        3 => TypeChange::KeepCancelled(kept),
+        _ => TypeChange::PerKey(None),
+    };
+    Command::ChangeType { job_type: job_type(rng), changes: vec![change] }
 }
 
 fn instance(rng: &mut StdRng) -> String {

@@ -53,9 +53,9 @@ fn wrong_field(error: &serde_path_to_error::Error<serde_json::Error>) -> Problem
     // The place in the text means little to who did not write it by hand; the name of the field says it better.
     let text = text.rsplit_once(" at line ").map_or(text.as_str(), |(text, _)| text);
     if field == "." {
-        return Problem::bad_request("invalid", text);
+        return Problem::invalid(text);
     }
-    Problem::bad_request("invalid", format!("{field}: {text}")).field(field)
+    Problem::invalid(format!("{field}: {text}")).field(field)
 }
 
 fn not_json(error: &serde_json::Error) -> Problem {

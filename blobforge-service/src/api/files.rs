@@ -137,7 +137,7 @@ impl FilesApi {
             Some("checkpoint") => self.0.queue.reserve_checkpoint(id, token, &body.0.name).await?,
             Some(other) => {
                 let detail = format!("kind: {other:?} is neither \"output\" nor \"checkpoint\"");
-                return Err(Problem::bad_request("invalid", detail).field("kind"));
+                return Err(Problem::invalid(detail).field("kind"));
             }
         };
         Ok(Json(self.0.url(Method::Put, &key)?.into()))

@@ -24,6 +24,8 @@ pub(super) enum Section {
     Files,
     /// What workers say, and what is known of them.
     Workers,
+    /// Kinds of work, and what holds for each.
+    Types,
     /// How the service is, and what happens in it.
     Service,
     /// Tokens for programs.

@@ -7,6 +7,7 @@ mod events;
 mod files;
 mod jobs;
 mod pages;
+mod types;
 mod workers;
 
 use std::time::Duration;
@@ -92,6 +93,10 @@ impl Forge {
 
     async fn post(&self, path: &str, body: Value) -> Reply {
         Reply::of(self.request(Method::POST, path).json(&body).send().await.unwrap()).await
+    }
+
+    async fn patch(&self, path: &str, body: Value) -> Reply {
+        Reply::of(self.request(Method::PATCH, path).json(&body).send().await.unwrap()).await
     }
 
     async fn token(&self, request: Value) -> String {

@@ -4,7 +4,7 @@ use serde_json::json;
 
 use super::*;
 use crate::{
-    KeyLimits, LimitBy, Limits, Priority, Retention,
+    KeyLimits, LimitBy, Limits, Priority, Retention, TypeChange, TypeRecord,
     storage::{Ready, Wake},
 };
 
@@ -40,6 +40,31 @@ pub async fn settings_are_kept_and_read_back(bench: &Bench) {
     let types = bench.storage.types().await.unwrap();
     assert_eq!(types.len(), 1);
     assert_eq!((&types[0].job_type, &types[0].settings, types[0].paused), (&pdf(), &settings, false));
+}
+
+pub async fn a_change_of_a_type_leaves_what_it_does_not_name(bench: &Bench) {
+    let limits = Limits { running: Some(3), starts: None };
+    bench.set(TypeSettings { limits, lease: Some(SECOND * 30), ..TypeSettings::default() }).await;
+    let change = |changes| Command::ChangeType { job_type: pdf(), changes };
+    // Both in one batch, as two operators who each saw the type as it was before.
+    let one = change(vec![TypeChange::OldestShare(Some(5)), TypeChange::KeepFailed(Some(LEASE))]);
+    let other = change(vec![TypeChange::Lease(None), TypeChange::Paused(true)]);
+    let outcomes = bench.commit(vec![one, other]).await.outcomes;
+    let settings = TypeSettings {
+        limits,
+        oldest_share: Some(5),
+        retention: Retention { failed: Some(LEASE), ..Retention::default() },
+        ..TypeSettings::default()
+    };
+    let record = TypeRecord { job_type: pdf(), settings, paused: true };
+    assert_eq!(outcomes[1], Ok(Done::Type(Box::new(record.clone()))));
+    assert_eq!(bench.storage.types().await.unwrap(), [record]);
+    let worker = bench.worker("w1").await;
+    let job = bench.pending().await;
+    assert_eq!(bench.try_claim(&worker).await, None);
+    let resumed = bench.commit(vec![change(vec![TypeChange::Paused(false)])]).await;
+    assert_eq!(resumed.ready, [Ready { job_type: pdf(), wake: Wake::All }]);
+    assert_eq!(bench.claim(&worker).await.job.id, job);
 }
 
 pub async fn a_type_sets_the_attempts_and_the_backoff_of_its_jobs(bench: &Bench) {

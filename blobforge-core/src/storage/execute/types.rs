@@ -1,8 +1,8 @@
 //! The commands that concern all jobs of a type.
 
-use super::{Batch, lanes::Lanes};
+use super::{Batch, accept, lanes::Lanes};
 use crate::{
-    JobType, TypeSettings,
+    JobType, TypeChange, TypeRecord, TypeSettings,
     storage::{
         command::{Done, Outcome, Wake},
         rows::Rows,
@@ -34,6 +34,28 @@ impl<R: Rows> Batch<'_, R> {
             self.becomes_ready(job_type, Wake::All);
         }
         Ok(Ok(Done::Ok))
+    }
+
+    pub(super) fn change_type(
+        &mut self,
+        job_type: JobType,
+        changes: Vec<TypeChange>,
+    ) -> Result<Outcome, R::Error> {
+        let of = self.lanes.of(self.rows, &job_type)?;
+        let row = self.lanes.row(of);
+        let before = TypeRecord { job_type, settings: row.settings.clone(), paused: row.paused };
+        let mut after = before.clone();
+        for change in changes {
+            change.apply_to(&mut after);
+        }
+        // What stays as it is has no consequences: nobody is woken for it, and no job is looked at again.
+        if after.settings != before.settings {
+            accept!(self.set_type(&after.job_type, after.settings.clone())?);
+        }
+        if after.paused != before.paused {
+            accept!(self.set_paused(&after.job_type, after.paused)?);
+        }
+        Ok(Ok(Done::Type(Box::new(after))))
     }
 
     /// Has maintenance look at all that limits hold back until some time: by a clock that was set back that may be a day
