@@ -63,7 +63,7 @@ async fn a_dry_run_says_what_then_happens_for_every_action_and_state(forge: Forg
         (3, vec![("wrong_state", 3)]),
         (2, vec![("wrong_state", 4)]),
         (3, vec![("not_ended", 3)]),
-        (3, vec![("ended", 3)]),
+        (3, vec![("wrong_state", 3)]),
     ];
     for (action, (changed, reasons)) in actions.into_iter().zip(expected) {
         let ids = Selection::Ids((1..=6).map(JobId::new).collect());
@@ -109,7 +109,7 @@ async fn ids_are_counted_once_and_bounded(forge: Forge) {
     for dry_run in [true, false] {
         let outcome = queue.bulk(Action::Cancel, Selection::Ids(ids.clone()), dry_run).await.unwrap();
         assert_eq!((outcome.matched, outcome.changed), (2, 1));
-        assert_eq!(refused(&outcome), [("no_such_job", 1)]);
+        assert_eq!(refused(&outcome), [("job_not_found", 1)]);
     }
     let many = (0..=MAX_BULK_IDS).map(|_| JobId::new(1)).collect();
     assert!(queue.bulk(Action::Cancel, Selection::Ids(many), true).await.is_err());

@@ -1,6 +1,7 @@
 //! What the service answers over HTTP.
 
 mod body;
+mod bulk;
 mod claims;
 mod events;
 mod files;
@@ -33,6 +34,7 @@ pub(crate) fn endpoint(shared: &Arc<Shared>) -> impl Endpoint + use<> {
         jobs::JobsApi(shared.clone()),
         submission::SubmissionApi(shared.clone()),
         steering::SteeringApi(shared.clone()),
+        bulk::BulkApi(shared.clone()),
         claims::ClaimsApi(shared.clone()),
         reports::ReportsApi(shared.clone()),
         files::FilesApi(shared.clone()),

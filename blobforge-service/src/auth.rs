@@ -63,6 +63,19 @@ impl Principal {
         self.scopes.contains(&scope) || self.scopes.contains(&Scope::Admin)
     }
 
+    /// Refuses what it may not do.
+    pub(crate) fn need(&self, scope: Scope) -> Result<(), Problem> {
+        if self.has(scope) { Ok(()) } else { Err(self.lacks(Some(scope))) }
+    }
+
+    /// The refusal of what needs a scope that it has not.
+    fn lacks(&self, scope: Option<Scope>) -> Problem {
+        let has: Vec<_> = self.scopes.iter().map(|scope| scope.as_str()).collect();
+        let needed = scope.map_or("another", Scope::as_str);
+        let detail = format!("this needs the scope {needed}; {:?} has {}", self.name, has.join(", "));
+        Problem::forbidden("forbidden", detail)
+    }
+
     /// Refuses to act as any other worker than its own.
     pub(crate) fn act_as(&self, worker: &WorkerId) -> Result<(), Problem> {
         match &self.worker {

@@ -265,30 +265,21 @@ impl From<BadSignature> for Problem {
 
 impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
-        let text = refusal.to_string();
+        let (code, text) = (refusal.kind(), refusal.to_string());
         match refusal {
-            Refusal::Lifecycle(Refused::LeaseLost { status, .. }) => Self::conflict("lease_lost", text)
+            Refusal::NoSuchJob(_) | Refusal::NoSuchWorker(_) => Self::not_found(code, text),
+            Refusal::Lifecycle(Refused::LeaseLost { status, .. }) => Self::conflict(code, text)
                 .hint("stop this attempt and report nothing more of it")
                 .job_status(status),
-            Refusal::Lifecycle(Refused::AlreadyEnded { .. }) => Self::conflict("already_ended", text),
-            Refusal::Lifecycle(Refused::WrongState { status, .. }) => {
-                Self::conflict("wrong_state", text).job_status(status)
-            }
             Refusal::Lifecycle(Refused::NotEnded { status }) => {
-                Self::conflict("not_ended", text).job_status(status)
+                Self::conflict(code, text).hint("POST /api/jobs/{id}/cancel ends it").job_status(status)
             }
-            Refusal::Lifecycle(Refused::NotDue { .. }) => Self::conflict("not_due", text),
-            Refusal::Ended(_, status) => Self::conflict("wrong_state", text).job_status(status),
-            Refusal::NoSuchJob(_) => Self::not_found("job_not_found", text),
-            Refusal::NoSuchWorker(_) => Self::not_found("worker_not_found", text),
-            Refusal::WorkerNotRegistered(_) => Self::conflict("worker_not_registered", text),
-            Refusal::WorkerInUse(_) => Self::conflict("worker_id_in_use", text),
-            Refusal::IdempotencyKeyReused(_) => Self::conflict("idempotency_key_reused", text),
-            Refusal::IdempotencyKeyOfDeleted(..) => Self::conflict("job_deleted", text),
-            Refusal::UnknownFile(_) => Self::conflict("upload_missing", text),
-            Refusal::TooManyClasses(_) => Self::conflict("too_many_requirements", text).field("requires"),
-            Refusal::TooManyCheckpoints(_) => Self::conflict("too_many_checkpoints", text).field("name"),
-            Refusal::FileTaken(_) => Self::conflict("file_taken", text),
+            Refusal::Lifecycle(Refused::WrongState { status, .. }) | Refusal::Ended(_, status) => {
+                Self::conflict(code, text).job_status(status)
+            }
+            Refusal::TooManyClasses(_) => Self::conflict(code, text).field("requires"),
+            Refusal::TooManyCheckpoints(_) => Self::conflict(code, text).field("name"),
+            _ => Self::conflict(code, text),
         }
     }
 }

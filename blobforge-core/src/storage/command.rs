@@ -596,30 +596,29 @@ pub enum Refusal {
 }
 
 impl Refusal {
-    /// A short name in snake_case, to count refusals by.
+    /// A short name in snake_case, to count refusals by and for programs to decide by. It never changes.
     ///
     /// ```
     /// use blobforge_core::{JobId, storage::Refusal};
-    /// assert_eq!(Refusal::NoSuchJob(JobId::new(7)).kind(), "no_such_job");
+    /// assert_eq!(Refusal::NoSuchJob(JobId::new(7)).kind(), "job_not_found");
     /// ```
     pub fn kind(&self) -> &'static str {
         match self {
             Self::Lifecycle(Refused::LeaseLost { .. }) => "lease_lost",
             Self::Lifecycle(Refused::AlreadyEnded { .. }) => "already_ended",
-            Self::Lifecycle(Refused::WrongState { .. }) => "wrong_state",
+            Self::Lifecycle(Refused::WrongState { .. }) | Self::Ended(..) => "wrong_state",
             Self::Lifecycle(Refused::NotEnded { .. }) => "not_ended",
             Self::Lifecycle(Refused::NotDue { .. }) => "not_due",
-            Self::NoSuchJob(_) => "no_such_job",
-            Self::NoSuchWorker(_) => "no_such_worker",
+            Self::NoSuchJob(_) => "job_not_found",
+            Self::NoSuchWorker(_) => "worker_not_found",
             Self::WorkerNotRegistered(_) => "worker_not_registered",
-            Self::WorkerInUse(_) => "worker_in_use",
-            Self::Ended(..) => "ended",
-            Self::UnknownFile(_) => "unknown_file",
+            Self::WorkerInUse(_) => "worker_id_in_use",
+            Self::UnknownFile(_) => "upload_missing",
             Self::FileTaken(_) => "file_taken",
-            Self::TooManyClasses(_) => "too_many_classes",
+            Self::TooManyClasses(_) => "too_many_requirements",
             Self::TooManyCheckpoints(_) => "too_many_checkpoints",
             Self::IdempotencyKeyReused(_) => "idempotency_key_reused",
-            Self::IdempotencyKeyOfDeleted(..) => "idempotency_key_of_deleted",
+            Self::IdempotencyKeyOfDeleted(..) => "job_deleted",
         }
     }
 }

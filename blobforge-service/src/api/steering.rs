@@ -7,7 +7,12 @@ use poem_openapi::{Object, OpenApi, param::Path, payload::Json};
 use serde::Deserialize;
 use serde_json::Value;
 
-use super::{body::Body, job::JobView, submission::priority};
+use super::{
+    body::Body,
+    job::JobView,
+    reports::{DONE, Done},
+    submission::priority,
+};
 use crate::{problem::Problem, service::Shared};
 
 pub(super) struct SteeringApi(pub(super) Arc<Shared>);
@@ -77,5 +82,16 @@ impl SteeringApi {
     ) -> Result<Json<JobView>, Problem> {
         let job = self.0.queue.reprioritise(JobId::new(id.0), priority(body.0.priority)?).await?;
         Ok(Json(JobView::new(job, self.0.queue.now())))
+    }
+
+    /// Forget a job that has ended; its files are deleted some time later, as far as no other job has them
+    #[oai(path = "/jobs/:id", method = "delete", operation_id = "delete_job")]
+    async fn delete(
+        &self,
+        /// The job's number.
+        id: Path<i64>,
+    ) -> Result<Json<Done>, Problem> {
+        self.0.queue.delete(JobId::new(id.0)).await?;
+        Ok(Json(DONE))
     }
 }

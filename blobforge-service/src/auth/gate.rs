@@ -75,7 +75,7 @@ impl<E> Gate<E> {
             (None, _) => {
                 refuse(unauthenticated("credentials are needed: send Authorization: Bearer <token>"))
             }
-            (Some(principal), scope) => refuse(lacks(principal, scope)),
+            (Some(principal), scope) => refuse(principal.lacks(scope)),
         })
     }
 
@@ -183,13 +183,6 @@ pub(crate) fn session_secret(headers: &HeaderMap, is_https: bool) -> Option<&str
 fn unauthenticated(detail: &str) -> Problem {
     Problem::new(StatusCode::UNAUTHORIZED, "unauthenticated", detail)
         .hint("an administrator makes tokens with POST /api/admin/tokens")
-}
-
-fn lacks(principal: &Principal, scope: Option<super::Scope>) -> Problem {
-    let has: Vec<_> = principal.scopes.iter().map(|scope| scope.as_str()).collect();
-    let needed = scope.map_or("another", super::Scope::as_str);
-    let detail = format!("this needs the scope {needed}; {:?} has {}", principal.name, has.join(", "));
-    Problem::forbidden("forbidden", detail)
 }
 
 fn to_login() -> Response {

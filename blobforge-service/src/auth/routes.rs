@@ -105,8 +105,11 @@ pub const ROUTES: &[Route] = &[
     api("POST", "/api/jobs/batch", Access::Submit),
     api("PUT", "/api/jobs/upload", Access::Submit),
     api("POST", "/api/jobs/{id}/uploaded", Access::Submit),
+    // To delete by it takes the scope admin.
+    api("POST", "/api/jobs/bulk", Access::Submit),
     api("GET", "/api/jobs", Access::Any),
     api("GET", "/api/jobs/{id}", Access::Any),
+    api("DELETE", "/api/jobs/{id}", Access::Admin),
     api("GET", "/api/jobs/{id}/history", Access::Any),
     api("GET", "/api/jobs/{id}/outputs/{name*}", Access::Any),
     api("POST", "/api/jobs/{id}/retry", Access::Submit),

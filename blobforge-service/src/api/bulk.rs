@@ -1,0 +1,241 @@
+//! The same for many jobs at once.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use blobforge_core::{
+    FailureGroupId, Invalid, JobId, WorkerId,
+    queue::{Action, BulkOutcome, Selection},
+    storage::JobFilter,
+};
+use poem::web::Data;
+use poem_openapi::{Enum, Object, OpenApi, payload::Json, types::Example};
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::{body::Body, submission::priority, time::Time, types::job_type};
+use crate::{
+    auth::{Principal, Scope},
+    problem::Problem,
+    service::Shared,
+};
+
+pub(super) struct BulkApi(pub(super) Arc<Shared>);
+
+/// What is done to each job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum, Deserialize)]
+#[oai(rename_all = "snake_case")]
+#[serde(rename_all = "snake_case")]
+enum BulkAction {
+    /// Run it again, with its counters at zero.
+    Retry,
+    /// Call it off.
+    Cancel,
+    /// Change how urgent it is.
+    Priority,
+    /// Forget it; needs the scope admin.
+    Delete,
+}
+
+/// What to do, and to which jobs: `ids`, `filter` or `everything`.
+#[derive(Debug, Object, Deserialize)]
+#[oai(example)]
+#[serde(deny_unknown_fields)]
+struct BulkRequest {
+    /// What is done to each.
+    action: BulkAction,
+    /// How urgent they are to be, 1 (critical) to 5 (background) by number or name; for the action `priority` alone.
+    priority: Option<Value>,
+    /// These, at most 1,000. One that is named twice counts once.
+    ids: Option<Vec<i64>>,
+    /// Those that match. It has to restrict something.
+    filter: Option<FilterRequest>,
+    /// Every job there is; only `true` means it.
+    everything: Option<bool>,
+    /// Change nothing, and say what would happen to the jobs as they are now.
+    dry_run: Option<bool>,
+    /// The `next_cursor` of the reply before, to go on after it.
+    cursor: Option<String>,
+}
+
+/// Which jobs; what is left out does not restrict.
+#[derive(Debug, Default, Object, Deserialize)]
+#[oai(rename = "JobFilter")]
+#[serde(default, deny_unknown_fields)]
+struct FilterRequest {
+    /// In this state; `dead` is another word for `failed`.
+    status: Option<String>,
+    /// Of this type.
+    #[oai(rename = "type")]
+    #[serde(rename = "type")]
+    job_type: Option<String>,
+    /// Of this priority, by number or name.
+    priority: Option<Value>,
+    /// Running on this worker.
+    worker: Option<String>,
+    /// With this tag.
+    tag: Option<String>,
+    /// With this text in the source's path or the last error.
+    text: Option<String>,
+    /// Failed, and in this group of failures: its `id` in `GET /api/failures`.
+    failure_group: Option<i64>,
+    /// Submitted at or after this time.
+    created_from: Option<Time>,
+    /// Submitted before this time.
+    created_before: Option<Time>,
+}
+
+impl FilterRequest {
+    fn into_filter(self) -> Result<JobFilter, Problem> {
+        Ok(JobFilter {
+            status: self.status.map(|status| status.parse()).transpose()?,
+            job_type: self.job_type.map(|name| job_type(&name)).transpose()?,
+            priority: self.priority.map(priority).transpose()?,
+            worker: self.worker.map(WorkerId::new).transpose()?,
+            tag: self.tag,
+            text: self.text,
+            failure_group: self.failure_group.map(FailureGroupId::new),
+            created_from: self.created_from.map(|time| time.0),
+            created_before: self.created_before.map(|time| time.0),
+            below: None,
+            limit: 0,
+        })
+    }
+}
+
+impl Example for BulkRequest {
+    fn example() -> Self {
+        let filter = FilterRequest {
+            status: Some("failed".to_owned()),
+            job_type: Some("pdf-text".to_owned()),
+            ..FilterRequest::default()
+        };
+        Self {
+            action: BulkAction::Retry,
+            priority: None,
+            ids: None,
+            filter: Some(filter),
+            everything: None,
+            dry_run: Some(true),
+            cursor: None,
+        }
+    }
+}
+
+impl BulkRequest {
+    fn action(&mut self) -> Result<Action, Problem> {
+        let wished = self.priority.take();
+        match (self.action, wished) {
+            (BulkAction::Priority, Some(value)) => Ok(Action::Reprioritise(priority(value)?)),
+            (BulkAction::Priority, None) => {
+                Err(Invalid::new("priority", "say which: 1 (critical) to 5 (background)").into())
+            }
+            (_, Some(_)) => {
+                Err(Invalid::new("priority", "it goes with the action \"priority\" alone: leave it out")
+                    .into())
+            }
+            (BulkAction::Retry, None) => Ok(Action::Retry),
+            (BulkAction::Cancel, None) => Ok(Action::Cancel),
+            (BulkAction::Delete, None) => Ok(Action::Delete),
+        }
+    }
+
+    fn selection(self) -> Result<Selection, Problem> {
+        let below = self.cursor.map(below).transpose()?;
+        match (self.ids, self.filter, self.everything.unwrap_or(false)) {
+            (Some(_), None, false) if below.is_some() => {
+                Err(Invalid::new("cursor", "ids are all done in one call: leave it out").into())
+            }
+            (Some(ids), None, false) => Ok(Selection::Ids(ids.into_iter().map(JobId::new).collect())),
+            (None, Some(filter), false) => {
+                Ok(Selection::Filter(JobFilter { below, ..filter.into_filter()? }))
+            }
+            (None, None, true) => Ok(Selection::Everything { below }),
+            _ => {
+                Err(Problem::invalid("say which jobs by one of \"ids\", \"filter\" and \"everything\": true"))
+            }
+        }
+    }
+}
+
+fn below(cursor: String) -> Result<JobId, Invalid> {
+    let id = cursor.parse().map(JobId::new);
+    id.map_err(|_| Invalid::new("cursor", "use the next_cursor of the reply before, or leave it out"))
+}
+
+/// What became of many jobs. Each was changed or refused for itself.
+#[derive(Debug, Object)]
+#[oai(rename = "BulkOutcome")]
+struct BulkView {
+    /// Nothing was changed: the numbers say what would happen.
+    dry_run: bool,
+    /// How many jobs were selected.
+    matched: u64,
+    /// How many were changed, or would be.
+    done: u64,
+    /// Those that were not, or would not be, by the `code` that each would be refused with alone.
+    refused: BTreeMap<String, RefusedView>,
+    /// There may be more: give it as `cursor` to go on. Each call goes through 10,000 jobs that match at most.
+    next_cursor: Option<String>,
+}
+
+/// Jobs to which nothing is done, for the same reason.
+#[derive(Debug, Object)]
+#[oai(rename = "Refused")]
+struct RefusedView {
+    /// How many.
+    jobs: u64,
+    /// Some of them.
+    examples: Vec<RefusedJob>,
+}
+
+/// A job to which nothing is done.
+#[derive(Debug, Object)]
+struct RefusedJob {
+    /// Its number.
+    job_id: i64,
+    /// Why, for people.
+    detail: String,
+}
+
+impl BulkView {
+    fn new(outcome: BulkOutcome, dry_run: bool) -> Self {
+        let example = |(id, detail): (JobId, String)| RefusedJob { job_id: id.get(), detail };
+        let refused = outcome.refused.into_iter().map(|(code, refusals)| {
+            let examples = refusals.examples.into_iter().map(example).collect();
+            (code.to_owned(), RefusedView { jobs: refusals.jobs, examples })
+        });
+        Self {
+            dry_run,
+            matched: outcome.matched,
+            done: outcome.changed,
+            refused: refused.collect(),
+            next_cursor: outcome.next.map(|id| id.to_string()),
+        }
+    }
+}
+
+#[OpenApi(tag = "super::openapi::Section::Jobs")]
+impl BulkApi {
+    /// Do the same to many jobs, or ask what that would do
+    ///
+    /// This is not one step: each job is changed or refused for itself, as it is at that moment, and what was changed stays
+    /// so when a later one fails. Jobs that come in meanwhile are not selected.
+    #[oai(path = "/jobs/bulk", method = "post", operation_id = "change_jobs")]
+    async fn bulk(
+        &self,
+        principal: Data<&Principal>,
+        body: Body<BulkRequest>,
+    ) -> Result<Json<BulkView>, Problem> {
+        let mut request = body.0;
+        if request.action == BulkAction::Delete {
+            principal.need(Scope::Admin)?;
+        }
+        let (action, dry_run) = (request.action()?, request.dry_run.unwrap_or(false));
+        let outcome = self.0.queue.bulk(action, request.selection()?, dry_run).await?;
+        if !dry_run {
+            let BulkOutcome { matched, changed, .. } = outcome;
+            tracing::info!(?action, matched, changed, by = principal.id, "many jobs were changed");
+        }
+        Ok(Json(BulkView::new(outcome, dry_run)))
+    }
+}
