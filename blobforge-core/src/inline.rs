@@ -108,10 +108,7 @@ impl Failure {
             // Of what is nested without end nobody counts the bytes.
             if is_too_deep { json!({"cut": text}) } else { json!({"cut": text, "bytes": bytes}) }
         });
-        self.log_tail = self.log_tail.filter(|log| !log.is_empty());
-        if let Some(log) = &mut self.log_tail {
-            keep_end(log, MAX_LOG_TAIL_BYTES);
-        }
+        self.log_tail = self.log_tail.and_then(cut_log);
         self
     }
 }
@@ -131,6 +128,12 @@ impl Progress {
         }
         self
     }
+}
+
+/// The end of a log, as much as is kept; an empty one is none.
+pub(crate) fn cut_log(mut log: String) -> Option<String> {
+    keep_end(&mut log, MAX_LOG_TAIL_BYTES);
+    (!log.is_empty()).then_some(log)
 }
 
 /// Shows where a text was cut.

@@ -347,7 +347,7 @@ impl Queue {
     /// use blobforge_core::{Progress, storage::{Beat, HeldLease, LeaseState}};
     /// let id = claimed.job.id;
     /// let progress = Progress { done: 3, total: Some(12), ..Progress::default() };
-    /// let held = HeldLease { job: id, token: claimed.token, progress: Some(progress) };
+    /// let held = HeldLease { job: id, token: claimed.token, progress: Some(progress), log_tail: None };
     /// let reply = queue.heartbeat(Beat { worker: smith, leases: vec![held] }).await.unwrap();
     /// assert_eq!(reply.leases, [(id, LeaseState::Held)]);
     /// assert_eq!(queue.job(id).await.unwrap().progress.unwrap().done, 3);

@@ -44,7 +44,6 @@ struct Inner {
     folder: PathBuf,
     source: tokio::sync::Mutex<Option<PathBuf>>,
     outputs: Mutex<BTreeMap<String, Output>>,
-    log: Mutex<LogTail>,
 }
 
 impl fmt::Debug for JobContext {
@@ -60,8 +59,8 @@ impl JobContext {
         held: Arc<Held>,
         folder: PathBuf,
     ) -> Self {
-        let (source, outputs, log) = Default::default();
-        Self { inner: Arc::new(Inner { assignment, broker, held, folder, source, outputs, log }) }
+        let (source, outputs) = Default::default();
+        Self { inner: Arc::new(Inner { assignment, broker, held, folder, source, outputs }) }
     }
 
     /// The job's number.
@@ -181,12 +180,12 @@ impl JobContext {
         self.inner.held.tell(progress.cut());
     }
 
-    /// Writes a line to the worker's log. The last lines also go along with a failure, and are kept
-    /// with the attempt.
+    /// Writes a line to the worker's log. The last lines also go along with heartbeats, so that others can read them while
+    /// the job runs, and with a failure; they are kept with an attempt that failed or was lost.
     pub fn log(&self, line: impl Into<String>) {
         let line = line.into();
         tracing::info!("{line}");
-        self.inner.log.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+        self.inner.held.log().push(line);
     }
 
     /// Fires when the handler has to stop; [`JobContext::stop_reason`] says why. Hand it to what runs long.
@@ -216,7 +215,7 @@ impl JobContext {
     }
 
     pub(crate) fn log_tail(&self) -> Option<String> {
-        self.inner.log.lock().unwrap_or_else(PoisonError::into_inner).text()
+        self.inner.held.log().text()
     }
 
     fn stop(&self) -> &Stop {

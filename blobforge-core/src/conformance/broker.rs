@@ -103,6 +103,7 @@ macro_rules! broker_conformance {
             living: {
                 a_heartbeat_renews_what_it_names,
                 a_heartbeat_carries_progress,
+                a_heartbeat_carries_the_end_of_the_log,
                 a_heartbeat_hears_of_a_cancel,
                 a_heartbeat_hears_of_lost_leases,
                 a_heartbeat_hears_of_draining,
@@ -217,7 +218,12 @@ impl Bench {
     }
 
     async fn beat(&self, worker: &WorkerId, held: &[&Assignment]) -> Result<BeatReply, BrokerError> {
-        let lease = |held: &&Assignment| HeldLease { job: held.job, token: held.token, progress: None };
+        let lease = |held: &&Assignment| HeldLease {
+            job: held.job,
+            token: held.token,
+            progress: None,
+            log_tail: None,
+        };
         self.broker.heartbeat(Beat { worker: worker.clone(), leases: held.iter().map(lease).collect() }).await
     }
 

@@ -212,6 +212,7 @@ macro_rules! storage_conformance {
                 a_heartbeat_renews_only_the_leases_it_names,
                 a_heartbeat_tells_held_from_lost_from_called_off,
                 progress_is_kept_with_the_attempt_and_begins_anew_with_the_next,
+                what_a_handler_said_is_read_while_it_runs_and_kept_if_it_is_lost,
                 an_expired_lease_is_good_until_somebody_looks,
                 a_lapsed_lease_is_revived_by_its_holder,
                 a_lapsed_job_goes_to_the_next_claimer,
@@ -671,7 +672,8 @@ fn register(id: &str, instance: &str, previous: Option<&str>) -> Command {
 }
 
 fn beat(worker: &WorkerId, held: &[&Claimed]) -> Command {
-    let lease = |held: &&Claimed| HeldLease { job: held.job.id, token: held.token, progress: None };
+    let lease =
+        |held: &&Claimed| HeldLease { job: held.job.id, token: held.token, progress: None, log_tail: None };
     Command::Heartbeat(Beat { worker: worker.clone(), leases: held.iter().map(lease).collect() })
 }
 

@@ -5,6 +5,7 @@ use crate::{
     Checkpoint, Invalid, MAX_JSON_BYTES, MAX_KEY_BYTES, MAX_WORKER_TYPES, Output, Progress,
     bounds::{at_most, attempts, file_size, json, span, text},
     check_failure_kind, check_result, file_name,
+    inline::cut_log,
     new_job::printable,
     storage::{Claim, Command, Report},
 };
@@ -17,7 +18,7 @@ use crate::{
 /// use blobforge_core::{Epoch, Generation, JobId, LeaseSecret, LeaseToken, WorkerId};
 /// use blobforge_core::{queue::MAX_BEAT, storage::{Beat, HeldLease}};
 /// let token = LeaseToken::new(Generation::new(1), Epoch::new(1), LeaseSecret::from_bytes([0; 32]));
-/// let lease = HeldLease { job: JobId::new(1), token, progress: None };
+/// let lease = HeldLease { job: JobId::new(1), token, progress: None, log_tail: None };
 /// let beat = Beat { worker: WorkerId::new("smith").unwrap(), leases: vec![lease; MAX_BEAT + 1] };
 /// assert!(queue.heartbeat(beat).await.unwrap_err().to_string().starts_with("leases: "));
 /// # });
@@ -93,6 +94,7 @@ fn cut(command: Command) -> Command {
         Command::Heartbeat(mut beat) => {
             for held in &mut beat.leases {
                 held.progress = held.progress.take().map(Progress::cut);
+                held.log_tail = held.log_tail.take().and_then(cut_log);
             }
             Command::Heartbeat(beat)
         }

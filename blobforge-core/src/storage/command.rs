@@ -218,6 +218,9 @@ pub struct HeldLease {
     pub token: LeaseToken,
     /// How far it has come, if that is news.
     pub progress: Option<Progress>,
+    /// The last lines of its handler's log so far, if that is news, in place of those said before; of more than
+    /// [`MAX_LOG_TAIL_BYTES`](crate::MAX_LOG_TAIL_BYTES) the end is kept.
+    pub log_tail: Option<String>,
 }
 
 /// How an attempt ends.

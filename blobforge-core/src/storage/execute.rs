@@ -187,12 +187,14 @@ impl<R: Rows> Batch<'_, R> {
         }
         change(&mut after);
         // It is kept with the attempt alone.
-        let log_tail = after.last_error.as_mut().and_then(|failure| failure.log_tail.take());
+        let reported = after.last_error.as_mut().and_then(|failure| failure.log_tail.take());
         let attempt_failed = to.ended.as_ref().is_some_and(|ended| has_failed(ended.end));
         self.count_failure(&before, &mut after, attempt_failed)?;
         let ended_epoch = to.ended.as_ref().map(|ended| ended.token.epoch);
         if let (Some(ended), Some(lease)) = (to.ended, before.lease()) {
             let failed = has_failed(ended.end);
+            // Whoever was lost could report nothing: then what it said before is all there is.
+            let said = self.rows.take_log(before.id)?.filter(|_| failed);
             let attempt = AttemptRow {
                 worker: lease.worker.clone(),
                 started_at: lease.started_at,
@@ -200,7 +202,7 @@ impl<R: Rows> Batch<'_, R> {
                 failure: failed.then(|| after.last_error.clone()).flatten(),
                 progress: before.progress.clone(),
                 host: lease.host.clone(),
-                log_tail,
+                log_tail: reported.or(said),
                 lease: ended,
             };
             self.rows.insert_attempt(before.id, &attempt)?;

@@ -178,6 +178,7 @@ impl Storage for MemoryStorage {
         let ended = rows.attempts.range((id, Epoch::NONE)..=(id, Epoch::new(u32::MAX)));
         let ended = ended.map(|(_, row)| row.to_attempt());
         let running = rows.jobs.get(&id).and_then(Attempt::running);
+        let running = running.map(|attempt| Attempt { log_tail: rows.history.log(id), ..attempt });
         Ok(ended.chain(running).collect())
     }
 

@@ -185,7 +185,8 @@ pub struct Attempt {
     pub failure: Option<Failure>,
     /// How far it came.
     pub progress: Option<Progress>,
-    /// The last lines of the handler's log, if it failed and its worker sent them.
+    /// The last lines of the handler's log as far as its worker sent them: while it runs, and afterwards if it failed or
+    /// was lost.
     #[serde(default)]
     pub log_tail: Option<String>,
 }

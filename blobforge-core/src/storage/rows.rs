@@ -121,7 +121,7 @@ pub(super) struct EndedRow {
 }
 
 pub(super) use front::{Front, MAX_FRONT};
-pub(super) use history::{FailureGroupRows, KeyRow, KeyRows};
+pub(super) use history::{FailureGroupRows, KeyRow, KeyRows, LogRows};
 
 /// As much of a worker as its claims need.
 #[derive(Clone, Debug)]
@@ -131,7 +131,7 @@ pub(super) struct Claimer {
 }
 
 /// The rows of a store within one transaction.
-pub(super) trait Rows: KeyRows + FailureGroupRows {
+pub(super) trait Rows: KeyRows + FailureGroupRows + LogRows {
     fn generation(&self) -> Generation;
 
     fn job(&mut self, id: JobId) -> Result<Option<Job>, Self::Error>;

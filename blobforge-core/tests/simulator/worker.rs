@@ -223,7 +223,12 @@ impl World {
         });
         self.workers[at].last_beat = self.uptime();
         let (queue, worker) = (self.queue.clone(), &self.workers[at]);
-        let held = |held: &Held| HeldLease { job: held.job, token: held.token, progress: progress.clone() };
+        let held = |held: &Held| HeldLease {
+            job: held.job,
+            token: held.token,
+            progress: progress.clone(),
+            log_tail: None,
+        };
         let leases: Vec<_> = worker.held.iter().map(held).collect();
         let beat = Beat { worker: worker.id.clone(), leases: leases.clone() };
         let asked = Asked::Beat { leases };

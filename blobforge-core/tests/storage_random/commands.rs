@@ -190,7 +190,8 @@ impl World {
     fn beat(&mut self, rng: &mut StdRng) -> Command {
         let held = |world: &mut Self, rng: &mut StdRng| {
             let (job, token) = world.lease(rng);
-            HeldLease { job, token, progress: rng.random_bool(0.5).then(|| progress(rng)) }
+            let log_tail = rng.random_bool(0.3).then(|| format!("line {}", rng.random_range(0..9)));
+            HeldLease { job, token, progress: rng.random_bool(0.5).then(|| progress(rng)), log_tail }
         };
         let leases = (0..rng.random_range(0..4)).map(|_| held(self, rng)).collect();
         Command::Heartbeat(Beat { worker: worker(rng), leases })

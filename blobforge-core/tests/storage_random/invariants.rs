@@ -72,7 +72,7 @@ fn equal() -> [(&'static str, String, String); 8] {
 }
 
 /// Queries that must find nothing.
-const NOTHING: [(&str, &str); 12] = [
+const NOTHING: [(&str, &str); 13] = [
     (
         "who stands behind a front comes after all of it",
         "SELECT l.id FROM ready r JOIN lanes l ON l.id = r.lane JOIN line f ON f.lane = l.id \
@@ -92,6 +92,10 @@ const NOTHING: [(&str, &str); 12] = [
     (
         "a lease belongs to a job that waits but for it",
         "SELECT l.job_id FROM leases l LEFT JOIN jobs j ON j.id = l.job_id WHERE j.status IS NOT 1",
+    ),
+    (
+        "what a handler said is kept here while its attempt runs",
+        "SELECT job_id FROM logs EXCEPT SELECT job_id FROM leases",
     ),
     (
         "what is failed is in a group, and nothing else is",

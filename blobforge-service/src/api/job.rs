@@ -239,7 +239,8 @@ pub(crate) struct AttemptView {
     progress: Option<ProgressView>,
     /// The machine that it ran on, as far as its worker said so.
     host: Option<String>,
-    /// The last lines of the handler's log, if it failed and its worker sent them.
+    /// The last lines of the handler's log as far as its worker sent them: while it runs, and afterwards if it failed or
+    /// was lost.
     log_tail: Option<String>,
 }
 
@@ -255,6 +256,36 @@ impl From<Attempt> for AttemptView {
             error: attempt.failure.map(FailureView::from),
             progress: attempt.progress.map(ProgressView::from),
             host: attempt.host,
+            log_tail: attempt.log_tail,
+        }
+    }
+}
+
+/// What the handler of an attempt said last.
+#[derive(Clone, Debug, Object)]
+#[oai(rename = "Log")]
+pub(crate) struct LogView {
+    /// The attempt's number within the job; `null` if there was none yet.
+    attempt: Option<u32>,
+    /// Who runs it, or ran it.
+    worker_id: Option<String>,
+    /// It runs now: there may be more to come.
+    running: bool,
+    /// The last lines, at most 16 KiB; `null` if none are kept, as of an attempt that went well.
+    log_tail: Option<String>,
+}
+
+impl LogView {
+    /// Of a job without attempts.
+    pub(crate) const NONE: Self = Self { attempt: None, worker_id: None, running: false, log_tail: None };
+}
+
+impl From<Attempt> for LogView {
+    fn from(attempt: Attempt) -> Self {
+        Self {
+            attempt: Some(attempt.epoch.get()),
+            worker_id: Some(attempt.worker.to_string()),
+            running: attempt.end.is_none(),
             log_tail: attempt.log_tail,
         }
     }

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use blobforge_core::{
     Job, JobId, JobType, Priority, Status, WorkerId,
     blob::Method,
-    storage::{Counts, JobFilter},
+    storage::{Attempt, Counts, JobFilter},
 };
 use poem::web::Data;
 use poem_openapi::{
@@ -16,7 +16,7 @@ use poem_openapi::{
 
 use super::{
     body::Body,
-    job::{AttemptView, JobView},
+    job::{AttemptView, JobView, LogView},
     submission::{self, JobRequest, SubmitReply},
     time::Time,
     types,
@@ -179,10 +179,25 @@ impl JobsApi {
         /// The job's number.
         id: Path<i64>,
     ) -> Result<Json<Vec<AttemptView>>, Problem> {
-        let id = JobId::new(id.0);
-        self.0.queue.job(id).await?;
-        let attempts = self.0.queue.history(id).await?;
+        let attempts = self.attempts(JobId::new(id.0)).await?;
         Ok(Json(attempts.into_iter().map(AttemptView::from).collect()))
+    }
+
+    /// What the handler of a job said last: the running one, or that of an attempt that failed or was lost
+    #[oai(path = "/jobs/:id/logs", method = "get", operation_id = "job_log")]
+    async fn log(
+        &self,
+        /// The job's number.
+        id: Path<i64>,
+        /// Which attempt, by its number; the current or last one unless said.
+        attempt: Query<Option<u32>>,
+    ) -> Result<Json<LogView>, Problem> {
+        let mut attempts = self.attempts(JobId::new(id.0)).await?;
+        let Some(wanted) = attempt.0 else {
+            return Ok(Json(attempts.pop().map_or(LogView::NONE, LogView::from)));
+        };
+        let found = attempts.into_iter().find(|attempt| attempt.epoch.get() == wanted);
+        Ok(Json(found.map(LogView::from).ok_or_else(|| no_attempt(id.0, wanted))?))
     }
 
     /// A file that a completed job produced; redirects to where it is
@@ -211,6 +226,11 @@ impl JobsApi {
     fn views(&self, jobs: Vec<Job>) -> Vec<JobView> {
         let now = self.0.queue.now();
         jobs.into_iter().map(|job| JobView::new(job, now)).collect()
+    }
+
+    async fn attempts(&self, id: JobId) -> Result<Vec<Attempt>, Problem> {
+        self.0.queue.job(id).await?;
+        Ok(self.0.queue.history(id).await?)
     }
 
     async fn by_offset(&self, filter: JobFilter, offset: usize) -> Result<JobOffsetView, Problem> {
@@ -269,6 +289,11 @@ where
 
 fn wrong(name: &str, why: &str) -> Problem {
     Problem::bad_request("invalid_parameter", format!("{name}: {why}")).field(name)
+}
+
+fn no_attempt(job: i64, attempt: u32) -> Problem {
+    Problem::not_found("attempt_not_found", format!("nothing is known of an attempt {attempt} of job {job}"))
+        .hint("GET /api/jobs/{id}/history lists its attempts")
 }
 
 pub(super) fn no_output(name: &str) -> Problem {

@@ -15,8 +15,8 @@ use serde_json::Value;
 use super::{body::Body, job::ProgressView, time::Time};
 use crate::{auth::Principal, problem::Problem, service::Shared};
 
-/// The largest report, in bytes: a result of thousands of files has to fit.
-const REPORT_BYTES: usize = 8 * 1024 * 1024;
+/// The largest report, in bytes: a result of thousands of files has to fit, and the logs of many attempts.
+pub(super) const REPORT_BYTES: usize = 8 * 1024 * 1024;
 /// The furthest that a job can be snoozed.
 const MAX_SNOOZE: Duration = Duration::from_secs(366 * 24 * 60 * 60);
 
@@ -86,6 +86,16 @@ struct ProgressRequest {
     lease: String,
     /// How far.
     progress: ProgressView,
+}
+
+/// What the handler has said so far.
+#[derive(Debug, Object, Deserialize)]
+struct LogRequest {
+    /// The lease of the attempt; it is renewed.
+    lease: String,
+    /// The last lines of its log, in place of those sent before, so that to send them twice is harmless; of more than 16
+    /// KiB the end is kept.
+    log_tail: String,
 }
 
 /// A partial result to be kept.
@@ -230,16 +240,21 @@ impl ReportsApi {
         id: Path<i64>,
         body: Body<ProgressRequest>,
     ) -> Result<Json<LeaseStateView>, Problem> {
-        let (id, token) = self.held(&principal, id.0, &body.0.lease).await?;
-        let job = self.0.queue.job(id).await?;
-        let lost = || Problem::conflict("lease_lost", "the lease is not the current one");
-        let worker = job.lease().map(|lease| lease.worker.clone()).ok_or_else(lost)?;
-        let held = HeldLease { job: id, token, progress: Some(body.0.progress.into()) };
-        let reply = self.0.queue.heartbeat(Beat { worker, leases: vec![held] }).await?;
-        match reply.leases.first() {
-            Some((_, LeaseState::Lost)) | None => Err(lost()),
-            Some((job, state)) => Ok(Json(lease_state(*job, *state))),
-        }
+        let (job, token) = self.held(&principal, id.0, &body.0.lease).await?;
+        self.renew(HeldLease { job, token, progress: Some(body.0.progress.into()), log_tail: None }).await
+    }
+
+    /// What the handler has said so far; also renews the lease
+    #[oai(path = "/jobs/:id/logs", method = "post", operation_id = "report_log")]
+    async fn log(
+        &self,
+        principal: Data<&Principal>,
+        /// The job's number.
+        id: Path<i64>,
+        body: Body<LogRequest>,
+    ) -> Result<Json<LeaseStateView>, Problem> {
+        let (job, token) = self.held(&principal, id.0, &body.0.lease).await?;
+        self.renew(HeldLease { job, token, progress: None, log_tail: Some(body.0.log_tail) }).await
     }
 
     /// Keep a partial result that was sent; it survives the attempt
@@ -293,6 +308,18 @@ impl ReportsApi {
         let id = JobId::new(id);
         principal.act_on(&self.0.queue, id).await?;
         Ok((id, lease(text)?))
+    }
+
+    /// What a heartbeat says, of one lease.
+    async fn renew(&self, held: HeldLease) -> Result<Json<LeaseStateView>, Problem> {
+        let job = self.0.queue.job(held.job).await?;
+        let lost = || Problem::conflict("lease_lost", "the lease is not the current one");
+        let worker = job.lease().map(|lease| lease.worker.clone()).ok_or_else(lost)?;
+        let reply = self.0.queue.heartbeat(Beat { worker, leases: vec![held] }).await?;
+        match reply.leases.first() {
+            Some((_, LeaseState::Lost)) | None => Err(lost()),
+            Some((job, state)) => Ok(Json(lease_state(*job, *state))),
+        }
     }
 
     async fn end(&self, id: JobId, token: LeaseToken, report: Report) -> Result<Json<FinishedView>, Problem> {

@@ -14,7 +14,7 @@ use serde_json::Value;
 use super::{
     body::Body,
     job::ProgressView,
-    reports::{DONE, Done, LeaseStateView, lease, lease_state},
+    reports::{DONE, Done, LeaseStateView, REPORT_BYTES, lease, lease_state},
     time::Time,
     types::job_types,
 };
@@ -83,6 +83,9 @@ struct HeldLeaseRequest {
     lease: String,
     /// How far the work is, if that is news.
     progress: Option<ProgressView>,
+    /// The last lines of the handler's log so far, if that is news, in place of those sent before; of more than 16 KiB the
+    /// end.
+    log_tail: Option<String>,
 }
 
 /// What a worker is told.
@@ -189,7 +192,7 @@ impl WorkersApi {
         principal: Data<&Principal>,
         /// The worker's id.
         id: Path<String>,
-        body: Body<Option<HeartbeatRequest>>,
+        body: Body<Option<HeartbeatRequest>, REPORT_BYTES>,
     ) -> Result<Json<HeartbeatReply>, Problem> {
         let worker = WorkerId::new(id.0)?;
         principal.act_as(&worker)?;
@@ -197,7 +200,8 @@ impl WorkersApi {
         let mut leases = Vec::with_capacity(named.len());
         for held in named {
             let (job, token) = (blobforge_core::JobId::new(held.job_id), lease(&held.lease)?);
-            leases.push(HeldLease { job, token, progress: held.progress.map(Into::into) });
+            let (progress, log_tail) = (held.progress.map(Into::into), held.log_tail);
+            leases.push(HeldLease { job, token, progress, log_tail });
         }
         let reply = self.0.queue.heartbeat(Beat { worker, leases }).await?;
         Ok(Json(HeartbeatReply {

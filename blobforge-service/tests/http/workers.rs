@@ -77,6 +77,47 @@ async fn progress_can_be_told_without_a_heartbeat() {
 }
 
 #[tokio::test]
+async fn what_a_handler_says_can_be_read_while_it_runs_and_after_it_went_wrong() {
+    let forge = Forge::start().await;
+    forge.register("a", "work").await;
+    let job = forge.submit("work").await;
+    let path = format!("/api/jobs/{job}/logs");
+    let nothing = json!({"attempt": null, "worker_id": null, "running": false, "log_tail": null});
+    assert_eq!(forge.get(&path).await.ok(), nothing);
+    let claim = forge.claim("a", "work").await;
+    let said = |log: &str| json!({"lease": claim["lease"], "log_tail": log});
+    assert_eq!(forge.post(&path, said("page 1\npage 2")).await.ok()["state"], "held");
+    let log = forge.get(&path).await.ok();
+    assert_eq!((&log["attempt"], &log["running"], &log["worker_id"]), (&json!(1), &json!(true), &json!("a")));
+    assert_eq!(log["log_tail"], "page 1\npage 2");
+    let beat = json!({"leases": [{"job_id": job, "lease": claim["lease"], "log_tail": "x".repeat(2_000_000) + "the end"}]});
+    forge.post("/api/workers/a/heartbeat", beat).await.ok();
+    let tail = forge.get(&path).await.ok()["log_tail"].as_str().unwrap().to_owned();
+    assert!(tail.ends_with("xthe end") && tail.len() <= 16 * 1024, "{}", tail.len());
+    forge.post(&path, said("no ink")).await.ok();
+    // The worker is lost without a word.
+    let removed = forge.request(Method::DELETE, "/api/workers/a").send().await.unwrap();
+    assert!(removed.status().is_success());
+    forge.register("b", "work").await;
+    let next = forge.claim("b", "work").await;
+    let fail = json!({"lease": next["lease"], "error": "there is no ink"});
+    assert_eq!(forge.get(&path).await.ok()["log_tail"], Value::Null, "the next one has said nothing yet");
+    assert_eq!(forge.get(&format!("{path}?attempt=1")).await.ok()["log_tail"], "no ink");
+    forge.post(&path, json!({"lease": next["lease"], "log_tail": "still none"})).await.ok();
+    forge.post(&format!("/api/jobs/{job}/fail"), fail).await.ok();
+    assert_eq!(forge.get(&path).await.ok()["log_tail"], "still none");
+    assert_eq!(forge.get(&format!("{path}?attempt=2")).await.ok()["running"], false);
+    forge.get(&format!("{path}?attempt=9")).await.refused(404, "attempt_not_found");
+    forge.get(&format!("{path}?attempt=first")).await.refused(400, "invalid_parameter");
+    forge.get("/api/jobs/987654/logs").await.refused(404, "job_not_found");
+    forge.post(&path, said("I am not dead")).await.refused(409, "lease_lost");
+    forge.post(&path, json!({"lease": claim["lease"]})).await.refused(400, "invalid");
+    forge.post(&path, json!({"lease": "mine", "log_tail": ""})).await.refused(400, "invalid_lease");
+    let large = json!({"lease": claim["lease"], "log_tail": "x".repeat(2_000_000)});
+    forge.post(&path, large).await.refused(413, "body_too_large");
+}
+
+#[tokio::test]
 async fn a_worker_that_is_removed_loses_what_it_held() {
     let forge = Forge::start().await;
     forge.register("a", "work").await;

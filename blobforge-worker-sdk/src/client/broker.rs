@@ -168,9 +168,10 @@ impl Broker for Client {
     }
 
     async fn heartbeat(&self, beat: Beat) -> Result<BeatReply, BrokerError> {
-        let held = beat.leases.iter().map(
-            |held| json!({"job_id": held.job, "lease": held.token.to_string(), "progress": held.progress}),
-        );
+        let held = beat.leases.iter().map(|held| {
+            let lease = held.token.to_string();
+            json!({"job_id": held.job, "lease": lease, "progress": held.progress, "log_tail": held.log_tail})
+        });
         let body = json!({"leases": held.collect::<Vec<_>>()});
         let reply: HeartbeatReply =
             self.post(&format!("api/workers/{}/heartbeat", beat.worker), &body).await?;

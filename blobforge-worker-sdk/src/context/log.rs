@@ -11,11 +11,14 @@ pub(crate) struct LogTail {
     lines: VecDeque<String>,
     bytes: usize,
     dropped: u64,
+    /// Something came in since the queue was last told.
+    is_news: bool,
 }
 
 impl LogTail {
     pub(crate) fn push(&mut self, mut line: String) {
         line.truncate(line.floor_char_boundary(KEPT_BYTES / 4));
+        self.is_news = true;
         self.bytes += line.len() + 1;
         self.lines.push_back(line);
         while self.bytes > KEPT_BYTES
@@ -24,6 +27,16 @@ impl LogTail {
             self.bytes -= first.len() + 1;
             self.dropped += 1;
         }
+    }
+
+    /// The lines in one text if there are newer ones than were told.
+    pub(crate) fn news(&mut self) -> Option<String> {
+        std::mem::take(&mut self.is_news).then(|| self.text()).flatten()
+    }
+
+    /// What was told did not arrive.
+    pub(crate) fn unsaid(&mut self) {
+        self.is_news = true;
     }
 
     /// The lines in one text; `None` if there are none.
@@ -39,6 +52,23 @@ impl LogTail {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn news_are_told_once_unless_they_did_not_arrive() {
+        let mut tail = LogTail::default();
+        assert_eq!(tail.news(), None);
+        tail.push("one".to_owned());
+        assert_eq!(tail.news().as_deref(), Some("one"));
+        assert_eq!(tail.news(), None);
+        tail.unsaid();
+        assert_eq!(tail.news().as_deref(), Some("one"));
+        tail.push("two".to_owned());
+        assert_eq!(
+            tail.news().as_deref(),
+            Some("one\ntwo"),
+            "all there is, in place of what was told before"
+        );
+    }
 
     #[test]
     fn only_the_last_lines_are_kept() {

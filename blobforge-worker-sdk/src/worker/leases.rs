@@ -16,7 +16,10 @@ use tokio::{
     time::Instant,
 };
 
-use crate::context::{Stop, StopReason};
+use crate::context::{LogTail, Stop, StopReason};
+
+/// From how many bytes of logs on a heartbeat takes no more along: the others go with the next one.
+const LOGS_PER_BEAT: usize = 1024 * 1024;
 
 /// What shows that a handler gets on.
 #[derive(Clone, Copy, Debug)]
@@ -49,6 +52,8 @@ pub(crate) struct Held {
     sign: watch::Sender<Sign>,
     /// News for the next heartbeat.
     progress: Mutex<Option<Progress>>,
+    /// What the handler logged; it goes along with whatever heartbeat comes next, and makes none come sooner.
+    log: Mutex<LogTail>,
     /// Wakes the heartbeat.
     news: Arc<Notify>,
     /// What the handler listens to.
@@ -70,6 +75,7 @@ impl Held {
             renewed_at: watch::Sender::new(asked_at),
             sign: watch::Sender::new(Sign { at: Instant::now(), moving: 0 }),
             progress: Mutex::default(),
+            log: Mutex::default(),
             news,
             stop: Stop::default(),
         }
@@ -122,6 +128,11 @@ impl Held {
         }
     }
 
+    /// What the handler logged.
+    pub(crate) fn log(&self) -> MutexGuard<'_, LogTail> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn progress(&self) -> MutexGuard<'_, Option<Progress>> {
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -156,10 +167,11 @@ impl Leases {
     /// What a heartbeat says of every lease.
     pub(super) fn beat(&self) -> Vec<HeldLease> {
         let all = self.all();
-        let said = all.values().map(|held| HeldLease {
-            job: held.job,
-            token: held.token,
-            progress: held.progress().take(),
+        let mut logs = 0;
+        let said = all.values().map(|held| {
+            let log_tail = if logs < LOGS_PER_BEAT { held.log().news() } else { None };
+            logs += log_tail.as_ref().map_or(0, String::len);
+            HeldLease { job: held.job, token: held.token, progress: held.progress().take(), log_tail }
         });
         said.collect()
     }
@@ -169,8 +181,12 @@ impl Leases {
         let all = self.all();
         for lease in said {
             let held = all.get(&lease.job).filter(|held| held.token == lease.token);
-            if let (Some(held), Some(progress)) = (held, lease.progress) {
+            let Some(held) = held else { continue };
+            if let Some(progress) = lease.progress {
                 held.progress().get_or_insert(progress);
+            }
+            if lease.log_tail.is_some() {
+                held.log().unsaid();
             }
         }
     }

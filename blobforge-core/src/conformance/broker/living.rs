@@ -25,11 +25,29 @@ pub async fn a_heartbeat_carries_progress(bench: &Bench) {
         stage: Some("reading".to_owned()),
         message: Some("page 3 of 10".to_owned()),
     };
-    let lease = HeldLease { job: held.job, token: held.token, progress: Some(progress.clone()) };
+    let lease =
+        HeldLease { job: held.job, token: held.token, progress: Some(progress.clone()), log_tail: None };
     bench.broker.heartbeat(Beat { worker: worker.clone(), leases: vec![lease] }).await.unwrap();
     assert_eq!(bench.job(held.job).await.progress, Some(progress.clone()));
     bench.beat(&worker, &[&held]).await.unwrap();
     assert_eq!(bench.job(held.job).await.progress, Some(progress), "no news is no news");
+}
+
+pub async fn a_heartbeat_carries_the_end_of_the_log(bench: &Bench) {
+    let (worker, held) = bench.running("a").await;
+    let say = async |log: String| {
+        let lease = HeldLease { job: held.job, token: held.token, progress: None, log_tail: Some(log) };
+        bench.broker.heartbeat(Beat { worker: worker.clone(), leases: vec![lease] }).await.unwrap();
+    };
+    let said = async || bench.queue.history(held.job).await.unwrap().remove(0).log_tail;
+    assert_eq!(said().await, None);
+    say("page 1\npage 2".to_owned()).await;
+    assert_eq!(said().await.as_deref(), Some("page 1\npage 2"));
+    bench.beat(&worker, &[&held]).await.unwrap();
+    assert_eq!(said().await.as_deref(), Some("page 1\npage 2"), "no news is no news");
+    say("x".repeat(2 * crate::MAX_LOG_TAIL_BYTES) + "the end").await;
+    let kept = said().await.unwrap();
+    assert!(kept.ends_with("xthe end") && kept.len() <= crate::MAX_LOG_TAIL_BYTES, "{}", kept.len());
 }
 
 pub async fn a_heartbeat_hears_of_a_cancel(bench: &Bench) {

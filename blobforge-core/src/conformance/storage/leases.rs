@@ -39,7 +39,7 @@ pub async fn progress_is_kept_with_the_attempt_and_begins_anew_with_the_next(ben
     let (worker, held) = bench.running("w1").await;
     let id = held.job.id;
     let progress = Progress { done: 3, total: Some(9), stage: Some("reading".to_owned()), message: None };
-    let lease = HeldLease { job: id, token: held.token, progress: Some(progress.clone()) };
+    let lease = HeldLease { job: id, token: held.token, progress: Some(progress.clone()), log_tail: None };
     bench.run(Command::Heartbeat(Beat { worker: worker.clone(), leases: vec![lease] })).await.unwrap();
     assert_eq!(bench.job(id).await.progress.as_ref(), Some(&progress));
     bench.beat(&worker, &[&held]).await;
@@ -49,6 +49,38 @@ pub async fn progress_is_kept_with_the_attempt_and_begins_anew_with_the_next(ben
     assert_eq!(bench.claim(&worker).await.job.progress, None);
     let attempts = bench.storage.attempts(id).await.unwrap();
     assert_eq!((attempts[0].progress.as_ref(), attempts[1].progress.as_ref()), (Some(&progress), None));
+}
+
+pub async fn what_a_handler_said_is_read_while_it_runs_and_kept_if_it_is_lost(bench: &Bench) {
+    let (worker, held) = bench.running("w1").await;
+    let id = held.job.id;
+    let say = async |worker: &WorkerId, held: &Claimed, log: &str| {
+        let log_tail = Some(log.to_owned());
+        let lease = HeldLease { job: id, token: held.token, progress: None, log_tail };
+        bench.run(Command::Heartbeat(Beat { worker: worker.clone(), leases: vec![lease] })).await.unwrap();
+    };
+    let logs = async || {
+        let attempts = bench.storage.attempts(id).await.unwrap();
+        attempts.into_iter().map(|attempt| attempt.log_tail).collect::<Vec<_>>()
+    };
+    say(&worker, &held, "page 1").await;
+    say(&worker, &held, "page 1\npage 2").await;
+    bench.beat(&worker, &[&held]).await;
+    let said = Some("page 1\npage 2".to_owned());
+    assert_eq!(logs().await, [said.clone()], "no news changes nothing");
+    bench.silence().await;
+    let other = bench.worker("w2").await;
+    let next = bench.claim(&other).await;
+    assert_eq!(logs().await, [said.clone(), None], "the next one has said nothing yet");
+    say(&worker, &held, "I am not dead").await;
+    assert_eq!(logs().await, [said.clone(), None], "whose lease is lost is not heard");
+    say(&other, &next, "page 3").await;
+    bench.finish(&next, Report::Release).await;
+    assert_eq!(logs().await, [said.clone(), None], "nothing went wrong");
+    let last = bench.claim(&worker).await;
+    say(&worker, &last, "no ink").await;
+    bench.finish(&last, fail()).await;
+    assert_eq!(logs().await, [said, None, Some("no ink".to_owned())], "it reported no other log");
 }
 
 pub async fn an_expired_lease_is_good_until_somebody_looks(bench: &Bench) {

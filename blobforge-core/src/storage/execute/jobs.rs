@@ -126,6 +126,9 @@ impl<R: Rows> Batch<'_, R> {
             let state = match lifecycle::apply(&job.life, None, &Step::Renew(held.token), self.now) {
                 Ok(transition) => {
                     let reply = transition.reply;
+                    if let Some(log_tail) = &held.log_tail {
+                        self.rows.put_log(held.job, log_tail)?;
+                    }
                     self.follow(job, transition, |job| {
                         if held.progress.is_some() {
                             job.progress = held.progress;

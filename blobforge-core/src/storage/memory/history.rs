@@ -1,12 +1,12 @@
-//! Keys of submissions and groups of failures, in memory.
+//! Keys of submissions, groups of failures and logs, in memory.
 
 use std::{collections::BTreeMap, convert::Infallible};
 
 use super::MemoryRows;
 use crate::{
-    FailureGroup, FailureGroupId, JobType, Timestamp,
+    FailureGroup, FailureGroupId, JobId, JobType, Timestamp,
     failure_group::Sameness,
-    storage::rows::{FailureGroupRows, KeyRow, KeyRows},
+    storage::rows::{FailureGroupRows, KeyRow, KeyRows, LogRows},
 };
 
 /// What is remembered of submissions and failures.
@@ -14,6 +14,7 @@ use crate::{
 pub(super) struct MemoryHistory {
     keys: BTreeMap<(String, String), KeyRow>,
     groups: BTreeMap<FailureGroupId, FailureGroup>,
+    logs: BTreeMap<JobId, String>,
 }
 
 impl MemoryHistory {
@@ -24,6 +25,22 @@ impl MemoryHistory {
         groups.sort_by_key(|group| std::cmp::Reverse((group.jobs, group.last_seen, group.id)));
         groups.truncate(limit);
         groups
+    }
+
+    /// What the handler of a running attempt said last.
+    pub(super) fn log(&self, job: JobId) -> Option<String> {
+        self.logs.get(&job).cloned()
+    }
+}
+
+impl LogRows for MemoryRows {
+    fn put_log(&mut self, job: JobId, log_tail: &str) -> Result<(), Infallible> {
+        self.history.logs.insert(job, log_tail.to_owned());
+        Ok(())
+    }
+
+    fn take_log(&mut self, job: JobId) -> Result<Option<String>, Infallible> {
+        Ok(self.history.logs.remove(&job))
     }
 }
 

@@ -1,4 +1,4 @@
-//! The rows that remember: which submission was named how, and what went wrong how often.
+//! The rows that remember: which submission was named how, what went wrong how often, and what handlers said.
 
 use super::LaneRows;
 use crate::{FailureGroupId, JobId, JobType, Timestamp, failure_group::Sameness};
@@ -26,6 +26,14 @@ pub(in crate::storage) trait KeyRows: LaneRows {
         now: Timestamp,
         limit: usize,
     ) -> Result<Vec<(String, String)>, Self::Error>;
+}
+
+/// What the handlers of running attempts said last, apart from the rows that every heartbeat rewrites.
+pub(in crate::storage) trait LogRows: LaneRows {
+    /// Inserts or replaces.
+    fn put_log(&mut self, job: JobId, log_tail: &str) -> Result<(), Self::Error>;
+    /// Deletes it, and says what it was.
+    fn take_log(&mut self, job: JobId) -> Result<Option<String>, Self::Error>;
 }
 
 /// The groups of failures.

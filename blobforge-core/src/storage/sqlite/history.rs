@@ -1,4 +1,4 @@
-//! Keys of submissions and groups of failures, in SQLite.
+//! Keys of submissions, groups of failures and logs, in SQLite.
 
 use rusqlite::{Connection, OptionalExtension, params};
 
@@ -10,7 +10,7 @@ use super::{
 use crate::{
     FailureGroup, FailureGroupId, JobId, JobType, Timestamp,
     failure_group::Sameness,
-    storage::rows::{FailureGroupRows, KeyRow, KeyRows},
+    storage::rows::{FailureGroupRows, KeyRow, KeyRows, LogRows},
 };
 
 /// The groups of a type or of all, the one with most failed jobs first, then the one met last.
@@ -29,6 +29,26 @@ pub(super) fn failure_groups(
             .prepare_cached(Sql::FailureGroups.text())?
             .query_map([limit], columns::failure_group)?
             .collect(),
+    }
+}
+
+/// What the handler of a running attempt said last.
+pub(super) fn log(connection: &Connection, job: JobId) -> rusqlite::Result<Option<String>> {
+    connection.prepare_cached(Sql::Log.text())?.query_row([job.get()], |row| row.get(0)).optional()
+}
+
+impl LogRows for SqliteRows<'_, '_> {
+    fn put_log(&mut self, job: JobId, log_tail: &str) -> rusqlite::Result<()> {
+        self.sql.get(Sql::PutLog)?.execute(params![job.get(), log_tail])?;
+        Ok(())
+    }
+
+    fn take_log(&mut self, job: JobId) -> rusqlite::Result<Option<String>> {
+        let log = self.sql.get(Sql::Log)?.query_row([job.get()], |row| row.get(0)).optional()?;
+        if log.is_some() {
+            self.sql.get(Sql::DeleteLog)?.execute([job.get()])?;
+        }
+        Ok(log)
     }
 }
 

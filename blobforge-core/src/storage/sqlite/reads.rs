@@ -30,7 +30,9 @@ pub(super) fn attempts(connection: &Connection, id: JobId) -> rusqlite::Result<V
     let mut ended = connection.prepare_cached(Sql::Attempts.text())?;
     let ended = ended.query_map([id.get()], |row| Ok(columns::attempt(row)?.to_attempt()))?;
     let mut attempts = ended.collect::<Result<Vec<_>, _>>()?;
-    attempts.extend(job(connection, id)?.as_ref().and_then(Attempt::running));
+    if let Some(running) = job(connection, id)?.as_ref().and_then(Attempt::running) {
+        attempts.push(Attempt { log_tail: history::log(connection, id)?, ..running });
+    }
     Ok(attempts)
 }
 

@@ -96,6 +96,9 @@ statements! {
     Attempt: concat!("SELECT ", attempt_columns!(), " FROM attempts WHERE job_id = ?1 AND epoch = ?2"),
     Attempts: concat!("SELECT ", attempt_columns!(), " FROM attempts WHERE job_id = ?1 ORDER BY epoch"),
 
+    Log: "SELECT log_tail FROM logs WHERE job_id = ?1",
+    PutLog: "INSERT OR REPLACE INTO logs (job_id, log_tail) VALUES (?1, ?2)",
+    DeleteLog: "DELETE FROM logs WHERE job_id = ?1",
     Checkpoints: "SELECT name, size, sha256, key FROM checkpoints WHERE job_id = ?1 ORDER BY name",
     PutCheckpoint: "INSERT OR REPLACE INTO checkpoints (job_id, name, size, sha256, key) VALUES (?1, ?2, ?3, ?4, ?5)",
     DeleteCheckpoints: "DELETE FROM checkpoints WHERE job_id = ?1",

@@ -150,6 +150,9 @@ CREATE TABLE attempts (
     PRIMARY KEY (job_id, epoch)
 ) STRICT, WITHOUT ROWID;
 
+-- What the handlers of running attempts said last: apart from the leases, which every heartbeat rewrites.
+CREATE TABLE logs (job_id INTEGER PRIMARY KEY, log_tail TEXT NOT NULL) STRICT;
+
 CREATE TABLE checkpoints (
     job_id INTEGER NOT NULL,
     name   TEXT    NOT NULL,
