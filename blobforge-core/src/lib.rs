@@ -102,7 +102,7 @@ pub use lifecycle::{
 pub use limits::{KeyLimits, LimitBy, Limits, MAX_LIMIT_KEY_BYTES, Rate, StartedUpTo};
 pub use new_job::{
     MAX_JSON_BYTES, MAX_KEY_BYTES, MAX_SOURCE_PATH_BYTES, MAX_SOURCE_PATHS, MAX_SUBMITTER_BYTES,
-    MAX_TAG_BYTES, MAX_TAGS, NewJob, NewSource, file_name,
+    MAX_TAG_BYTES, MAX_TAGS, NewJob, NewSource, check_key, file_name,
 };
 pub use queue::{Queue, QueueBuilder, QueueError};
 pub use requirement::{

@@ -332,6 +332,20 @@ impl NewJob {
     }
 }
 
+/// Checks the name that a client gives to a request, so as to repeat it: 1 to [`MAX_KEY_BYTES`] printable ASCII
+/// characters.
+///
+/// ```
+/// use blobforge_core::check_key;
+/// assert!(check_key("5f0c…").is_err() && check_key("5f0c-17 again").is_ok());
+/// ```
+///
+/// # Errors
+/// When it is anything else.
+pub fn check_key(key: &str) -> Result<(), Invalid> {
+    printable("idempotency_key", key)
+}
+
 /// Checks a name that somebody chose for a request of theirs.
 pub(crate) fn printable(field: &'static str, name: &str) -> Result<(), Invalid> {
     let fits = (1..=MAX_KEY_BYTES).contains(&name.len()) && name.bytes().all(|b| matches!(b, b' '..=b'~'));

@@ -4,6 +4,7 @@ mod body;
 mod bulk;
 mod claims;
 mod events;
+mod failures;
 mod files;
 mod health;
 mod job;
@@ -35,6 +36,7 @@ pub(crate) fn endpoint(shared: &Arc<Shared>) -> impl Endpoint + use<> {
         submission::SubmissionApi(shared.clone()),
         steering::SteeringApi(shared.clone()),
         bulk::BulkApi(shared.clone()),
+        failures::FailuresApi(shared.clone()),
         claims::ClaimsApi(shared.clone()),
         reports::ReportsApi(shared.clone()),
         files::FilesApi(shared.clone()),

@@ -2,6 +2,7 @@
 
 mod admin;
 mod arrivals;
+mod repeats;
 mod reply;
 mod secret;
 
@@ -19,6 +20,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use arrivals::Arrivals;
+pub(crate) use repeats::{Named, Ran, Repeats};
 
 use crate::{
     api,
@@ -71,6 +73,7 @@ pub(crate) struct Shared {
     pub(crate) links: LoginLinks,
     pub(crate) events: EventHub,
     pub(crate) arrivals: Arrivals,
+    pub(crate) repeats: Repeats,
     pub(crate) stop: CancellationToken,
 }
 
@@ -114,6 +117,7 @@ impl Service {
             events: EventHub::start(queue.clone(), stop.clone()),
             links: LoginLinks::default(),
             arrivals: Arrivals::default(),
+            repeats: Repeats::new(queue.clone()),
             config,
             queue,
             accounts,

@@ -1,5 +1,6 @@
 //! JSON bodies: bounded, and with messages that name the field that is wrong.
 
+use bytes::Bytes;
 use poem::{FromRequest, Request, RequestBody, Result, http::StatusCode};
 use poem_openapi::{
     ApiExtractor, ApiExtractorType, ExtractParamOptions,
@@ -14,9 +15,9 @@ use crate::problem::Problem;
 /// The largest JSON body that an ordinary route takes, in bytes.
 pub(crate) const ORDINARY: usize = 1024 * 1024;
 
-/// A JSON body of at most `LIMIT` bytes. An empty one is `null`.
+/// A JSON body of at most `LIMIT` bytes, read and as it came. An empty one is `null`.
 #[derive(Debug)]
-pub(crate) struct Body<T, const LIMIT: usize = ORDINARY>(pub(crate) T);
+pub(crate) struct Body<T, const LIMIT: usize = ORDINARY>(pub(crate) T, pub(crate) Bytes);
 
 impl<T: DeserializeOwned, const LIMIT: usize> Body<T, LIMIT> {
     async fn read(request: &Request, body: &mut RequestBody) -> Result<Self, Problem> {
@@ -34,7 +35,7 @@ impl<T: DeserializeOwned, const LIMIT: usize> Body<T, LIMIT> {
         let mut parser = serde_json::Deserializer::from_slice(json);
         let value = serde_path_to_error::deserialize(&mut parser).map_err(|error| wrong_field(&error))?;
         parser.end().map_err(|error| not_json(&error))?;
-        Ok(Self(value))
+        Ok(Self(value, bytes))
     }
 }
 

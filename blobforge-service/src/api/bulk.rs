@@ -8,7 +8,12 @@ use blobforge_core::{
     storage::JobFilter,
 };
 use poem::web::Data;
-use poem_openapi::{Enum, Object, OpenApi, payload::Json, types::Example};
+use poem_openapi::{
+    Enum, Object, OpenApi,
+    param::Header,
+    payload::Json,
+    types::{Example, ParseFromJSON, ToJSON},
+};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -16,7 +21,7 @@ use super::{body::Body, submission::priority, time::Time, types::job_type};
 use crate::{
     auth::{Principal, Scope},
     problem::Problem,
-    service::Shared,
+    service::{Named, Ran, Shared},
 };
 
 pub(super) struct BulkApi(pub(super) Arc<Shared>);
@@ -224,18 +229,32 @@ impl BulkApi {
     async fn bulk(
         &self,
         principal: Data<&Principal>,
+        /// A name for this request, 1 to 255 printable ASCII characters, such as a UUID. Repeated under it within 7 days,
+        /// the same request changes nothing more and is answered with what it did; another request is answered with 409.
+        #[oai(name = "Idempotency-Key")]
+        idempotency_key: Header<Option<String>>,
         body: Body<BulkRequest>,
     ) -> Result<Json<BulkView>, Problem> {
-        let mut request = body.0;
+        let Body(mut request, said) = body;
         if request.action == BulkAction::Delete {
             principal.need(Scope::Admin)?;
         }
         let (action, dry_run) = (request.action()?, request.dry_run.unwrap_or(false));
-        let outcome = self.0.queue.bulk(action, request.selection()?, dry_run).await?;
-        if !dry_run {
-            let BulkOutcome { matched, changed, .. } = outcome;
-            tracing::info!(?action, matched, changed, by = principal.id, "many jobs were changed");
+        let (selection, queue) = (request.selection()?, self.0.queue.clone());
+        let change = async move { Ok(BulkView::new(queue.bulk(action, selection, dry_run).await?, dry_run)) };
+        // What a dry run says is about the jobs as they are now.
+        let key = idempotency_key.0.filter(|_| !dry_run);
+        let named = |key| Named { by: &principal, route: "POST /api/jobs/bulk", key, said: &said };
+        let keep = |view: &BulkView| view.to_json().unwrap_or_default();
+        match self.0.repeats.once(key.as_deref().map(named), change, keep).await? {
+            Ran::Now(view) => {
+                let (matched, done, by) = (view.matched, view.done, &principal.id);
+                tracing::info!(?action, dry_run, matched, done, by, "many jobs were changed");
+                Ok(Json(view))
+            }
+            Ran::Before(kept) => {
+                Ok(Json(BulkView::parse_from_json(Some(kept)).map_err(|_| Problem::internal())?))
+            }
         }
-        Ok(Json(BulkView::new(outcome, dry_run)))
     }
 }

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use blobforge_core::{
-    Job, JobId, JobType, Priority, Status, WorkerId,
+    FailureGroupId, Job, JobId, JobType, Priority, Status, WorkerId,
     blob::Method,
     storage::{Attempt, Counts, JobFilter},
 };
@@ -94,6 +94,8 @@ impl JobsApi {
         tag: Query<Option<String>>,
         /// Only jobs with this text in the source's path or the last error.
         text: Query<Option<String>>,
+        /// Only jobs that are failed and in this group of failures: its `id` in `GET /api/failures`.
+        failure_group: Query<Option<i64>>,
         /// Only jobs submitted at or after this time.
         created_from: Query<Option<Time>>,
         /// Only jobs submitted before this time.
@@ -116,7 +118,7 @@ impl JobsApi {
             worker: worker.0.map(WorkerId::new).transpose()?,
             tag: tag.0,
             text: text.0,
-            failure_group: None,
+            failure_group: failure_group.0.map(FailureGroupId::new),
             created_from: created_from.0.map(|time| time.0),
             created_before: created_before.0.map(|time| time.0),
             below: None,
@@ -287,8 +289,10 @@ where
     text.filter(|text| !text.is_empty()).map(parse).transpose()
 }
 
-fn wrong(name: &str, why: &str) -> Problem {
-    Problem::bad_request("invalid_parameter", format!("{name}: {why}")).field(name)
+pub(super) fn wrong(name: &str, why: &str) -> Problem {
+    Problem::bad_request("invalid_parameter", format!("{name}: {why}"))
+        .hint("/docs says what each parameter may be")
+        .field(name)
 }
 
 fn no_attempt(job: i64, attempt: u32) -> Problem {

@@ -3,7 +3,12 @@
 use std::sync::Arc;
 
 use blobforge_core::JobId;
-use poem_openapi::{Object, OpenApi, param::Path, payload::Json};
+use poem::web::Data;
+use poem_openapi::{
+    Object, OpenApi,
+    param::{Header, Path},
+    payload::Json,
+};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -13,7 +18,11 @@ use super::{
     reports::{DONE, Done},
     submission::priority,
 };
-use crate::{problem::Problem, service::Shared};
+use crate::{
+    auth::Principal,
+    problem::Problem,
+    service::{Named, Ran, Shared},
+};
 
 pub(super) struct SteeringApi(pub(super) Arc<Shared>);
 
@@ -46,17 +55,32 @@ impl SteeringApi {
     #[oai(path = "/jobs/:id/retry", method = "post", operation_id = "retry_job")]
     async fn retry(
         &self,
+        principal: Data<&Principal>,
         /// The job's number.
         id: Path<i64>,
+        /// A name for this request, 1 to 255 printable ASCII characters, such as a UUID. Repeated under it within 7 days,
+        /// the same request does not run the job once more; another request is answered with 409.
+        #[oai(name = "Idempotency-Key")]
+        idempotency_key: Header<Option<String>>,
         body: Body<Option<RetryRequest>>,
     ) -> Result<Json<JobView>, Problem> {
-        let id = JobId::new(id.0);
-        let request = body.0.unwrap_or_default();
-        let priority = request.priority.map(priority).transpose()?;
-        let mut job = self.0.queue.retry(id).await?;
-        if let Some(priority) = priority {
-            job = self.0.queue.reprioritise(id, priority).await?;
-        }
+        let (id, queue) = (JobId::new(id.0), self.0.queue.clone());
+        let Body(request, said) = body;
+        let priority = request.unwrap_or_default().priority.map(priority).transpose()?;
+        let retry = async move {
+            let job = queue.retry(id).await?;
+            Ok(match priority {
+                Some(priority) => queue.reprioritise(id, priority).await?,
+                None => job,
+            })
+        };
+        let route = format!("POST /api/jobs/{id}/retry");
+        let named = |key| Named { by: &principal, route: &route, key, said: &said };
+        let named = idempotency_key.0.as_deref().map(named);
+        let job = match self.0.repeats.once(named, retry, |_| true.into()).await? {
+            Ran::Now(job) => job,
+            Ran::Before(_) => self.0.queue.job(id).await?,
+        };
         Ok(Json(JobView::new(job, self.0.queue.now())))
     }
 

@@ -12,7 +12,7 @@ use futures_util::StreamExt;
 use poem::web::Data;
 use poem_openapi::{
     ApiResponse, Object, OpenApi,
-    param::{Path, Query},
+    param::{Header, Path, Query},
     payload::Json,
 };
 use serde::Deserialize;
@@ -25,7 +25,11 @@ use super::{
     time::Time,
     types,
 };
-use crate::{auth::Principal, problem::Problem, service::Shared};
+use crate::{
+    auth::Principal,
+    problem::Problem,
+    service::{Named, Shared},
+};
 
 /// The largest body that a batch may have, in bytes.
 const BATCH_BYTES: usize = 16 * 1024 * 1024;
@@ -171,10 +175,16 @@ impl SubmissionApi {
     async fn batch(
         &self,
         principal: Data<&Principal>,
+        /// A name for this request, 1 to 255 printable ASCII characters, such as a UUID. Repeated under it within 7 days,
+        /// the same batch is answered with the same jobs, each known by a key that is made of this one and of its place;
+        /// another request is answered with 409.
+        #[oai(name = "Idempotency-Key")]
+        idempotency_key: Header<Option<String>>,
         body: Body<BatchRequest, BATCH_BYTES>,
     ) -> Result<Json<BatchView>, Problem> {
-        if body.0.jobs.len() > MAX_SUBMIT {
-            let reason = format!("{} are too many at once: at most {MAX_SUBMIT}", body.0.jobs.len());
+        let Body(BatchRequest { jobs }, said) = body;
+        if jobs.len() > MAX_SUBMIT {
+            let reason = format!("{} are too many at once: at most {MAX_SUBMIT}", jobs.len());
             return Err(Invalid::new("jobs", reason).into());
         }
         let parse = |(place, job): (usize, JobRequest)| {
@@ -186,7 +196,14 @@ impl SubmissionApi {
                 .and_then(|job| job.validate().map(|()| job).map_err(Problem::from))
                 .map_err(at)
         };
-        let jobs = body.0.jobs.into_iter().enumerate().map(parse).collect::<Result<Vec<_>, _>>()?;
+        let mut jobs = jobs.into_iter().enumerate().map(parse).collect::<Result<Vec<_>, _>>()?;
+        if let Some(key) = idempotency_key.0 {
+            let named = Named { by: &principal, route: "POST /api/jobs/batch", key: &key, said: &said };
+            let id = self.0.repeats.same(named).await?;
+            for (place, job) in jobs.iter_mut().enumerate() {
+                job.idempotency_key = Some(format!("batch-{id}-{place}"));
+            }
+        }
         let mut views = Vec::with_capacity(jobs.len());
         for submitted in self.0.queue.submit_many(jobs).await? {
             views.push(view(&self.0, submitted?).await?);
@@ -211,12 +228,17 @@ impl SubmissionApi {
         tags: Query<Option<String>>,
         /// How many failing runs it may have.
         max_attempts: Query<Option<u32>>,
+        /// A name for this request, 1 to 255 printable ASCII characters, such as a UUID. The same file and properties
+        /// under the same name within 7 days are answered with the same job, and others with 409.
+        #[oai(name = "Idempotency-Key")]
+        idempotency_key: Header<Option<String>>,
         content: FileBody,
     ) -> Result<SubmitReply, Problem> {
         let mut job = NewJob::new(types::job_type(&job_type.0)?)?;
         job.priority = priority.0.map(|text| text.parse::<Priority>()).transpose()?.unwrap_or_default();
         job.max_attempts = max_attempts.0;
         job.body.source_path = name.0;
+        job.idempotency_key = idempotency_key.0;
         let tags = tags.0.unwrap_or_default();
         job.body.tags = tags.split(',').filter(|tag| !tag.is_empty()).map(str::to_owned).collect();
         job.body.submitter = Some(principal.id.clone());

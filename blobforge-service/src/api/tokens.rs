@@ -4,8 +4,14 @@ use std::{sync::Arc, time::Duration};
 
 use blobforge_core::{Invalid, WorkerId};
 use poem::http::StatusCode;
-use poem_openapi::{ApiResponse, Object, OpenApi, param::Path, payload::Json};
+use poem::web::Data;
+use poem_openapi::{
+    ApiResponse, Object, OpenApi,
+    param::{Header, Path},
+    payload::Json,
+};
 use serde::Deserialize;
+use serde_json::Value;
 
 use super::{
     body::Body,
@@ -13,9 +19,9 @@ use super::{
     time::Time,
 };
 use crate::{
-    auth::{NewToken, Scope, TokenRecord},
+    auth::{NewToken, Principal, Scope, TokenRecord, TokenText},
     problem::Problem,
-    service::Shared,
+    service::{Named, Ran, Shared},
 };
 
 /// The longest life of a token that has an end, in days.
@@ -105,8 +111,25 @@ impl TokensApi {
 
     /// Make a token; it is shown once
     #[oai(path = "/admin/tokens", method = "post", operation_id = "create_token")]
-    async fn create(&self, body: Body<TokenRequest>) -> Result<TokenReply, Problem> {
-        let (token, record) = self.0.accounts.create(new_token(body.0)?).await?;
+    async fn create(
+        &self,
+        principal: Data<&Principal>,
+        /// A name for this request, 1 to 255 printable ASCII characters, such as a UUID. Repeated under it within 7 days,
+        /// the request makes no second token and is answered with 409: a token is shown once.
+        #[oai(name = "Idempotency-Key")]
+        idempotency_key: Header<Option<String>>,
+        body: Body<TokenRequest>,
+    ) -> Result<TokenReply, Problem> {
+        let Body(request, said) = body;
+        let (new, accounts) = (new_token(request)?, self.0.accounts.clone());
+        let create = async move { Ok(accounts.create(new).await?) };
+        let named = |key| Named { by: &principal, route: "POST /api/admin/tokens", key, said: &said };
+        let named = idempotency_key.0.as_deref().map(named);
+        let keep = |(_, record): &(TokenText, TokenRecord)| record.id.clone().into();
+        let (token, record) = match self.0.repeats.once(named, create, keep).await? {
+            Ran::Now(made) => made,
+            Ran::Before(id) => return Err(shown_once(&id)),
+        };
         tracing::info!(id = record.id, name = record.name, "a token was made");
         Ok(TokenReply::Created(Json(NewTokenView {
             token: token.reveal().to_owned(),
@@ -137,6 +160,12 @@ impl TokensApi {
         tracing::info!(id = id.0, "a token was revoked");
         Ok(Json(DONE))
     }
+}
+
+fn shown_once(id: &Value) -> Problem {
+    let detail = format!("this request made the token {id} already, and its text is shown once");
+    Problem::conflict("token_shown_once", detail)
+        .hint("if it did not arrive, revoke that token and make another one with a new key")
 }
 
 fn new_token(request: TokenRequest) -> Result<NewToken, Problem> {

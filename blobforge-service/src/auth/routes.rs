@@ -129,6 +129,7 @@ pub const ROUTES: &[Route] = &[
     api("POST", "/api/files/upload-url", Access::Submit),
     api("GET", "/api/files/{job_id}/{type}/url", Access::Any),
     api("POST", "/api/files/{job_id}/outputs/url", Access::Worker),
+    api("GET", "/api/failures", Access::Any),
     api("GET", "/api/types", Access::Any),
     api("GET", "/api/types/{type}", Access::Any),
     api("PATCH", "/api/types/{type}", Access::Admin),

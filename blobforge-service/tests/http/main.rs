@@ -5,9 +5,11 @@ mod bad_input;
 mod bulk;
 mod doors;
 mod events;
+mod failures;
 mod files;
 mod jobs;
 mod pages;
+mod repeats;
 mod types;
 mod workers;
 

@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::{
     columns::{self, job_columns, status_code, to_json},
     failure::is_interrupted,
+    history,
     statements::Sql,
 };
 use crate::{
