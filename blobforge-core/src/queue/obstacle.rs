@@ -42,6 +42,20 @@ pub enum Obstacle {
 }
 
 impl Obstacle {
+    /// A short name in snake_case, for programs to decide by. It never changes.
+    ///
+    /// ```
+    /// use blobforge_core::{JobType, queue::Obstacle};
+    /// assert_eq!(Obstacle::NoWorker(JobType::new("pdf").unwrap()).kind(), "no_worker");
+    /// ```
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Paused(_) => "type_paused",
+            Self::NoWorker(_) => "no_worker",
+            Self::NoAbleWorker { .. } => "no_able_worker",
+        }
+    }
+
     /// What stands in the way of a waiting job, given all workers; a worker is alive if it was heard of within
     /// `timeout`.
     ///

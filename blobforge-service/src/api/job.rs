@@ -19,9 +19,9 @@ pub(crate) struct JobView {
     status: String,
     /// The status for people, which also knows `scheduled`, `retrying`, `cancelling` and `worker silent`.
     status_label: String,
-    /// What keeps it from being run although it waits, and what to do about it: its type is paused, or no live worker
-    /// can run it. Said where one job is asked for, not in lists.
-    obstacle: Option<String>,
+    /// What it waits for besides its turn, if it waits; `null` if a live worker can run it. Said where one job is asked
+    /// for, not in lists.
+    waiting_for: Option<WaitingFor>,
     /// From 1 (critical) to 5 (background).
     priority: u8,
     /// The SHA-256 of its source, in hexadecimal.
@@ -40,6 +40,8 @@ pub(crate) struct JobView {
     tags: Vec<String>,
     /// Whatever its submitter wants to find again.
     metadata: Value,
+    /// What it asks of its worker's labels.
+    requires: Vec<String>,
     /// Who submitted it.
     submitter: Option<String>,
     /// Which worker runs it now.
@@ -86,7 +88,7 @@ impl JobView {
             id,
             status: status.to_string(),
             status_label,
-            obstacle: None,
+            waiting_for: None,
             worker_id,
             priority: job.priority.into(),
             source_hash: source.and_then(|source| source.sha256).map(|hash| hash.to_string()),
@@ -97,6 +99,7 @@ impl JobView {
             params: Value::Object(job.body.params),
             tags: job.body.tags,
             metadata: Value::Object(job.body.metadata),
+            requires: job.body.requires.iter().map(ToString::to_string).collect(),
             submitter: job.body.submitter,
             attempts: job.life.epoch.get(),
             failures: job.life.failures,
@@ -120,7 +123,7 @@ impl JobView {
 impl JobView {
     /// Says what keeps the job from being run.
     pub(super) fn with_obstacle(self, obstacle: Option<Obstacle>) -> Self {
-        Self { obstacle: obstacle.map(|obstacle| obstacle.to_string()), ..self }
+        Self { waiting_for: obstacle.map(WaitingFor::from), ..self }
     }
 
     /// What a table for people shows: status, type, source, progress and last error.
@@ -139,6 +142,21 @@ impl JobView {
             progress,
             error.unwrap_or_default(),
         ]
+    }
+}
+
+/// What keeps a waiting job from being run, and that somebody has to do something about.
+#[derive(Clone, Debug, Object)]
+pub(crate) struct WaitingFor {
+    /// `type_paused`, `no_worker` (no live one serves its type) or `no_able_worker` (none offers what it requires).
+    code: String,
+    /// The same for people, and what to do about it.
+    detail: String,
+}
+
+impl From<Obstacle> for WaitingFor {
+    fn from(obstacle: Obstacle) -> Self {
+        Self { code: obstacle.kind().to_owned(), detail: obstacle.to_string() }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use blobforge_core::{
-    Invalid, JobId, NewJob, NewSource, Priority,
+    Invalid, JobId, NewJob, NewSource, Priority, Requirements,
     blob::Method,
     queue::{MAX_SUBMIT, UPLOAD_LIMIT},
     storage::Submitted,
@@ -64,6 +64,8 @@ pub(super) struct JobRequest {
     tags: Option<Vec<String>>,
     /// Whatever you want to find again: at most 64 KB.
     metadata: Option<BTreeMap<String, Value>>,
+    /// What it asks of its worker's labels, such as `gpu` or `vram_gb >= 24`: at most 16.
+    requires: Option<Vec<String>>,
     /// Whether a job that does this work already is handed back instead, with these tags and this path added as far as it
     /// has room for them; yes unless said otherwise. With no, nobody else is handed this job either.
     dedup: Option<bool>,
@@ -81,6 +83,7 @@ impl JobRequest {
         job.body.params = self.params.unwrap_or_default().into_iter().collect();
         job.body.metadata = self.metadata.unwrap_or_default().into_iter().collect();
         job.body.tags = self.tags.unwrap_or_default();
+        job.body.requires = Requirements::parse(self.requires.unwrap_or_default())?;
         job.body.source_path = self.source_path;
         job.body.submitter = Some(principal.id.clone());
         job.dedup = self.dedup.unwrap_or(true);

@@ -20,9 +20,13 @@ async fn a_job_goes_through_its_life() {
     assert!(made["warning"].as_str().unwrap().contains("no live worker serves type work"));
     let path = format!("/api/jobs/{}", made["job_id"]);
     let waiting = forge.get(&path).await.ok();
-    assert!(waiting["obstacle"].as_str().unwrap().contains("no live worker serves type work"));
+    assert_eq!(waiting["waiting_for"]["code"], "no_worker");
+    assert!(made["warning"].as_str().unwrap().contains(waiting["waiting_for"]["detail"].as_str().unwrap()));
     forge.register("a", "work").await;
-    assert_eq!(forge.get(&path).await.ok()["obstacle"], Value::Null);
+    assert_eq!(forge.get(&path).await.ok()["waiting_for"], Value::Null);
+    forge.patch("/api/types/work", json!({"paused": true})).await.ok();
+    assert_eq!(forge.get(&path).await.ok()["waiting_for"]["code"], "type_paused");
+    forge.patch("/api/types/work", json!({"paused": false})).await.ok();
     let claim = forge.claim("a", "work").await;
     assert_eq!(claim["job"]["status"], "running");
     assert_eq!(claim["job"]["worker_id"], "a");
@@ -65,6 +69,31 @@ async fn a_job_can_be_called_off_run_again_and_made_urgent_with_a_body_or_withou
     assert_eq!(Reply::of(empty).await.ok()["status"], "pending");
     forge.post(&path("retry"), json!({})).await.refused(409, "wrong_state");
     forge.post("/api/jobs/987654/cancel", Value::Null).await.refused(404, "job_not_found");
+}
+
+#[tokio::test]
+async fn a_job_asks_for_labels_and_says_when_no_live_worker_has_them() {
+    let forge = Forge::start().await;
+    let register = async |id: &str, vram: u32| {
+        let body =
+            json!({"id": id, "type": "work", "protocol": 1, "instance": id, "labels": {"vram_gb": vram}});
+        forge.post("/api/workers/register", body).await.ok();
+    };
+    register("small", 8).await;
+    let body = json!({"type": "work", "source": "none", "requires": ["vram_gb >= 24"]});
+    let made = forge.post("/api/jobs", body).await.ok();
+    assert!(made["warning"].as_str().unwrap().contains("vram_gb >= 24"), "{made}");
+    let path = format!("/api/jobs/{}", made["job_id"]);
+    let job = forge.get(&path).await.ok();
+    assert_eq!(
+        (&job["waiting_for"]["code"], &job["requires"]),
+        (&json!("no_able_worker"), &json!(["vram_gb >= 24"]))
+    );
+    assert_eq!(forge.claim("small", "work").await, json!({"job": null}));
+    register("large", 48).await;
+    assert_eq!(forge.get(&path).await.ok()["waiting_for"], Value::Null);
+    assert_eq!(forge.claim("large", "work").await["job"]["id"], made["job_id"]);
+    assert_eq!(forge.get(&path).await.ok()["waiting_for"], Value::Null, "it runs");
 }
 
 #[tokio::test]
