@@ -333,13 +333,13 @@ pub async fn a_clock_set_back_delays_nobody_whom_limits_hold_back(bench: &Bench)
 }
 
 pub async fn a_time_that_moves_within_a_batch_moved_for_all_of_it(bench: &Bench) {
-    bench.set(for_type(every(SECOND * 10))).await;
+    bench.set(TypeSettings { limits: every(SECOND * 10), ..for_submitters(Limits::default()) }).await;
     let worker = bench.worker("w1").await;
     bench.submit_for("a", 2).await;
     bench.claim(&worker).await;
     assert_eq!(bench.try_claim(&worker).await, None);
     bench.clock.jump_back(SECOND * (24 * 3600));
-    // The first has the limit read, the last has it written.
-    bench.commit(vec![submit(of("a")), Command::TimeMoved, submit(requiring("gpu"))]).await;
+    // The first has the type read, the last has it written: another key has the next turn.
+    bench.commit(vec![submit(of("a")), Command::TimeMoved, submit(of("b"))]).await;
     assert_eq!(bench.maintain().await.reopened, 1);
 }
