@@ -53,6 +53,7 @@ impl Obstacle {
             Self::Paused(_) => "type_paused",
             Self::NoWorker(_) => "no_worker",
             Self::NoAbleWorker { .. } => "no_able_worker",
+            Self::Draining(_) => "workers_draining",
         }
     }
 
