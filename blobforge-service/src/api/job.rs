@@ -148,7 +148,8 @@ impl JobView {
 /// What keeps a waiting job from being run, and that somebody has to do something about.
 #[derive(Clone, Debug, Object)]
 pub(crate) struct WaitingFor {
-    /// `type_paused`, `no_worker` (no live one serves its type) or `no_able_worker` (none offers what it requires).
+    /// `type_paused`, `no_worker` (no live one serves its type), `no_able_worker` (none offers what it requires) or
+    /// `workers_draining` (each that could is draining).
     code: String,
     /// The same for people, and what to do about it.
     detail: String,
