@@ -20,6 +20,7 @@ in_both! {
     a_claim_that_waits_is_woken_by_room_under_a_limit,
     a_claim_that_waits_is_woken_when_a_type_may_start_again,
     a_claim_that_waits_is_woken_when_a_key_may_start_again,
+    a_claim_that_waits_for_its_start_waits_no_day_longer_when_the_clock_is_set_back,
     a_claim_that_waits_is_woken_by_a_limit_that_is_lifted,
     whoever_waits_for_a_job_learns_how_it_ended,
     whoever_waits_for_a_job_learns_that_it_was_deleted,
@@ -123,6 +124,24 @@ async fn a_claim_that_waits_is_woken_when_a_key_may_start_again(forge: Forge) {
     forge.clock.advance(SECOND * 10);
     let claimed = heard(claim).await.unwrap();
     assert_eq!(claimed[0].job.body.params["book"], "dune");
+}
+
+async fn a_claim_that_waits_for_its_start_waits_no_day_longer_when_the_clock_is_set_back(forge: Forge) {
+    let worker = forge.worker("w").await;
+    limit(&forge, TypeSettings { limits: one_each(SECOND * 10), ..TypeSettings::default() }).await;
+    forge.submit().await;
+    let held = forge.claim(&worker).await.unwrap();
+    finish(&forge, &held).await;
+    let claim = waiting(&forge, &worker).await;
+    forge.clock.jump_back(SECOND * (24 * 3600));
+    let second = forge.submit().await;
+    // Once until somebody looks at the clock again, and once for the start.
+    for _ in 0..2 {
+        forge.clock.advance(SECOND * 10);
+        forge.worker("bystander").await;
+        forge.worker("bystander").await;
+    }
+    assert_eq!(heard(claim).await.unwrap()[0].job.id, second);
 }
 
 async fn a_claim_that_waits_is_woken_by_a_limit_that_is_lifted(forge: Forge) {
