@@ -1,5 +1,6 @@
 //! The command line: `blobforge` and everything it can do.
 
+mod config;
 mod connection;
 mod demo;
 mod jobs;
@@ -8,18 +9,24 @@ mod submit;
 mod terminal;
 mod worker;
 
-use std::{ffi::OsString, process::ExitCode};
+use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use connection::Connection;
 
-use crate::{config::ServeArgs, pdf_text, serve};
+use crate::{
+    config::{Layers, Misread, ServeArgs, ServeConfig, asked_for},
+    pdf_text, serve,
+};
 
 /// A job queue for large files and slow work: the service, its workers and its tools in one program.
 #[derive(Debug, Parser)]
 #[command(name = "blobforge", version, about, max_term_width = 100)]
 struct Cli {
+    /// File of settings, in TOML; by default blobforge.toml in this folder, if there is one.
+    #[arg(long, global = true, env = "BLOBFORGE_CONFIG", value_name = "FILE")]
+    config: Option<PathBuf>,
     #[command(subcommand)]
     command: Option<Command>,
 }
@@ -37,9 +44,15 @@ enum Command {
     Jobs(jobs::JobsCommand),
     /// Show how much waits, runs and is done.
     Stats(stats::StatsArgs),
+    /// Look at the settings.
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
     /// Start a service and a worker, convert PDFs and show what comes out.
     Demo(demo::DemoArgs),
 }
+
+/// How a command ends that was not understood.
+const USAGE: u8 = 2;
 
 /// Why a command did not do what it should; the text is for people.
 #[derive(Debug, thiserror::Error)]
@@ -80,44 +93,67 @@ pub fn main() -> ExitCode {
     if args.get(1).is_some_and(|arg| arg == pdf_text::CHILD_COMMAND) {
         return pdf_text::child_main(args.into_iter().skip(2));
     }
-    let cli = Cli::parse_from(args);
+    let (cli, layers) = match read(args) {
+        Ok(read) => read,
+        Err(Misread::Usage(usage)) => usage.exit(),
+        Err(Misread::File(error)) => return failed(&error, ExitCode::FAILURE),
+        Err(wrong @ Misread::Value { .. }) => return failed(&wrong, ExitCode::from(USAGE)),
+    };
     let outcome = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(CliError::from)
-        .and_then(|runtime| runtime.block_on(run(cli)));
-    match outcome {
-        Ok(code) => code,
-        Err(error) => {
-            use std::io::Write as _;
-            // Nothing is left to be done about a standard error that is closed.
-            let _ = writeln!(std::io::stderr().lock(), "blobforge: {error}");
-            ExitCode::FAILURE
-        }
-    }
+        .and_then(|runtime| runtime.block_on(run(cli, &layers)));
+    outcome.unwrap_or_else(|error| failed(&error, ExitCode::FAILURE))
 }
 
-async fn run(cli: Cli) -> Result<ExitCode, CliError> {
-    let command = match cli.command {
-        Some(command) => command,
-        None => Command::Serve(Box::new(ServeArgs::parse_from(["blobforge"]))),
-    };
+fn failed(error: &dyn std::error::Error, code: ExitCode) -> ExitCode {
+    use std::io::Write as _;
+    // Nothing is left to be done about a standard error that is closed.
+    let _ = writeln!(std::io::stderr().lock(), "blobforge: {error}");
+    code
+}
+
+/// Without a command it is `serve`.
+fn read(mut args: Vec<OsString>) -> Result<(Cli, Layers), Misread> {
+    if Cli::command().try_get_matches_from(&args).is_ok_and(|matches| matches.subcommand().is_none()) {
+        args.push("serve".into());
+    }
+    let layers = Layers::read(&Cli::command(), &args)?;
+    let cli = Cli::from_arg_matches(&layers.matches)?;
+    Ok((cli, layers))
+}
+
+async fn run(cli: Cli, layers: &Layers) -> Result<ExitCode, CliError> {
+    let Some(command) = cli.command else { return Err(CliError::new("say what to do: blobforge --help")) };
     match command {
         Command::Serve(args) => {
             log_to_stderr("info");
-            serve::run(*args).await?;
+            let with_worker = args.with_worker;
+            let config = ServeConfig::new(*args, |name| layers.origin(name))?;
+            serve::run(config, with_worker).await?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Worker(args) => {
             log_to_stderr("info");
+            warn_of_what_workers_do_not_follow(layers);
             worker::run(args).await
         }
         Command::Submit(args) => submit::run(args).await,
         Command::Jobs(command) => jobs::run(command).await,
         Command::Stats(args) => stats::run(args).await,
+        Command::Config(command) => config::run(&command, layers),
         Command::Demo(args) => {
             log_to_stderr("error");
             demo::run(args).await
+        }
+    }
+}
+
+fn warn_of_what_workers_do_not_follow(layers: &Layers) {
+    for (setting, origin) in asked_for(|name| layers.origin(name)) {
+        if setting.of_workers {
+            tracing::warn!("{}", setting.said(&origin));
         }
     }
 }

@@ -1,7 +1,10 @@
-//! How the service is set up: flags over environment over defaults.
+//! How the service is set up: flags over environment over file over defaults.
+
+mod file;
+mod layers;
+mod not_yet;
 
 use std::{
-    ffi::OsString,
     net::IpAddr,
     path::{Path, PathBuf},
     sync::Arc,
@@ -10,37 +13,49 @@ use std::{
 
 use blobforge_core::Clock;
 
-use crate::service::ServiceError;
+pub(crate) use file::SettingsFile;
+pub(crate) use layers::{Layers, Misread, Setting};
+pub(crate) use not_yet::{NOT_YET, asked_for};
+
+use crate::{auth::TokenText, service::ServiceError};
+
+/// How the environment names every setting.
+const PREFIX: &str = "BLOBFORGE_";
+
+/// What a file calls a setting of the environment.
+fn key_of(name: &str) -> String {
+    name.strip_prefix(PREFIX).unwrap_or(name).to_ascii_lowercase()
+}
 
 /// What `blobforge serve` takes.
 #[derive(Clone, Debug, clap::Parser)]
 #[command(name = "blobforge serve", about = "Run the service")]
 pub struct ServeArgs {
     /// Address to listen on; 0.0.0.0 for every one that this machine has.
-    #[arg(long, env = "BLOBFORGE_HOST", default_value = "127.0.0.1")]
+    #[arg(long, env = "BLOBFORGE_HOST", default_value = "127.0.0.1", value_parser = ip_address)]
     pub host: IpAddr,
     /// Port to listen on; 0 takes a free one and prints it.
-    #[arg(long, env = "BLOBFORGE_PORT", default_value_t = 8080)]
+    #[arg(long, env = "BLOBFORGE_PORT", default_value_t = 8080, value_parser = number::<u16, 0, 65_535>)]
     pub port: u16,
     /// Database file. Its folder is the data folder: files, the admin token and secrets lie there.
     #[arg(long, env = "BLOBFORGE_DB_PATH", default_value = "./data/blobforge.db")]
     pub db_path: PathBuf,
     /// Seconds that a lease lasts without a heartbeat.
-    #[arg(long, env = "BLOBFORGE_WORKER_TIMEOUT", default_value_t = 180,
-          value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    #[arg(long, env = "BLOBFORGE_WORKER_TIMEOUT", default_value_t = 180, value_parser = number::<u64, 1, 86_400>)]
     pub worker_timeout: u64,
     /// Seconds between heartbeats that workers are told to keep; at most a third of the lease is used.
-    #[arg(long, env = "BLOBFORGE_HEARTBEAT_INTERVAL", default_value_t = 30,
-          value_parser = clap::value_parser!(u64).range(1..=86_400))]
+    #[arg(long, env = "BLOBFORGE_HEARTBEAT_INTERVAL", default_value_t = 30, value_parser = number::<u64, 1, 86_400>)]
     pub heartbeat_interval: u64,
     /// Failing runs that a job gets unless it says otherwise.
-    #[arg(long, env = "BLOBFORGE_MAX_ATTEMPTS", default_value_t = 3,
-          value_parser = clap::value_parser!(u32).range(1..=1000))]
+    #[arg(long, env = "BLOBFORGE_MAX_ATTEMPTS", default_value_t = 3, value_parser = number::<u32, 1, 1000>)]
     pub max_attempts: u32,
     /// Address under which people reach the service, such as `https://forge.example.org`.
-    #[arg(long, env = "BLOBFORGE_PUBLIC_URL")]
+    #[arg(long, env = "BLOBFORGE_PUBLIC_URL", value_parser = web_address)]
     pub public_url: Option<String>,
-    /// File with the admin token, instead of one that the service makes.
+    /// Admin token, instead of one that the service makes: 32 or more printable characters. Better given in a file.
+    #[arg(long, env = "BLOBFORGE_ADMIN_TOKEN", hide_env_values = true, value_parser = token)]
+    pub admin_token: Option<TokenText>,
+    /// File with the admin token.
     #[arg(long, env = "BLOBFORGE_ADMIN_TOKEN_FILE")]
     pub admin_token_file: Option<PathBuf>,
     /// Also run a worker for pdf-text, beside the service.
@@ -65,27 +80,13 @@ pub struct ServeConfig {
     pub max_attempts: u32,
     /// Address under which people reach the service.
     pub public_url: Option<String>,
-    /// File with the admin token, instead of one that the service makes.
+    /// Admin token, instead of one that the service makes.
+    pub admin_token: Option<TokenText>,
+    /// File with the admin token.
     pub admin_token_file: Option<PathBuf>,
     /// Where the time comes from, if not from the machine.
     pub clock: Option<Arc<dyn Clock>>,
 }
-
-/// Settings that people know and that this version would otherwise silently do without.
-const NOT_YET: [(&str, &str); 6] = [
-    ("BLOBFORGE_S3_ENDPOINT", S3_IS_MISSING),
-    ("BLOBFORGE_S3_BUCKET", S3_IS_MISSING),
-    ("BLOBFORGE_S3_ACCESS_KEY", S3_IS_MISSING),
-    ("BLOBFORGE_S3_SECRET_KEY", S3_IS_MISSING),
-    ("BLOBFORGE_S3_PREFIX", S3_IS_MISSING),
-    (
-        "BLOBFORGE_OIDC_ISSUER",
-        "login through OIDC is not supported yet: people log in with a token or a login link",
-    ),
-];
-
-const S3_IS_MISSING: &str =
-    "files in S3 are not supported yet: they would go to the local data folder instead";
 
 impl ServeConfig {
     /// A service on a free loopback port with all its data in `folder`.
@@ -98,27 +99,27 @@ impl ServeConfig {
             heartbeat_interval: Duration::from_secs(30),
             max_attempts: 3,
             public_url: None,
+            admin_token: None,
             admin_token_file: None,
             clock: None,
         }
     }
 
-    /// What these arguments and this environment ask for.
+    /// What these arguments ask for. `origin` says where a setting without an argument comes from, if it is set.
     ///
     /// # Errors
-    /// When the environment asks for something that this version does not do, or a value makes no sense.
-    pub fn new(args: ServeArgs, env: impl Fn(&str) -> Option<OsString>) -> Result<Self, ServiceError> {
-        let asked = |name: &str| env(name).is_some_and(|value| !value.is_empty());
-        if let Some((name, why)) = NOT_YET.into_iter().find(|(name, _)| asked(name)) {
-            return Err(ServiceError::Config(format!("{name} is set, but {why}. Unset it to go on without")));
+    /// When something is asked for that this version does not do, or the settings contradict each other.
+    pub fn new(args: ServeArgs, origin: impl Fn(&str) -> Option<String>) -> Result<Self, ServiceError> {
+        for (setting, origin) in asked_for(origin) {
+            let said = setting.said(&origin);
+            if setting.stops {
+                return Err(ServiceError::Config(format!("{said}. Unset it to go on without")));
+            }
+            tracing::warn!("{said}");
         }
-        let public_url = args.public_url.filter(|url| !url.is_empty());
-        if let Some(url) = &public_url
-            && !is_web_address(url)
-        {
-            return Err(ServiceError::Config(format!(
-                "BLOBFORGE_PUBLIC_URL is {url:?}: use an address without a path, such as https://forge.example.org"
-            )));
+        if args.admin_token.is_some() && args.admin_token_file.is_some() {
+            let what = "set either BLOBFORGE_ADMIN_TOKEN or BLOBFORGE_ADMIN_TOKEN_FILE, not both";
+            return Err(ServiceError::Config(what.to_owned()));
         }
         Ok(Self {
             host: args.host,
@@ -127,7 +128,8 @@ impl ServeConfig {
             worker_timeout: Duration::from_secs(args.worker_timeout),
             heartbeat_interval: Duration::from_secs(args.heartbeat_interval),
             max_attempts: args.max_attempts,
-            public_url: public_url.map(|url| url.trim_end_matches('/').to_owned()),
+            public_url: args.public_url,
+            admin_token: args.admin_token,
             admin_token_file: args.admin_token_file,
             clock: None,
         })
@@ -147,48 +149,67 @@ impl ServeConfig {
     }
 }
 
-/// Whether this is `http(s)://host[:port]` and nothing more.
-fn is_web_address(url: &str) -> bool {
+/// A whole number within bounds.
+fn number<N: TryFrom<u64>, const LEAST: u64, const MOST: u64>(text: &str) -> Result<N, String> {
+    let number = text.parse::<u64>().ok().filter(|number| (LEAST..=MOST).contains(number));
+    let number = number.and_then(|number| N::try_from(number).ok());
+    number.ok_or_else(|| format!("use a whole number from {LEAST} to {MOST}"))
+}
+
+fn ip_address(text: &str) -> Result<IpAddr, String> {
+    text.parse().map_err(|_| "use an IP address of this machine, or 0.0.0.0 for all of them".to_owned())
+}
+
+/// `http(s)://host[:port]` and nothing more.
+fn web_address(url: &str) -> Result<String, String> {
     let rest = url.strip_prefix("https://").or_else(|| url.strip_prefix("http://"));
-    rest.map(|rest| rest.trim_end_matches('/')).is_some_and(|host| {
+    let is_address = rest.map(|rest| rest.trim_end_matches('/')).is_some_and(|host| {
         !host.is_empty() && host.bytes().all(|b| b.is_ascii_alphanumeric() || b".-:[]".contains(&b))
+    });
+    if is_address {
+        return Ok(url.trim_end_matches('/').to_owned());
+    }
+    Err("use an address without a path, such as https://forge.example.org".to_owned())
+}
+
+fn token(text: &str) -> Result<TokenText, String> {
+    TokenText::parse(text.trim()).ok_or_else(|| {
+        "use 32 or more printable characters, for example from `openssl rand -hex 32`".to_owned()
     })
 }
 
 #[cfg(test)]
 mod tests {
-    use clap::Parser as _;
-
     use super::*;
-
-    fn config(args: &[&str], env: &[(&str, &str)]) -> Result<ServeConfig, ServiceError> {
-        let args = ServeArgs::try_parse_from([&["serve"], args].concat()).unwrap();
-        let look_up = |name: &str| env.iter().find(|(n, _)| *n == name).map(|(_, v)| OsString::from(v));
-        ServeConfig::new(args, look_up)
-    }
 
     #[test]
     fn what_is_not_supported_stops_the_start_instead_of_being_ignored() {
-        for (name, _) in NOT_YET {
-            let error = config(&[], &[(name, "x")]).unwrap_err().to_string();
-            assert!(error.contains(name) && error.contains("not supported yet"), "{error}");
+        use clap::Parser as _;
+        for setting in NOT_YET {
+            let args = ServeArgs::try_parse_from(["serve"]).unwrap();
+            let config =
+                ServeConfig::new(args, |name| (name == setting.name).then(|| "environment".to_owned()));
+            assert_eq!(config.is_err(), setting.stops, "{}", setting.name);
         }
-        assert!(config(&[], &[("BLOBFORGE_S3_ENDPOINT", "")]).is_ok(), "empty is unset");
     }
 
     #[test]
     fn a_public_url_has_no_path() {
-        assert_eq!(
-            config(&["--public-url", "https://a.example/"], &[]).unwrap().public_url.unwrap(),
-            "https://a.example"
-        );
+        assert_eq!(web_address("https://a.example/").unwrap(), "https://a.example");
         for bad in ["forge.example", "https://", "https://a.example/x", "ftp://a", "https://a b"] {
-            assert!(config(&["--public-url", bad], &[]).is_err(), "{bad}");
+            assert!(web_address(bad).is_err(), "{bad}");
         }
     }
 
     #[test]
-    fn a_lease_of_no_time_is_refused() {
-        assert!(ServeArgs::try_parse_from(["serve", "--worker-timeout", "0"]).is_err());
+    fn a_number_keeps_its_bounds() {
+        assert_eq!(number::<u16, 0, 65_535>("65535"), Ok(65_535));
+        for bad in ["0", "86401", "", "-1", "+-1", "1.5", "99999999999999999999"] {
+            assert_eq!(
+                number::<u64, 1, 86_400>(bad),
+                Err("use a whole number from 1 to 86400".to_owned()),
+                "{bad}"
+            );
+        }
     }
 }

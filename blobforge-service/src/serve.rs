@@ -11,7 +11,7 @@ use blobforge_worker_sdk::{
 use tokio::task::JoinHandle;
 
 use crate::{
-    config::{ServeArgs, ServeConfig},
+    config::ServeConfig,
     pdf_text::PdfText,
     service::{Service, ServiceError},
 };
@@ -37,9 +37,7 @@ pub enum ServeError {
 ///
 /// # Errors
 /// When the service does not start, or its storage fails.
-pub async fn run(args: ServeArgs) -> Result<(), ServeError> {
-    let with_worker = args.with_worker;
-    let config = ServeConfig::new(args, |name| std::env::var_os(name))?;
+pub async fn run(config: ServeConfig, with_worker: bool) -> Result<(), ServeError> {
     let signal = shutdown_signal();
     let data = config.data_folder();
     let service = Service::start(config).await?;
@@ -66,7 +64,8 @@ async fn announce(service: &Service) -> Result<(), ServiceError> {
     // Standard output may be closed; the service serves all the same.
     let _ = writeln!(out, "BlobForge {} serves {}", env!("CARGO_PKG_VERSION"), service.url());
     let _ = writeln!(out, "  API page     {}/docs", service.url());
-    let _ = writeln!(out, "  admin token  {}", service.admin_token_file().display());
+    let token = service.admin_token_file().map_or("as it was set".into(), std::path::Path::to_string_lossy);
+    let _ = writeln!(out, "  admin token  {token}");
     let _ = writeln!(out, "  log in once  {}", service.login_link()?);
     let _ = out.flush();
     Ok(())
@@ -77,7 +76,7 @@ type Running = (Shutdown, JoinHandle<Result<Summary, WorkerError>>);
 /// A worker in this process; what it converts runs in child processes.
 fn start_worker(service: &Service, data: &std::path::Path) -> Result<Running, ServeError> {
     if service.admin_token().is_empty() {
-        let file = service.admin_token_file().display();
+        let file = service.admin_token_file().map_or("its file".into(), std::path::Path::to_string_lossy);
         let what = format!(
             "--with-worker needs the admin token, but {file} is gone: put it back, or start a worker with a token of its own"
         );

@@ -151,9 +151,9 @@ impl Service {
         self.admin.token.as_ref().map_or("", |token| token.reveal())
     }
 
-    /// The file in which the admin's token lies.
-    pub fn admin_token_file(&self) -> &std::path::Path {
-        &self.admin.file
+    /// The file in which the admin's token lies; `None` if the token was given as a setting.
+    pub fn admin_token_file(&self) -> Option<&std::path::Path> {
+        self.admin.file.as_deref()
     }
 
     /// A link that logs a browser in as the admin, once and within 15 minutes.

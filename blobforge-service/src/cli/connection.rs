@@ -1,6 +1,6 @@
 //! Where the service is, and what opens its door.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use blobforge_worker_sdk::client::{Client, ClientConfig};
 
@@ -15,6 +15,9 @@ pub(super) struct Connection {
     /// API token; without one, the admin token of a service that keeps its data on this machine is used.
     #[arg(long, env = "BLOBFORGE_API_TOKEN", hide_env_values = true)]
     token: Option<String>,
+    /// File with the API token.
+    #[arg(long, env = "BLOBFORGE_API_TOKEN_FILE")]
+    token_file: Option<PathBuf>,
     /// Database of the local service, beside which its admin token lies.
     #[arg(long, env = "BLOBFORGE_DB_PATH", default_value = "./data/blobforge.db", hide = true)]
     db_path: PathBuf,
@@ -23,9 +26,15 @@ pub(super) struct Connection {
 impl Connection {
     /// A client with the given token, or the local admin's.
     pub(super) fn client(&self) -> Result<Client, CliError> {
-        let token = match &self.token {
-            Some(token) => token.trim().to_owned(),
-            None => self.local_admin_token()?,
+        let token = match (&self.token, &self.token_file) {
+            (Some(token), None) => token.trim().to_owned(),
+            (None, Some(file)) => token_in(file)?,
+            (None, None) => self.local_admin_token()?,
+            (Some(_), Some(_)) => {
+                return Err(CliError::new(
+                    "set either BLOBFORGE_API_TOKEN or BLOBFORGE_API_TOKEN_FILE, not both",
+                ));
+            }
         };
         Ok(Client::new(ClientConfig::new(&self.server, token))?)
     }
@@ -40,4 +49,11 @@ impl Connection {
         })?;
         Ok(token.trim().to_owned())
     }
+}
+
+fn token_in(file: &Path) -> Result<String, CliError> {
+    let token = std::fs::read_to_string(file).map_err(|error| {
+        CliError::new(format!("the API token in {} cannot be read: {error}", file.display()))
+    })?;
+    Ok(token.trim().to_owned())
 }

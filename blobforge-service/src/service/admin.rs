@@ -14,27 +14,32 @@ use crate::{
 #[derive(Debug)]
 pub(super) struct Admin {
     pub(super) token: Option<TokenText>,
-    pub(super) file: PathBuf,
+    /// Where it lies; `None` if it was given as a setting.
+    pub(super) file: Option<PathBuf>,
 }
 
 /// Takes the token that was provided, or the one that an earlier start has made, or makes one.
 pub(super) async fn find_or_make(config: &ServeConfig, accounts: &Accounts) -> Result<Admin, ServiceError> {
+    if let Some(token) = &config.admin_token {
+        accounts.set_admin(token).await?;
+        return Ok(Admin { token: Some(token.clone()), file: None });
+    }
     if let Some(file) = &config.admin_token_file {
         let token = provided(file)?;
         accounts.set_admin(&token).await?;
-        return Ok(Admin { token: Some(token), file: file.clone() });
+        return Ok(Admin { token: Some(token), file: Some(file.clone()) });
     }
     let file = config.data_folder().join("admin-token");
     if accounts.has_admin().await? {
         let token = fs::read_to_string(&file).ok().and_then(|text| TokenText::parse(text.trim()));
-        return Ok(Admin { token, file });
+        return Ok(Admin { token, file: Some(file) });
     }
     let token = TokenText::draw().map_err(QueueError::Randomness)?;
     // The file first: a token that is in force but that nobody knows would lock everybody out.
     secret::write_private(&file, token.reveal())
         .map_err(|source| ServiceError::File { path: file.clone(), source })?;
     accounts.set_admin(&token).await?;
-    Ok(Admin { token: Some(token), file })
+    Ok(Admin { token: Some(token), file: Some(file) })
 }
 
 fn provided(file: &std::path::Path) -> Result<TokenText, ServiceError> {

@@ -1,0 +1,63 @@
+//! Settings that people know from earlier and that this version does not follow: said at the start, never ignored.
+
+/// A setting that is not followed.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct NotYet {
+    /// What the environment calls it.
+    pub(crate) name: &'static str,
+    /// What happens instead.
+    pub(crate) instead: &'static str,
+    /// Going on without it would do something that nobody who sets it expects.
+    pub(crate) stops: bool,
+    /// It is a setting of workers.
+    pub(crate) of_workers: bool,
+}
+
+impl NotYet {
+    /// What people are told.
+    pub(crate) fn said(self, origin: &str) -> String {
+        format!("{} is set ({origin}), but {}", self.name, self.instead)
+    }
+}
+
+const fn stops(name: &'static str, instead: &'static str) -> NotYet {
+    NotYet { name, instead, stops: true, of_workers: false }
+}
+
+const fn harmless(name: &'static str, instead: &'static str) -> NotYet {
+    NotYet { name, instead, stops: false, of_workers: false }
+}
+
+const fn of_workers(name: &'static str, instead: &'static str) -> NotYet {
+    NotYet { name, instead, stops: false, of_workers: true }
+}
+
+const FILES: &str = "files in S3 are not supported yet: they would go to the local data folder instead";
+const LOGIN: &str = "login through OIDC is not supported yet: people log in with a token or a login link";
+
+/// All of them.
+pub(crate) const NOT_YET: &[NotYet] = &[
+    stops("BLOBFORGE_S3_ENDPOINT", FILES),
+    stops("BLOBFORGE_S3_BUCKET", FILES),
+    harmless("BLOBFORGE_S3_REGION", FILES),
+    stops("BLOBFORGE_S3_ACCESS_KEY", FILES),
+    stops("BLOBFORGE_S3_ACCESS_KEY_FILE", FILES),
+    stops("BLOBFORGE_S3_SECRET_KEY", FILES),
+    stops("BLOBFORGE_S3_SECRET_KEY_FILE", FILES),
+    stops("BLOBFORGE_S3_PREFIX", FILES),
+    stops("BLOBFORGE_OIDC_ISSUER", LOGIN),
+    harmless("BLOBFORGE_OIDC_CLIENT_ID", LOGIN),
+    harmless("BLOBFORGE_OIDC_CLIENT_SECRET", LOGIN),
+    harmless("BLOBFORGE_OIDC_CLIENT_SECRET_FILE", LOGIN),
+    harmless("BLOBFORGE_OIDC_REDIRECT_URL", LOGIN),
+    // Without an issuer nobody comes in through OIDC, whatever the group.
+    harmless("BLOBFORGE_OIDC_ALLOWED_GROUPS", LOGIN),
+    harmless("BLOBFORGE_OIDC_ADMIN_GROUPS", LOGIN),
+    of_workers("BLOBFORGE_POLL_INTERVAL", "workers do not poll: they wait, and are woken when there is work"),
+    of_workers("BLOBFORGE_USE_GPU", "nothing that this version converts with uses a GPU"),
+];
+
+/// Those that are set, with where; what is empty is not set.
+pub(crate) fn asked_for(origin: impl Fn(&str) -> Option<String>) -> Vec<(NotYet, String)> {
+    NOT_YET.iter().filter_map(|setting| Some((*setting, origin(setting.name)?))).collect()
+}
