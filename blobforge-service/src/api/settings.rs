@@ -267,16 +267,17 @@ impl TypePatch {
         let all = RetentionPatch { completed_seconds: Null, failed_seconds: Null, cancelled_seconds: Null };
         let RetentionPatch { completed_seconds, failed_seconds, cancelled_seconds } =
             parts(self.retention, all);
-        let span_of =
-            |field, seconds: MaybeUndefined<f64>| seconds.map(|seconds| span(field, seconds)).transpose();
+        let span_of = |field, seconds: MaybeUndefined<f64>| {
+            seconds.map_value(|seconds| span(field, seconds)).transpose()
+        };
         let mut changes = Changes::default();
         changes.note(self.paused, |paused| TypeChange::Paused(paused.unwrap_or(false)));
         changes.note(running, TypeChange::Running);
-        let starts = starts.map(|starts| starts.into_rate("limits.starts")).transpose()?;
+        let starts = starts.map_value(|starts| starts.into_rate("limits.starts")).transpose()?;
         changes.note(starts, TypeChange::Starts);
-        changes.note(self.per_key.map(KeyLimitsView::into_limits).transpose()?, TypeChange::PerKey);
+        changes.note(self.per_key.map_value(KeyLimitsView::into_limits).transpose()?, TypeChange::PerKey);
         changes.note(max_attempts, TypeChange::MaxAttempts);
-        changes.note(retry.map(RetryView::into_policy).transpose()?, TypeChange::Retry);
+        changes.note(retry.map_value(RetryView::into_policy).transpose()?, TypeChange::Retry);
         changes.note(span_of(LEASE, lease_seconds)?, TypeChange::Lease);
         changes.note(span_of(NO_PROGRESS, no_progress_seconds)?, TypeChange::NoProgress);
         let [completed, failed, cancelled] = KEPT;
