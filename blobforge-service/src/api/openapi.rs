@@ -1,11 +1,17 @@
 //! The OpenAPI document and its page. Everything that the page loads comes from this service.
 
+use std::{collections::BTreeMap, fmt};
+
 use poem::{
     Endpoint, IntoResponse, Request, Response, Result,
     http::{HeaderValue, header},
 };
 use poem_openapi::Tags;
-use serde_json::{Value, json};
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor},
+};
+use serde_json::{Map, Value, json};
 
 use crate::auth::{Access, ROUTES};
 
@@ -34,9 +40,45 @@ pub(super) enum Section {
 
 const SCHEME: &str = "token";
 
+/// The document as the framework writes it.
+#[derive(Default, Deserialize)]
+struct Spec {
+    paths: Paths,
+    #[serde(flatten)]
+    rest: Map<String, Value>,
+}
+
+/// The paths, each with the operations on it. The framework lists a path once for each part of the API that serves it,
+/// where a reader would take the last of them alone.
+#[derive(Default)]
+struct Paths(BTreeMap<String, Map<String, Value>>);
+
+impl<'de> Deserialize<'de> for Paths {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        deserializer.deserialize_map(Self::default())
+    }
+}
+
+impl<'de> Visitor<'de> for Paths {
+    type Value = Self;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("the paths of an OpenAPI document")
+    }
+
+    fn visit_map<A: MapAccess<'de>>(mut self, mut paths: A) -> std::result::Result<Self, A::Error> {
+        while let Some((path, operations)) = paths.next_entry::<String, Map<String, Value>>()? {
+            self.0.entry(path).or_default().extend(operations);
+        }
+        Ok(self)
+    }
+}
+
 /// The document, with what the framework cannot know: who may use what.
 pub(super) fn document(spec: &str) -> String {
-    let mut document: Value = serde_json::from_str(spec).unwrap_or_default();
+    let Spec { paths, rest } = serde_json::from_str(spec).unwrap_or_default();
+    let mut document = Value::Object(rest);
+    document["paths"] = json!(paths.0);
     document["components"]["securitySchemes"] = json!({SCHEME: {"type": "http", "scheme": "bearer"}});
     if let Some(paths) = document["paths"].as_object_mut() {
         for (path, operations) in paths {

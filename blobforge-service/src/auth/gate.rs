@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use blobforge_core::check_key;
 use poem::{
     Endpoint, IntoResponse, Request, Response, Result,
     http::{HeaderMap, Method, StatusCode, Uri, header},
@@ -68,6 +69,9 @@ impl<E> Gate<E> {
             )));
         }
         if route.access.allows(principal.as_ref()) {
+            // A name that no handler can read would be taken for none, and its request be carried out twice.
+            let key = request.headers().get("idempotency-key").map(|key| key.to_str().unwrap_or_default());
+            key.map_or(Ok(()), check_key).map_err(|invalid| refuse(invalid.into()))?;
             return Ok(principal);
         }
         Err(match (&principal, route.access.scope()) {

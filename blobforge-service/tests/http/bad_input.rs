@@ -41,7 +41,7 @@ async fn a_submission_that_makes_no_sense_is_told_what_is_wrong_with_it() {
         (none(json!({"source_size": 5})), "source"),
         (none(json!({"requires": "gpu"})), "requires"),
         (none(json!({"requires": ["vram_gb ~ 24"]})), "requires"),
-        (none(json!({"requires": vec!["gpu"; 17]})), "requires"),
+        (none(json!({"requires": (0..17).map(|n| format!("label_{n}")).collect::<Vec<_>>()})), "requires"),
         (json!({"type": "work", "source": "floppy"}), "source"),
         (json!({"type": "work", "source_size": -5}), "source_size"),
         (json!({"type": "work", "source_size": 1.5}), "source_size"),
