@@ -67,7 +67,7 @@ fn submit(database: &Connection, jobs: usize, lane: i64, body: &str) -> Result<(
     let now = now();
     let mut insert = database.prepare_cached(
         "INSERT INTO jobs (type, priority, status, epoch, failures, losses, max_attempts, ready_at, created_at, \
-         updated_at, body) VALUES (?1, 3, 1, 0, 0, 0, 3, ?2, ?2, ?2, ?3)",
+         updated_at, dedup, body) VALUES (?1, 3, 1, 0, 0, 0, 3, ?2, ?2, ?2, 1, ?3)",
     )?;
     let mut line =
         database.prepare_cached("INSERT INTO ready (lane, priority, ready_at, id) VALUES (?1, 3, ?2, ?3)")?;

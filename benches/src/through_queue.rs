@@ -27,7 +27,7 @@ pub(crate) async fn open(path: &Path) -> Result<Queue, Failure> {
             id: WorkerId::new(WORKER)?,
             types: vec![JobType::new(TYPE)?],
             name: None,
-            instance: String::new(),
+            instance: "the one that measures".to_owned(),
             previous_instance: None,
             labels: Default::default(),
             host: None,
