@@ -35,8 +35,7 @@ pub(crate) fn run(
     let database = Connection::open(path)?;
     database.execute_batch("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-65536;")?;
     database.set_prepared_statement_cache_capacity(64);
-    database
-        .execute("INSERT INTO lanes (type, class, key, front, more) VALUES (?1, 0, '', x'', 0)", [TYPE])?;
+    database.execute("INSERT INTO lanes (type, class, key, front) VALUES (?1, 0, '', x'')", [TYPE])?;
     let lane = database.last_insert_rowid();
     database.execute(
         "INSERT INTO types (type, settings, paused, running, started, blocked, turn) VALUES (?1, '{}', 0, 0, 0, 0, 0)",
@@ -81,7 +80,7 @@ fn submit(database: &Connection, jobs: usize, lane: i64, body: &str) -> Result<(
             line.execute([lane, now, id])?;
         }
     }
-    show(database, lane, Some(now), &front, jobs > FRONT)?;
+    show(database, lane, Some(now), &front, (jobs > FRONT).then_some(now))?;
     count(database, PENDING, jobs)?;
     Ok(database.execute_batch("COMMIT")?)
 }
@@ -123,7 +122,7 @@ fn claim(database: &Connection, jobs: usize, lane: i64) -> Result<Vec<Claimed>, 
         lease.execute(params![id, secret, WORKER, now, now + LEASE_MS, LEASE_MS])?;
         claimed.push(Claimed { id, secret, started_at: now });
     }
-    show(database, lane, None, &[], false)?;
+    show(database, lane, None, &[], None)?;
     running(database, i64::try_from(jobs)?)?;
     let mut passed =
         database.prepare_cached("UPDATE classes SET passed = (passed + ?2) % 20 WHERE type = ?1")?;
@@ -165,7 +164,7 @@ fn show(
     lane: i64,
     oldest: Option<i64>,
     front: &[(i64, i64)],
-    more: bool,
+    behind: Option<i64>,
 ) -> Result<(), Failure> {
     let mut bytes = Vec::with_capacity(front.len() * PLACE_BYTES);
     for (ready_at, id) in front {
@@ -174,10 +173,10 @@ fn show(
         bytes.extend(id.to_be_bytes());
     }
     let mut update = database.prepare_cached(
-        "UPDATE lanes SET front = ?2, more = ?3, priority = ?4, turn = ?5, oldest = ?6 WHERE id = ?1",
+        "UPDATE lanes SET front = ?2, behind = ?3, priority = ?4, turn = ?5, oldest = ?6 WHERE id = ?1",
     )?;
     let shown = oldest.map(|_| (3, 0));
-    update.execute(params![lane, bytes, more, shown.map(|at| at.0), shown.map(|at| at.1), oldest])?;
+    update.execute(params![lane, bytes, behind, shown.map(|at| at.0), shown.map(|at| at.1), oldest])?;
     Ok(())
 }
 

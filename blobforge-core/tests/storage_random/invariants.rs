@@ -80,8 +80,8 @@ const NOTHING: [(&str, &str); 13] = [
          AND (r.priority, r.ready_at, r.id) <= (f.priority, f.ready_at, f.id)",
     ),
     (
-        "a lane knows that jobs stand behind its front",
-        "SELECT l.id FROM ready r JOIN lanes l ON l.id = r.lane WHERE NOT l.more",
+        "a lane knows that jobs stand behind its front, and since when at most",
+        "SELECT l.id FROM ready r JOIN lanes l ON l.id = r.lane WHERE l.behind IS NULL OR l.behind > r.ready_at",
     ),
     (
         "what is held back by nothing that ends, and by no clock, is not held back for ever",

@@ -248,8 +248,8 @@ impl Lanes {
             let Some(id) = lane.id else { continue };
             let blocked = keys.get(key).is_some_and(|key| key.load.blocked);
             let first = if blocked { None } else { lane.first(rows)? };
-            let head =
-                first.map(|first| Head { priority: first.priority, turn: lane.turn, oldest: lane.oldest });
+            let head = first.zip(lane.promised());
+            let head = head.map(|(first, oldest)| Head { priority: first.priority, turn: lane.turn, oldest });
             heads.show(key, lane, head.map(|head| head.priority));
             if head.is_none() && !blocked && !key.is_empty() {
                 // A key may never come again; the lane without a key always does.

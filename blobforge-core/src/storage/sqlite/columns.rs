@@ -65,7 +65,7 @@ impl<'r, 's> Columns<'r, 's> {
         Ok(Timestamp::from_millis(self.take()?))
     }
 
-    fn time_or_null(&mut self) -> rusqlite::Result<Option<Timestamp>> {
+    pub(super) fn time_or_null(&mut self) -> rusqlite::Result<Option<Timestamp>> {
         Ok(self.take::<Option<i64>>()?.map(Timestamp::from_millis))
     }
 
@@ -287,12 +287,12 @@ pub(super) fn class(row: &Row<'_>) -> rusqlite::Result<ClassRow> {
     })
 }
 
-/// Reads `id, front, more, priority, turn, oldest`.
+/// Reads `id, front, behind, priority, turn, oldest`.
 pub(super) fn lane(row: &Row<'_>) -> rusqlite::Result<LaneRow> {
     lane_of(&mut Columns::of(row))
 }
 
-/// Reads `key, id, front, more, priority, turn, oldest`.
+/// Reads `key, id, front, behind, priority, turn, oldest`.
 pub(super) fn keyed_lane(row: &Row<'_>) -> rusqlite::Result<(String, LaneRow)> {
     let mut c = Columns::of(row);
     Ok((c.take()?, lane_of(&mut c)?))

@@ -20,7 +20,7 @@ pub(super) fn bytes(front: &Front) -> Vec<u8> {
     bytes
 }
 
-/// Reads `front, more`.
+/// Reads `front, behind`.
 pub(super) fn of(c: &mut Columns<'_, '_>) -> rusqlite::Result<Front> {
     let places = c.checked(|bytes: Vec<u8>| {
         let (places, rest) = bytes.as_chunks::<PLACE_BYTES>();
@@ -29,7 +29,7 @@ pub(super) fn of(c: &mut Columns<'_, '_>) -> rusqlite::Result<Front> {
         }
         places.iter().map(place_of).collect::<Result<Vec<_>, _>>()
     })?;
-    Ok(Front::new(places, c.take()?))
+    Ok(Front::new(places, c.time_or_null()?))
 }
 
 fn place_of(bytes: &[u8; PLACE_BYTES]) -> Result<Place, String> {

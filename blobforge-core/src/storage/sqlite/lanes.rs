@@ -121,20 +121,20 @@ impl LaneRows for SqliteRows<'_, '_> {
         head: Option<&Head>,
         front: &Front,
     ) -> rusqlite::Result<()> {
-        let (places, more) = (front::bytes(front), front.has_more());
+        let (places, behind) = (front::bytes(front), front.behind().map(Timestamp::as_millis));
         match (kept, head) {
             // What the indexes say of it is left alone, as far as it is still true.
             (kept, head) if kept == head => {
-                self.sql.get(Sql::SetFront)?.execute(params![lane.0, places, more])?;
+                self.sql.get(Sql::SetFront)?.execute(params![lane.0, places, behind])?;
             }
             (Some(kept), Some(head)) if *kept == (Head { turn: kept.turn, ..*head }) => {
-                self.sql.get(Sql::SetTurn)?.execute(params![lane.0, places, more, head.turn])?;
+                self.sql.get(Sql::SetTurn)?.execute(params![lane.0, places, behind, head.turn])?;
             }
             (_, head) => {
                 self.sql.get(Sql::SetHead)?.execute(params![
                     lane.0,
                     places,
-                    more,
+                    behind,
                     head.map(|head| u8::from(head.priority)),
                     head.map(|head| head.turn),
                     head.map(|head| head.oldest.as_millis()),

@@ -66,14 +66,14 @@ statements! {
     NextReopening: "SELECT min(at) FROM (SELECT min(reopens_at) AS at FROM types \
          UNION ALL SELECT min(reopens_at) FROM keys WHERE reopens_at IS NOT NULL)",
 
-    Lane: "SELECT id, front, more, priority, turn, oldest FROM lanes WHERE type = ?1 AND class = ?2 AND key = ?3",
+    Lane: "SELECT id, front, behind, priority, turn, oldest FROM lanes WHERE type = ?1 AND class = ?2 AND key = ?3",
     LanesOfKey: "SELECT class FROM lanes WHERE type = ?1 AND key = ?2 ORDER BY class",
-    InsertLane: "INSERT INTO lanes (type, class, key, front, more) VALUES (?1, ?2, ?3, x'', 0)",
+    InsertLane: "INSERT INTO lanes (type, class, key, front) VALUES (?1, ?2, ?3, x'')",
     DeleteLane: "DELETE FROM lanes WHERE id = ?1",
-    SetFront: "UPDATE lanes SET front = ?2, more = ?3 WHERE id = ?1",
-    SetTurn: "UPDATE lanes SET front = ?2, more = ?3, turn = ?4 WHERE id = ?1",
-    SetHead: "UPDATE lanes SET front = ?2, more = ?3, priority = ?4, turn = ?5, oldest = ?6 WHERE id = ?1",
-    Heads: "SELECT key, id, front, more, priority, turn, oldest FROM lanes INDEXED BY heads \
+    SetFront: "UPDATE lanes SET front = ?2, behind = ?3 WHERE id = ?1",
+    SetTurn: "UPDATE lanes SET front = ?2, behind = ?3, turn = ?4 WHERE id = ?1",
+    SetHead: "UPDATE lanes SET front = ?2, behind = ?3, priority = ?4, turn = ?5, oldest = ?6 WHERE id = ?1",
+    Heads: "SELECT key, id, front, behind, priority, turn, oldest FROM lanes INDEXED BY heads \
          WHERE type = ?1 AND class = ?2 AND priority IS NOT NULL AND (priority, turn, id) > (?3, ?4, ?5) \
          ORDER BY priority, turn, id LIMIT ?6",
     OldestHead: "SELECT key FROM lanes INDEXED BY heads_oldest \

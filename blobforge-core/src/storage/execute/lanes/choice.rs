@@ -226,12 +226,10 @@ impl Lanes {
                 continue;
             }
             let lane = self.lane(rows, of, class, &key)?;
+            let promised = lane.promised();
             match lane.oldest(rows)? {
-                // The head may promise an older one than there is: then another lane's may be older.
-                Some(place) if place.ready_at > lane.oldest && sole.is_none() => {
-                    lane.oldest = place.ready_at;
-                    lane.changed = true;
-                }
+                // The head promised an older one than there is: then another lane's may be older.
+                Some(place) if Some(place.ready_at) > promised && sole.is_none() => {}
                 Some(place) => {
                     let turn = lane.turn;
                     return Ok(Some(Choice { of, class, key, turn, place, for_age: Vec::new() }));

@@ -13,8 +13,6 @@ pub(super) struct Lane {
     /// What stands for it among the known heads.
     pub(super) shown: Option<(Priority, i64)>,
     pub(super) turn: i64,
-    /// No job in it is ready since before this.
-    pub(super) oldest: Timestamp,
     front: Front,
     /// The front is not as it is stored.
     front_changed: bool,
@@ -29,7 +27,6 @@ impl Lane {
             kept: None,
             shown: None,
             turn: 0,
-            oldest: Timestamp::ZERO,
             front: Front::default(),
             front_changed: false,
             changed: false,
@@ -38,9 +35,9 @@ impl Lane {
 
     /// A lane as it is stored.
     pub(super) fn stored(LaneRow { id, head, front }: LaneRow) -> Self {
-        let (turn, oldest) = head.map_or((0, Timestamp::ZERO), |head| (head.turn, head.oldest));
         let shown = head.map(|head| (head.priority, head.turn));
-        Self { id: Some(id), kept: head, shown, turn, oldest, front, ..Self::empty() }
+        let turn = head.map_or(0, |head| head.turn);
+        Self { id: Some(id), kept: head, shown, turn, front, ..Self::empty() }
     }
 
     /// Whether there is no job in it.
@@ -55,7 +52,6 @@ impl Lane {
         id: LaneId,
         place: Place,
     ) -> Result<(), R::Error> {
-        self.oldest = if self.is_empty() { place.ready_at } else { self.oldest.min(place.ready_at) };
         self.changed = true;
         self.front_changed = true;
         match self.front.push(place) {
@@ -72,7 +68,7 @@ impl Lane {
             self.front_changed = true;
             return Ok(true);
         }
-        if self.front.has_more() { rows.remove_ready(id, place) } else { Ok(false) }
+        if self.front.behind().is_some() { rows.remove_ready(id, place) } else { Ok(false) }
     }
 
     /// Who stands first in it.
@@ -85,14 +81,26 @@ impl Lane {
         Ok(self.front.places().first().copied())
     }
 
+    /// Before when no job of it is ready, as far as is known.
+    pub(super) fn promised(&self) -> Option<Timestamp> {
+        self.front.oldest()
+    }
+
     /// The one that has waited longest in it, whatever its priority.
-    pub(super) fn oldest<R: LaneRows>(&self, rows: &mut R) -> Result<Option<Place>, R::Error> {
-        let in_line = match self.id {
-            Some(id) if self.front.has_more() => rows.oldest_ready(id)?,
-            _ => None,
-        };
-        let all = self.front.places().iter().copied().chain(in_line);
-        Ok(all.min_by_key(|place| (place.ready_at, place.id)))
+    pub(super) fn oldest<R: LaneRows>(&mut self, rows: &mut R) -> Result<Option<Place>, R::Error> {
+        let age = |place: &Place| (place.ready_at, place.id);
+        let mut oldest = self.front.places().iter().copied().min_by_key(age);
+        let may_be_behind = |behind| oldest.is_none_or(|oldest| behind <= oldest.ready_at);
+        if let Some(id) = self.id
+            && self.front.behind().is_some_and(may_be_behind)
+        {
+            let behind = rows.oldest_ready(id)?;
+            self.front.oldest_behind_is(behind.as_ref());
+            self.changed = true;
+            self.front_changed = true;
+            oldest = oldest.into_iter().chain(behind).min_by_key(age);
+        }
+        Ok(oldest)
     }
 
     /// Writes what is no longer as it is stored, with this head.

@@ -99,8 +99,8 @@ CREATE INDEX keys_reopening ON keys (reopens_at) WHERE reopens_at IS NOT NULL;
 
 -- A lane is one line of jobs: one type, one class, one limit key (empty without one). It has a priority while it shows
 -- a head, that is while it has jobs that may start. `oldest` is no later than its oldest job. `front` are its first jobs,
--- each as priority, ready_at and id in 1, 8 and 8 bytes, the most significant first; the others stand in `ready`, if
--- `more` says that there may be any.
+-- each as priority, ready_at and id in 1, 8 and 8 bytes, the most significant first; the others stand in `ready`, none
+-- of them ready since before `behind`; if that is NULL there are none.
 CREATE TABLE lanes (
     id       INTEGER PRIMARY KEY AUTOINCREMENT,
     type     TEXT    NOT NULL,
@@ -109,7 +109,7 @@ CREATE TABLE lanes (
     priority INTEGER,
     turn     INTEGER,
     oldest   INTEGER,
-    more     INTEGER NOT NULL,
+    behind   INTEGER,
     front    BLOB    NOT NULL,
     UNIQUE (type, key, class)
 ) STRICT;
