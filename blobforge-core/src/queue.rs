@@ -20,7 +20,7 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use tokio::sync::{broadcast, mpsc};
 
-pub use admission::{MAX_BEAT, MAX_OUTPUTS};
+pub use admission::{MAX_BEAT, MAX_OUTPUTS, MAX_RECORDS};
 pub use builder::QueueBuilder;
 pub use bulk::{Action, BulkOutcome, MAX_BULK_IDS, Refusals, Selection};
 pub use driver::Halted;

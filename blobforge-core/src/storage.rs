@@ -12,6 +12,7 @@ mod command;
 mod execute;
 pub mod memory;
 mod query;
+mod record;
 mod rows;
 #[cfg(feature = "sqlite")]
 pub mod sqlite;
@@ -25,6 +26,8 @@ pub use command::{
 pub use execute::MAX_ATTEMPTS_KEPT;
 pub(crate) use execute::MAX_CLASSES;
 pub(crate) use verdict::verdict;
+
+pub use record::RecordChange;
 
 pub use query::{Attempt, Counts, JobFilter, JobPage, MAX_EXAMINED, MAX_PAGE};
 
@@ -155,6 +158,17 @@ pub trait Storage: Send + Sync + fmt::Debug {
     ///
     /// As in [`Storage::record`].
     async fn records(&self, collection: &str) -> Result<Vec<(String, Value)>, StorageError>;
+
+    /// Entries of a log with their numbers, the newest first: those before the one with the number `before`, or the
+    /// last ones. At most `limit`, and at most [`MAX_PAGE`].
+    ///
+    /// As in [`RecordChange`].
+    async fn log(
+        &self,
+        log: &str,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<(u64, Value)>, StorageError>;
 
     /// Whether this store recorded creating a file under `key`, and is not deleting it.
     ///

@@ -14,7 +14,7 @@ use blobforge_core::{
     MAX_WORKER_TYPES, MIN_RETENTION, NewJob, NewSource, Output, Queue, QueueError, Registration, Requirement,
     Requirements, Retention, RetryPolicy, Sha256, TypeSettings, WorkerId,
     queue::{MAX_BEAT, MAX_CLAIM, MAX_OUTPUTS},
-    storage::{Beat, Command, HeldLease, Report, Submit},
+    storage::{Beat, Command, HeldLease, RecordChange, Report, Submit},
 };
 use forge::{Forge, LEASE, complete, in_both, job, work};
 use futures_util::{FutureExt, future::BoxFuture};
@@ -69,7 +69,16 @@ async fn what_is_nested_too_deeply_is_refused_and_stops_nobody(forge: Forge) {
     assert_eq!(field(queue.submit(with_metadata).await), "metadata");
     let (collection, key) = ("notes".to_owned(), "a".to_owned());
     let record = Command::PutRecord { collection, key, value: nested(200) };
-    assert_eq!(field(queue.run(record).await), "value");
+    assert_eq!(field(queue.run(record.clone()).await), "value");
+    let recorded = |command, records| Command::Recorded { command, records };
+    assert_eq!(field(queue.run(recorded(Some(Box::new(record)), Vec::new())).await), "value");
+    let append = |entry, keep| RecordChange::Append { log: "book".to_owned(), entry, keep };
+    for (change, named) in [(append(nested(200), 1), "entry"), (append(nested(1), 0), "keep")] {
+        assert_eq!(field(queue.run(recorded(None, vec![change])).await), named);
+    }
+    let within = recorded(Some(Box::new(recorded(None, vec![append(nested(1), 1)]))), Vec::new());
+    assert_eq!(field(queue.run(within).await), "command");
+    assert_eq!(queue.storage().log("book", None, 10).await.unwrap(), []);
 
     let id = queue.submit(job().param("a", nested(60))).await.unwrap().id;
     let held = forge.claim(&worker).await.unwrap();

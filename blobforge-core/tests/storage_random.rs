@@ -155,11 +155,13 @@ async fn compare(memory: &MemoryStorage, sqlite: &SqliteStorage, world: &World) 
     for key in &world.keys {
         assert_eq!(sqlite.has_file(key).await.unwrap(), memory.has_file(key).await.unwrap(), "{key}");
     }
-    for collection in ["notes", "rules", "nothing"] {
+    for collection in ["notes", "rules", "book", "nothing"] {
         let (found, expected) =
             (sqlite.records(collection).await.unwrap(), memory.records(collection).await.unwrap());
         assert_eq!(found, expected);
     }
+    let log = async |of: &dyn Storage| of.log("book", None, 4).await.unwrap();
+    assert_eq!(log(sqlite).await, log(memory).await);
     for filter in filters() {
         assert_eq!(walk(sqlite, &filter).await, walk(memory, &filter).await, "{filter:?}");
     }

@@ -233,6 +233,8 @@ macro_rules! storage_conformance {
                 what_is_not_there_is_nothing,
                 counts_follow_every_change,
                 records_are_kept_by_collection_and_key,
+                records_are_written_with_a_command_or_not_at_all,
+                a_log_keeps_its_last_entries_and_is_read_from_its_end,
                 a_refused_command_changes_nothing_and_its_neighbours_commit,
                 commands_see_what_earlier_ones_of_their_batch_did,
                 an_empty_batch_is_nothing,

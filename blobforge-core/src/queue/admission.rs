@@ -1,5 +1,7 @@
 //! The one gate through which every command goes: what is out of bounds is refused, what is only too long is cut.
 
+use serde_json::Value;
+
 use super::{MAX_CLAIM, types::check_changes};
 use crate::{
     Checkpoint, Invalid, MAX_JSON_BYTES, MAX_KEY_BYTES, MAX_WORKER_TYPES, Output, Progress,
@@ -7,7 +9,7 @@ use crate::{
     check_failure_kind, check_result, file_name,
     inline::cut_log,
     new_job::printable,
-    storage::{Claim, Command, Report},
+    storage::{Claim, Command, RecordChange, Report},
 };
 
 /// The most leases that one heartbeat names.
@@ -42,9 +44,28 @@ pub const MAX_OUTPUTS: usize = 4096;
 /// The most bytes of a file's key, and of the key and collection of a record.
 const MAX_STORE_KEY_BYTES: usize = 1024;
 
+/// The most records that are written with one command.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// # let queue = blobforge_core::Queue::in_memory();
+/// use blobforge_core::{queue::MAX_RECORDS, storage::{Command, RecordChange}};
+/// let (collection, key) = ("accounts".to_owned(), "ann".to_owned());
+/// let records = vec![RecordChange::Delete { collection, key }; MAX_RECORDS + 1];
+/// let refused = queue.run(Command::Recorded { command: None, records }).await.unwrap_err();
+/// assert!(refused.to_string().starts_with("records: "));
+/// # });
+/// ```
+pub const MAX_RECORDS: usize = 1000;
+
 /// The same command, fit to be kept.
 pub(super) fn admitted(command: Command) -> Result<Command, Invalid> {
-    match &command {
+    check(&command)?;
+    Ok(cut(command))
+}
+
+fn check(command: &Command) -> Result<(), Invalid> {
+    match command {
         Command::Submit(submit) => {
             submit.job.validate()?;
             attempts(submit.default_max_attempts)?;
@@ -62,10 +83,11 @@ pub(super) fn admitted(command: Command) -> Result<Command, Invalid> {
             registration.validate()?;
             span("alive_for", *alive_for)?;
         }
-        Command::PutRecord { collection, key, value } => {
-            text("collection", collection, MAX_KEY_BYTES)?;
-            text("key", key, MAX_STORE_KEY_BYTES)?;
-            json("value", value, MAX_JSON_BYTES, "Keep large data elsewhere, and its place here")?;
+        Command::PutRecord { collection, key, value } => check_record(collection, key, value)?,
+        Command::Recorded { command, records } => {
+            command.as_deref().map_or(Ok(()), check_recorded)?;
+            at_most("records", records.len(), MAX_RECORDS)?;
+            records.iter().try_for_each(check_change)?;
         }
         // What these say names something that is there, or is nothing that is kept.
         Command::SourceReady { .. }
@@ -84,7 +106,38 @@ pub(super) fn admitted(command: Command) -> Result<Command, Invalid> {
         | Command::TimeMoved
         | Command::DeleteRecord { .. } => {}
     }
-    Ok(cut(command))
+    Ok(())
+}
+
+fn check_recorded(command: &Command) -> Result<(), Invalid> {
+    if matches!(command, Command::Recorded { .. }) {
+        let reason =
+            "records are written with a command that writes none itself: put all of them in one list";
+        return Err(Invalid::new("command", reason));
+    }
+    check(command)
+}
+
+fn check_record(collection: &str, key: &str, value: &Value) -> Result<(), Invalid> {
+    text("collection", collection, MAX_KEY_BYTES)?;
+    text("key", key, MAX_STORE_KEY_BYTES)?;
+    check_value("value", value)
+}
+
+fn check_value(field: &'static str, value: &Value) -> Result<(), Invalid> {
+    json(field, value, MAX_JSON_BYTES, "Keep large data elsewhere, and its place here")
+}
+
+fn check_change(change: &RecordChange) -> Result<(), Invalid> {
+    match change {
+        RecordChange::Put { collection, key, value } => check_record(collection, key, value),
+        RecordChange::Append { keep: 0, .. } => Err(Invalid::new("keep", "a log keeps at least one entry")),
+        RecordChange::Append { log, entry, .. } => {
+            text("log", log, MAX_KEY_BYTES)?;
+            check_value("entry", entry)
+        }
+        RecordChange::Delete { .. } => Ok(()),
+    }
 }
 
 /// The same command with the texts for people cut to what is kept of them: a lease must not be lost to a talkative
@@ -105,6 +158,9 @@ fn cut(command: Command) -> Command {
             Command::Report { job, token, report }
         }
         Command::RejectSource { job, failure } => Command::RejectSource { job, failure: failure.cut() },
+        Command::Recorded { command, records } => {
+            Command::Recorded { command: command.map(|command| Box::new(cut(*command))), records }
+        }
         other => other,
     }
 }

@@ -8,7 +8,8 @@ use serde_json::Value;
 use crate::{
     Checkpoint, Failure, Finish, FinishKind, Finished, Jitter, Job, JobId, JobType, LeaseSecret, LeaseToken,
     NewJob, Output, Priority, Progress, Refused, Registration, RetryPolicy, Sha256, Status, Timestamp,
-    TypeChange, TypeRecord, TypeSettings, WorkerId, storage::MAX_CLASSES,
+    TypeChange, TypeRecord, TypeSettings, WorkerId,
+    storage::{MAX_CLASSES, RecordChange},
 };
 
 /// The most checkpoints of a job: each claim of it carries all of them.
@@ -146,6 +147,14 @@ pub enum Command {
         collection: String,
         /// Its key.
         key: String,
+    },
+    /// Do something, and write with it what the embedding program keeps beside its jobs. If it is refused, nothing is
+    /// written.
+    Recorded {
+        /// What to do, if there is more than the records; not another command with records.
+        command: Option<Box<Command>>,
+        /// What to write, in this order.
+        records: Vec<RecordChange>,
     },
 }
 

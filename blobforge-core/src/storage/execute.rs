@@ -11,6 +11,7 @@ mod garbage;
 mod idempotency;
 mod jobs;
 mod lanes;
+mod records;
 mod retention;
 mod sources;
 mod types;
@@ -25,6 +26,7 @@ use serde_json::{Map, Value};
 
 use super::{
     command::{Command, Committed, Done, Event, Maintain, Maintained, Outcome, Ready, Refusal, Wake},
+    record::RecordChange,
     rows::{AttemptRow, Place, Rows},
 };
 use crate::{
@@ -137,13 +139,14 @@ impl<R: Rows> Batch<'_, R> {
             Command::RemoveWorker(worker) => self.remove_worker(worker),
             Command::Maintain(maintain) => self.maintain(maintain),
             Command::PutRecord { collection, key, value } => {
-                self.rows.put_record(&collection, &key, &value)?;
+                self.change_record(RecordChange::Put { collection, key, value })?;
                 Ok(Ok(Done::Ok))
             }
             Command::DeleteRecord { collection, key } => {
-                self.rows.delete_record(&collection, &key)?;
+                self.change_record(RecordChange::Delete { collection, key })?;
                 Ok(Ok(Done::Ok))
             }
+            Command::Recorded { command, records } => self.recorded(command.map(|command| *command), records),
         }
     }
 

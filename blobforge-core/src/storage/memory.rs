@@ -17,6 +17,7 @@ use serde_json::Value;
 use super::{
     Attempt, Command, Committed, Counts, JobFilter, JobPage, MAX_EXAMINED, MAX_PAGE, Storage, StorageError,
     execute::execute,
+    record::{entry_key, entry_number},
     rows::{AttemptRow, Claimer, EndedRow, FileRow, Rows, TypeRow},
 };
 use crate::{
@@ -212,6 +213,19 @@ impl Storage for MemoryStorage {
         let rows = self.rows();
         let of_collection = rows.records.iter().filter(|((name, _), _)| name == collection);
         Ok(of_collection.map(|((_, key), value)| (key.clone(), value.clone())).collect())
+    }
+
+    async fn log(
+        &self,
+        log: &str,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<(u64, Value)>, StorageError> {
+        let before = entry_key(before.unwrap_or(u64::MAX));
+        let rows = self.rows();
+        let entries = rows.records.iter().rev().filter(|((name, key), _)| name == log && *key < before);
+        let page = entries.take(limit.min(MAX_PAGE));
+        Ok(page.map(|((_, key), value)| (entry_number(key), value.clone())).collect())
     }
 
     async fn has_file(&self, key: &str) -> Result<bool, StorageError> {
@@ -522,6 +536,16 @@ impl Rows for MemoryRows {
 
     fn delete_record(&mut self, collection: &str, key: &str) -> Result<(), Infallible> {
         self.records.remove(&(collection.to_owned(), key.to_owned()));
+        Ok(())
+    }
+
+    fn last_record(&mut self, collection: &str) -> Result<Option<String>, Infallible> {
+        let of_collection = self.records.keys().rev().find(|(name, _)| name == collection);
+        Ok(of_collection.map(|(_, key)| key.clone()))
+    }
+
+    fn delete_records_up_to(&mut self, collection: &str, key: &str) -> Result<(), Infallible> {
+        self.records.retain(|(name, at), _| name != collection || at.as_str() > key);
         Ok(())
     }
 

@@ -227,6 +227,9 @@ pub(super) trait Rows: KeyRows + FailureGroupRows + LogRows {
 
     fn put_record(&mut self, collection: &str, key: &str, value: &Value) -> Result<(), Self::Error>;
     fn delete_record(&mut self, collection: &str, key: &str) -> Result<(), Self::Error>;
+    /// The last key of a collection.
+    fn last_record(&mut self, collection: &str) -> Result<Option<String>, Self::Error>;
+    fn delete_records_up_to(&mut self, collection: &str, key: &str) -> Result<(), Self::Error>;
 
     fn add_count(&mut self, job_type: &JobType, status: Status, change: i64) -> Result<(), Self::Error>;
 }

@@ -278,6 +278,16 @@ impl Storage for SqliteStorage {
         self.read(move |c| reads::records(c, &collection)).await
     }
 
+    async fn log(
+        &self,
+        log: &str,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<(u64, Value)>, StorageError> {
+        let log = log.to_owned();
+        self.read(move |c| reads::log(c, &log, before, limit)).await
+    }
+
     async fn has_file(&self, key: &str) -> Result<bool, StorageError> {
         let key = key.to_owned();
         self.read(move |c| reads::has_file(c, &key)).await

@@ -132,6 +132,15 @@ impl Storage for FaultyStorage {
         self.read().await?.records(collection).await
     }
 
+    async fn log(
+        &self,
+        log: &str,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<(u64, Value)>, StorageError> {
+        self.read().await?.log(log, before, limit).await
+    }
+
     async fn has_file(&self, key: &str) -> Result<bool, StorageError> {
         self.read().await?.has_file(key).await
     }

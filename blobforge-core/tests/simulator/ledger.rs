@@ -223,6 +223,15 @@ impl Storage for Ledger {
         self.storage.records(collection).await
     }
 
+    async fn log(
+        &self,
+        log: &str,
+        before: Option<u64>,
+        limit: usize,
+    ) -> Result<Vec<(u64, Value)>, StorageError> {
+        self.storage.log(log, before, limit).await
+    }
+
     async fn has_file(&self, key: &str) -> Result<bool, StorageError> {
         self.storage.has_file(key).await
     }

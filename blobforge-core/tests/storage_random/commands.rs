@@ -7,7 +7,8 @@ use blobforge_core::{
     LimitBy, Limits, NewJob, NewSource, Output, Priority, Progress, Rate, Registration, Retention,
     RetryPolicy, Sha256, Timestamp, TypeChange, TypeSettings, WorkerId,
     storage::{
-        Beat, Claim, Command, Committed, Done, HeldLease, Maintain, MarkGarbage, Report, Submit, Submitted,
+        Beat, Claim, Command, Committed, Done, HeldLease, Maintain, MarkGarbage, RecordChange, Report,
+        Submit, Submitted,
     },
 };
 use rand::{RngExt, rngs::StdRng, seq::IndexedRandom};
@@ -262,7 +263,14 @@ impl World {
         if rng.random_bool(0.3) {
             return Command::DeleteRecord { collection, key };
         }
-        Command::PutRecord { collection, key, value: json!([rng.random_range(0..9), "text"]) }
+        let put = Command::PutRecord { collection, key, value: json!([rng.random_range(0..9), "text"]) };
+        if rng.random_bool(0.5) {
+            return put;
+        }
+        let command = if rng.random_bool(0.5) { put } else { Command::Cancel(self.job(rng)) };
+        let append =
+            RecordChange::Append { log: "book".to_owned(), entry: json!(rng.random_range(0..9)), keep: 5 };
+        Command::Recorded { command: Some(Box::new(command)), records: vec![append] }
     }
 
     /// A job that exists, often a late one; sometimes one that does not.

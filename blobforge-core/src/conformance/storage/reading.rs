@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     NewSource, Priority, Progress,
-    storage::{Event, Ready, Wake},
+    storage::{Event, Ready, RecordChange, Wake},
 };
 use serde_json::json;
 
@@ -130,6 +130,54 @@ pub async fn records_are_kept_by_collection_and_key(bench: &Bench) {
     }
     assert_eq!(bench.storage.record("tokens", "b").await.unwrap(), None);
     assert_eq!(bench.storage.record("notes", "a").await.unwrap(), Some(json!("other")));
+}
+
+pub async fn records_are_written_with_a_command_or_not_at_all(bench: &Bench) {
+    let note = |key: &str| RecordChange::Put {
+        collection: "notes".to_owned(),
+        key: key.to_owned(),
+        value: json!("kept"),
+    };
+    let append =
+        |log: &str, entry: i64| RecordChange::Append { log: log.to_owned(), entry: json!(entry), keep: 3 };
+    let id = bench.pending().await;
+    let cancel = |records| Command::Recorded { command: Some(Box::new(Command::Cancel(id))), records };
+    bench.run(cancel(vec![note("a"), append("book", 1), note("b")])).await.unwrap();
+    assert_eq!(bench.job(id).await.status(), Status::Cancelled);
+    assert!(bench.run(cancel(vec![note("c"), append("book", 2)])).await.is_err(), "it is cancelled already");
+    let delete = RecordChange::Delete { collection: "notes".to_owned(), key: "b".to_owned() };
+    let put = |key: &str| Command::PutRecord {
+        collection: "notes".to_owned(),
+        key: key.to_owned(),
+        value: json!("kept"),
+    };
+    let command =
+        Command::Recorded { command: Some(Box::new(put("d"))), records: vec![delete, append("other", 7)] };
+    bench.run(command).await.unwrap();
+    let keys: Vec<_> =
+        bench.storage.records("notes").await.unwrap().into_iter().map(|(key, _)| key).collect();
+    assert_eq!(keys, ["a", "d"]);
+    assert_eq!(bench.storage.log("book", None, 10).await.unwrap(), [(1, json!(1))]);
+}
+
+pub async fn a_log_keeps_its_last_entries_and_is_read_from_its_end(bench: &Bench) {
+    let append = |entry: i64, keep| {
+        let records = vec![RecordChange::Append { log: "book".to_owned(), entry: json!(entry), keep }];
+        Command::Recorded { command: None, records }
+    };
+    for entry in 1..=15 {
+        bench.run(append(entry, 12)).await.unwrap();
+    }
+    let log = async |before, limit| {
+        let entries = bench.storage.log("book", before, limit).await.unwrap();
+        entries.into_iter().map(|(number, entry)| (number, entry.as_i64().unwrap())).collect::<Vec<_>>()
+    };
+    assert_eq!(log(None, 2).await, [(15, 15), (14, 14)]);
+    assert_eq!(log(Some(6), 100).await, [(5, 5), (4, 4)], "the first three are forgotten");
+    assert_eq!(log(Some(4), 100).await, []);
+    bench.run(append(16, 1)).await.unwrap();
+    assert_eq!(log(None, 100).await, [(16, 16)], "fewer can be kept from now on");
+    assert_eq!(bench.storage.log("nothing", None, 10).await.unwrap(), []);
 }
 
 pub async fn a_refused_command_changes_nothing_and_its_neighbours_commit(bench: &Bench) {

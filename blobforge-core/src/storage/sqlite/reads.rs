@@ -11,7 +11,10 @@ use super::{
 };
 use crate::{
     Checkpoint, FailureGroupId, Job, JobId, Status, TypeRecord, WorkerId, WorkerRecord,
-    storage::{Attempt, Counts, JobFilter, JobPage, MAX_EXAMINED},
+    storage::{
+        Attempt, Counts, JobFilter, JobPage, MAX_EXAMINED, MAX_PAGE,
+        record::{entry_key, entry_number},
+    },
 };
 
 pub(super) fn job(connection: &Connection, id: JobId) -> rusqlite::Result<Option<Job>> {
@@ -63,6 +66,21 @@ pub(super) fn record(
 pub(super) fn records(connection: &Connection, collection: &str) -> rusqlite::Result<Vec<(String, Value)>> {
     let mut records = connection.prepare_cached(Sql::Records.text())?;
     records.query_map([collection], |row| Ok((row.get(0)?, columns::json(row, 1)?)))?.collect()
+}
+
+pub(super) fn log(
+    connection: &Connection,
+    log: &str,
+    before: Option<u64>,
+    limit: usize,
+) -> rusqlite::Result<Vec<(u64, Value)>> {
+    let mut entries = connection.prepare_cached(Sql::LogEntries.text())?;
+    let before = entry_key(before.unwrap_or(u64::MAX));
+    let limit = i64::try_from(limit.min(MAX_PAGE)).unwrap_or(i64::MAX);
+    let page = params![log, before, limit];
+    let entry =
+        |row: &rusqlite::Row<'_>| Ok((entry_number(&row.get::<_, String>(0)?), columns::json(row, 1)?));
+    entries.query_map(page, entry)?.collect()
 }
 
 pub(super) fn has_file(connection: &Connection, key: &str) -> rusqlite::Result<bool> {

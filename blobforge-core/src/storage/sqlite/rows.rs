@@ -422,6 +422,15 @@ impl Rows for SqliteRows<'_, '_> {
         Ok(())
     }
 
+    fn last_record(&mut self, collection: &str) -> rusqlite::Result<Option<String>> {
+        self.sql.get(Sql::LastRecord)?.query_row([collection], |row| row.get(0)).optional()
+    }
+
+    fn delete_records_up_to(&mut self, collection: &str, key: &str) -> rusqlite::Result<()> {
+        self.sql.get(Sql::DeleteRecordsUpTo)?.execute([collection, key])?;
+        Ok(())
+    }
+
     fn add_count(&mut self, job_type: &JobType, status: Status, change: i64) -> rusqlite::Result<()> {
         let row = params![job_type.as_str(), status_code(status), change];
         self.sql.get(Sql::AddCount)?.execute(row)?;

@@ -172,6 +172,9 @@ statements! {
     Records: "SELECT key, value FROM records WHERE collection = ?1 ORDER BY key",
     PutRecord: "INSERT OR REPLACE INTO records (collection, key, value) VALUES (?1, ?2, ?3)",
     DeleteRecord: "DELETE FROM records WHERE collection = ?1 AND key = ?2",
+    LastRecord: "SELECT key FROM records WHERE collection = ?1 ORDER BY key DESC LIMIT 1",
+    DeleteRecordsUpTo: "DELETE FROM records WHERE collection = ?1 AND key <= ?2",
+    LogEntries: "SELECT key, value FROM records WHERE collection = ?1 AND key < ?2 ORDER BY key DESC LIMIT ?3",
 
     Counts: "SELECT type, status, n FROM counts WHERE n <> 0",
     AddCount: "INSERT INTO counts (type, status, n) VALUES (?1, ?2, ?3) \
