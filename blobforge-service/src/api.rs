@@ -1,5 +1,6 @@
 //! What the service answers over HTTP.
 
+mod accounts;
 mod body;
 mod bulk;
 mod claims;
@@ -44,6 +45,7 @@ pub(crate) fn endpoint(shared: &Arc<Shared>) -> impl Endpoint + use<> {
         types::TypesApi(shared.clone()),
         events::EventsApi(shared.clone()),
         tokens::TokensApi(shared.clone()),
+        accounts::AccountsApi(shared.clone()),
     );
     let service = OpenApiService::new(operations, "BlobForge", env!("CARGO_PKG_VERSION"))
         .description(openapi::INTRODUCTION)

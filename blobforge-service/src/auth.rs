@@ -1,12 +1,19 @@
 //! Who may do what: tokens, sessions and the door that every request goes through.
 
 mod accounts;
+mod address;
+mod bound;
 mod gate;
 mod login;
 mod routes;
+mod sessions;
+mod standing;
 mod token;
+mod users;
 
-use blobforge_core::{JobId, WorkerId};
+use std::sync::Arc;
+
+use blobforge_core::{Clock, JobId, Timestamp, WorkerId};
 use poem_openapi::Enum;
 use serde::{Deserialize, Serialize};
 
@@ -15,8 +22,10 @@ pub(crate) use gate::{Gate, session_cookie_name, session_secret};
 pub(crate) use login::LoginLinks;
 pub use routes::{Access, ROUTES, Route};
 pub use token::TokenText;
+pub(crate) use users::User;
 
 use crate::problem::Problem;
+use standing::Standing;
 
 /// What a token allows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, Enum)]
@@ -43,7 +52,7 @@ impl Scope {
 }
 
 /// Who sends a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub(crate) struct Principal {
     /// The account's id.
     pub(crate) id: String,
@@ -55,6 +64,10 @@ pub(crate) struct Principal {
     pub(crate) worker: Option<WorkerId>,
     /// It came with a cookie, which a browser also sends for other people's pages.
     pub(crate) by_session: bool,
+    /// When its credentials end by themselves.
+    pub(crate) expires_at: Option<Timestamp>,
+    /// Whether they still hold.
+    standing: Arc<Standing>,
 }
 
 impl Principal {
@@ -74,6 +87,23 @@ impl Principal {
         let needed = scope.map_or("another", Scope::as_str);
         let detail = format!("this needs the scope {needed}; {:?} has {}", self.name, has.join(", "));
         Problem::forbidden("forbidden", detail)
+    }
+
+    /// Waits until its credentials are good no more: revoked, switched off, logged out or expired.
+    pub(crate) fn lapse(&self, clock: Arc<dyn Clock>) -> impl Future<Output = ()> + Send + use<> {
+        let (standing, expires_at) = (self.standing.clone(), self.expires_at);
+        let expired = async move {
+            let Some(at) = expires_at else { return std::future::pending().await };
+            while clock.now() < at {
+                clock.sleep(at.since(clock.now())).await;
+            }
+        };
+        async move {
+            tokio::select! {
+                () = standing.ended() => {}
+                () = expired => {}
+            }
+        }
     }
 
     /// Refuses to act as any other worker than its own.

@@ -7,6 +7,7 @@ mod jobs;
 mod stats;
 mod submit;
 mod terminal;
+mod tokens;
 mod worker;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
@@ -44,6 +45,9 @@ enum Command {
     Jobs(jobs::JobsCommand),
     /// Show how much waits, runs and is done.
     Stats(stats::StatsArgs),
+    /// Manage what opens the door.
+    #[command(subcommand)]
+    Tokens(tokens::TokensCommand),
     /// Look at the settings.
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -142,6 +146,10 @@ async fn run(cli: Cli, layers: &Layers) -> Result<ExitCode, CliError> {
         Command::Submit(args) => submit::run(args).await,
         Command::Jobs(command) => jobs::run(command).await,
         Command::Stats(args) => stats::run(args).await,
+        Command::Tokens(command) => {
+            log_to_stderr("warn");
+            tokens::run(command, layers).await
+        }
         Command::Config(command) => config::run(&command, layers),
         Command::Demo(args) => {
             log_to_stderr("error");

@@ -11,7 +11,8 @@ use std::{
     time::Duration,
 };
 
-use blobforge_core::Clock;
+use blobforge_core::{Clock, SystemClock};
+use ipnet::IpNet;
 
 pub(crate) use file::SettingsFile;
 pub(crate) use layers::{Layers, Misread, Setting};
@@ -58,6 +59,10 @@ pub struct ServeArgs {
     /// File with the admin token.
     #[arg(long, env = "BLOBFORGE_ADMIN_TOKEN_FILE")]
     pub admin_token_file: Option<PathBuf>,
+    /// Addresses of proxies in front, such as 10.0.0.1 or 10.0.0.0/8, with commas between them: whom they forward for is
+    /// believed.
+    #[arg(long, env = "BLOBFORGE_TRUSTED_PROXIES", value_delimiter = ',', value_parser = network)]
+    pub trusted_proxies: Vec<IpNet>,
     /// Also run a worker for pdf-text, beside the service.
     #[arg(long)]
     pub with_worker: bool,
@@ -84,6 +89,8 @@ pub struct ServeConfig {
     pub admin_token: Option<TokenText>,
     /// File with the admin token.
     pub admin_token_file: Option<PathBuf>,
+    /// Proxies in front: whom they forward for is believed.
+    pub trusted_proxies: Vec<IpNet>,
     /// Where the time comes from, if not from the machine.
     pub clock: Option<Arc<dyn Clock>>,
 }
@@ -101,6 +108,7 @@ impl ServeConfig {
             public_url: None,
             admin_token: None,
             admin_token_file: None,
+            trusted_proxies: Vec::new(),
             clock: None,
         }
     }
@@ -131,6 +139,7 @@ impl ServeConfig {
             public_url: args.public_url,
             admin_token: args.admin_token,
             admin_token_file: args.admin_token_file,
+            trusted_proxies: args.trusted_proxies,
             clock: None,
         })
     }
@@ -141,6 +150,11 @@ impl ServeConfig {
             Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
             _ => PathBuf::from("."),
         }
+    }
+
+    /// Where the time comes from.
+    pub(crate) fn clock(&self) -> Arc<dyn Clock> {
+        self.clock.clone().unwrap_or_else(|| Arc::new(SystemClock))
     }
 
     /// Whether people reach the service over TLS.
@@ -170,6 +184,12 @@ fn web_address(url: &str) -> Result<String, String> {
         return Ok(url.trim_end_matches('/').to_owned());
     }
     Err("use an address without a path, such as https://forge.example.org".to_owned())
+}
+
+fn network(text: &str) -> Result<IpNet, String> {
+    let text = text.trim();
+    let network = text.parse().ok().or_else(|| text.parse::<IpAddr>().ok().map(IpNet::from));
+    network.ok_or_else(|| "use IP addresses or networks, such as 10.0.0.1 or 10.0.0.0/8".to_owned())
 }
 
 fn token(text: &str) -> Result<TokenText, String> {

@@ -19,6 +19,7 @@ use poem::{
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
+pub(crate) use admin::reset_admin;
 pub(crate) use arrivals::Arrivals;
 pub(crate) use repeats::{Named, Ran, Repeats};
 
@@ -113,6 +114,7 @@ impl Service {
         let accounts = Accounts::new(queue.clone());
         let admin = admin::find_or_make(&config, &accounts).await?;
         let stop = CancellationToken::new();
+        tokio::spawn(stop.clone().run_until_cancelled_owned(accounts.clone().watch()));
         let shared = Arc::new(Shared {
             events: EventHub::start(queue.clone(), stop.clone()),
             links: LoginLinks::default(),

@@ -4,11 +4,11 @@ use std::{sync::Arc, time::Duration};
 
 use futures_util::StreamExt;
 use futures_util::stream::BoxStream;
-use poem::web::sse::Event;
+use poem::web::{Data, sse::Event};
 use poem_openapi::{Object, OpenApi, param::Header, payload::EventStream};
 use serde_json::Value;
 
-use crate::{events::Told, service::Shared};
+use crate::{auth::Principal, events::Told, service::Shared};
 
 /// A silence longer than this ends many a connection on its way.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -40,11 +40,13 @@ impl EventsApi {
     #[oai(path = "/events", method = "get", operation_id = "events")]
     async fn events(
         &self,
+        principal: Data<&Principal>,
         /// The id of the last event that was seen, to go on after it.
         #[oai(name = "Last-Event-ID")]
         last_event_id: Header<Option<String>>,
     ) -> EventStream<BoxStream<'static, EventView>> {
-        let told = self.0.events.subscribe(last_event_id.0.as_deref());
+        let lapse = principal.lapse(self.0.config.clock());
+        let told = self.0.events.subscribe(last_event_id.0.as_deref()).take_until(lapse);
         EventStream::new(told.map(EventView::from).boxed()).keep_alive(KEEP_ALIVE).to_event(|told| {
             let event = Event::message(told.data.to_string()).event_type(told.name);
             match told.id {

@@ -19,6 +19,7 @@ use super::{
     time::Time,
 };
 use crate::{
+    audit::Actor,
     auth::{NewToken, Principal, Scope, TokenRecord, TokenText},
     problem::Problem,
     service::{Named, Ran, Shared},
@@ -65,6 +66,8 @@ struct TokenView {
     expires_at: Option<Time>,
     /// When it was last used, to the minute.
     last_used_at: Option<Time>,
+    /// It opens nothing until its worker is enabled again.
+    disabled: bool,
 }
 
 /// A token that was just made.
@@ -105,6 +108,7 @@ impl TokensApi {
             created_at: token.created_at.into(),
             expires_at: token.expires_at.map(Time),
             last_used_at: used.map(Time),
+            disabled: token.disabled,
         };
         Ok(Json(tokens.into_iter().map(view).collect()))
     }
@@ -114,6 +118,7 @@ impl TokensApi {
     async fn create(
         &self,
         principal: Data<&Principal>,
+        actor: Data<&Actor>,
         /// A name for this request, 1 to 255 printable ASCII characters, such as a UUID. Repeated under it within 7 days,
         /// the request makes no second token and is answered with 409: a token is shown once.
         #[oai(name = "Idempotency-Key")]
@@ -122,7 +127,8 @@ impl TokensApi {
     ) -> Result<TokenReply, Problem> {
         let Body(request, said) = body;
         let (new, accounts) = (new_token(request)?, self.0.accounts.clone());
-        let create = async move { Ok(accounts.create(new).await?) };
+        let entry = actor.did("token_created", &new.name, self.0.queue.now());
+        let create = async move { accounts.create(new, entry).await };
         let named = |key| Named { by: &principal, route: "POST /api/admin/tokens", key, said: &said };
         let named = idempotency_key.0.as_deref().map(named);
         let keep = |(_, record): &(TokenText, TokenRecord)| record.id.clone().into();
@@ -145,6 +151,7 @@ impl TokensApi {
     #[oai(path = "/admin/tokens/:id", method = "delete", operation_id = "revoke_token")]
     async fn revoke(
         &self,
+        actor: Data<&Actor>,
         /// The token's id, not its text.
         id: Path<String>,
     ) -> Result<Json<Done>, Problem> {
@@ -152,9 +159,10 @@ impl TokensApi {
             let detail =
                 "the admin token of this machine cannot be revoked over HTTP: everybody would be locked out";
             return Err(Problem::new(StatusCode::CONFLICT, "admin_token", detail)
-                .hint("start the service with another one in BLOBFORGE_ADMIN_TOKEN_FILE"));
+                .hint("run `blobforge tokens reset-admin` on the machine of the service"));
         }
-        if !self.0.accounts.revoke(&id.0).await? {
+        let entry = actor.did("token_revoked", &id.0, self.0.queue.now());
+        if !self.0.accounts.revoke(&id.0, entry).await? {
             return Err(Problem::not_found("token_not_found", "there is no token with this id"));
         }
         tracing::info!(id = id.0, "a token was revoked");
@@ -170,23 +178,34 @@ fn shown_once(id: &Value) -> Problem {
 
 fn new_token(request: TokenRequest) -> Result<NewToken, Problem> {
     let name = request.name.or(request.description).unwrap_or_default();
-    if !(1..=200).contains(&name.len()) {
-        return Err(Invalid::new("name", "say in 1 to 200 bytes what the token is for").into());
-    }
+    check_name(&name)?;
     let scopes = match (request.scopes, request.is_admin) {
         (Some(scopes), _) if !scopes.is_empty() => scopes,
         (_, Some(true)) => vec![Scope::Admin],
         (None, Some(false)) => vec![Scope::Submit, Scope::Worker],
         _ => return Err(Invalid::new("scopes", "name at least one of submit, worker and admin").into()),
     };
-    let days = request.expires_in.map(|days| match days {
+    if request.worker_id.is_some() && scopes.contains(&Scope::Admin) {
+        let reason = "a token of one worker cannot have the scope admin, which is everybody's";
+        return Err(Invalid::new("worker_id", reason).into());
+    }
+    let lifetime = lifetime(request.expires_in)?;
+    Ok(NewToken { name, scopes, worker_id: request.worker_id.map(WorkerId::new).transpose()?, lifetime })
+}
+
+/// Refuses names that say nothing, or too much.
+pub(super) fn check_name(name: &str) -> Result<(), Invalid> {
+    if (1..=200).contains(&name.len()) {
+        return Ok(());
+    }
+    Err(Invalid::new("name", "say in 1 to 200 bytes what the token is for"))
+}
+
+/// How long a token lives that ends in so many days.
+pub(super) fn lifetime(days: Option<u32>) -> Result<Option<Duration>, Invalid> {
+    let days = days.map(|days| match days {
         1..=MAX_DAYS => Ok(Duration::from_secs(u64::from(days) * 24 * 60 * 60)),
         _ => Err(Invalid::new("expires_in", format!("use 1 to {MAX_DAYS} days, or leave it out"))),
     });
-    Ok(NewToken {
-        name,
-        scopes,
-        worker_id: request.worker_id.map(WorkerId::new).transpose()?,
-        lifetime: days.transpose()?,
-    })
+    days.transpose()
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use blobforge_core::{
     Invalid, Registration, Timestamp, WorkerId, WorkerRecord,
-    storage::{Beat, HeldLease, Refusal},
+    storage::{Beat, Command, HeldLease, Refusal},
 };
 use poem::{http::StatusCode, web::Data};
 use poem_openapi::{Object, OpenApi, param::Path, payload::Json};
@@ -18,7 +18,7 @@ use super::{
     time::Time,
     types::job_types,
 };
-use crate::{auth::Principal, problem::Problem, service::Shared};
+use crate::{audit::Actor, auth::Principal, problem::Problem, service::Shared};
 
 /// The protocol that workers and this service speak.
 const PROTOCOL: u32 = 1;
@@ -230,11 +230,14 @@ impl WorkersApi {
     #[oai(path = "/workers/:id/drain", method = "post", operation_id = "drain_worker")]
     async fn drain(
         &self,
+        actor: Data<&Actor>,
         /// The worker's id.
         id: Path<String>,
         _body: Body<Option<Anything>>,
     ) -> Result<Json<Done>, Problem> {
-        self.0.queue.set_draining(WorkerId::new(id.0)?, true).await?;
+        let id = WorkerId::new(id.0)?;
+        let command = Command::SetDraining(id.clone(), true);
+        actor.act(&self.0.queue, "worker_drained", id, command).await?;
         Ok(Json(DONE))
     }
 
@@ -242,11 +245,14 @@ impl WorkersApi {
     #[oai(path = "/workers/:id/resume", method = "post", operation_id = "resume_worker")]
     async fn resume(
         &self,
+        actor: Data<&Actor>,
         /// The worker's id.
         id: Path<String>,
         _body: Body<Option<Anything>>,
     ) -> Result<Json<Done>, Problem> {
-        self.0.queue.set_draining(WorkerId::new(id.0)?, false).await?;
+        let id = WorkerId::new(id.0)?;
+        let command = Command::SetDraining(id.clone(), false);
+        actor.act(&self.0.queue, "worker_resumed", id, command).await?;
         Ok(Json(DONE))
     }
 
@@ -254,10 +260,13 @@ impl WorkersApi {
     #[oai(path = "/workers/:id", method = "delete", operation_id = "remove_worker")]
     async fn remove(
         &self,
+        actor: Data<&Actor>,
         /// The worker's id.
         id: Path<String>,
     ) -> Result<Json<Done>, Problem> {
-        self.0.queue.remove_worker(WorkerId::new(id.0)?).await?;
+        let id = WorkerId::new(id.0)?;
+        let command = Command::RemoveWorker(id.clone());
+        actor.act(&self.0.queue, "worker_removed", id, command).await?;
         Ok(Json(DONE))
     }
 

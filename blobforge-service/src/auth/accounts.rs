@@ -1,24 +1,29 @@
 //! The accounts, kept as records beside the jobs.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use blobforge_core::{Queue, QueueError, Timestamp, WorkerId, storage::Command};
+use blobforge_core::{
+    Queue, QueueError, Timestamp, WorkerId,
+    queue::Notice,
+    storage::{Command, RecordChange},
+};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
 
 use super::{
     Principal, Scope, TokenText,
-    token::{fingerprint, random_hex},
+    standing::{Standing, Standings},
+    token::random_hex,
 };
+use crate::problem::Problem;
 
-const TOKENS: &str = "tokens";
+pub(super) const TOKENS: &str = "tokens";
 /// Apart from the tokens, so that noting a use cannot bring back a token that was just revoked.
 const USES: &str = "token_uses";
-const SESSIONS: &str = "sessions";
 /// How exact the last use of a token is.
 const USE_NOTED_EVERY: Duration = Duration::from_secs(60);
-/// How long a session lasts.
-const SESSION_LIFETIME: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// The most tokens that there are at a time: they are looked through whenever one is managed.
+const MAX_TOKENS: usize = 1000;
 /// The id of the token that the service makes for itself at its first start.
 pub(crate) const ADMIN_ID: &str = "admin";
 
@@ -33,6 +38,15 @@ pub(crate) struct TokenRecord {
     pub(crate) created_at: Timestamp,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) expires_at: Option<Timestamp>,
+    /// It opens nothing until it is enabled again.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) disabled: bool,
+}
+
+impl TokenRecord {
+    fn is_good(&self, now: Timestamp) -> bool {
+        !self.disabled && self.expires_at.is_none_or(|at| at > now)
+    }
 }
 
 /// A token to be made.
@@ -44,46 +58,51 @@ pub(crate) struct NewToken {
     pub(crate) lifetime: Option<Duration>,
 }
 
-#[derive(Debug, Serialize, Deserialize)]
-struct SessionRecord {
-    /// The fingerprint of the token that it was opened with: the session ends with it.
-    token: String,
-    expires_at: Timestamp,
-}
-
 /// All accounts of a queue. Nothing is cached: who revokes a token is rid of it.
 #[derive(Clone, Debug)]
 pub(crate) struct Accounts {
-    queue: Queue,
+    pub(super) queue: Queue,
+    pub(super) standings: Standings,
 }
 
 impl Accounts {
     pub(crate) fn new(queue: Queue) -> Self {
-        Self { queue }
+        Self { queue, standings: Standings::default() }
     }
 
     /// Who holds this token, if it is good.
     pub(crate) async fn by_token(&self, token: &TokenText) -> Result<Option<Principal>, QueueError> {
         let key = token.fingerprint();
+        let standing = self.standings.enter(&key, &key);
         let Some(record) = self.good_token(&key).await? else { return Ok(None) };
-        self.note_use(&key).await?;
-        Ok(Some(principal(record, false)))
+        if let Err(error) = self.note_use(&key).await {
+            // With a full disk, say, everything can still be read.
+            tracing::debug!(%error, id = record.id, "the use of a token could not be noted");
+        }
+        Ok(Some(principal(record, standing, false)))
     }
 
     /// Whose session this is, if it is good.
     pub(crate) async fn by_session(&self, secret: &str) -> Result<Option<Principal>, QueueError> {
-        let session: Option<SessionRecord> = self.read(SESSIONS, &fingerprint(secret)).await?;
-        let Some(session) = session.filter(|session| session.expires_at > self.queue.now()) else {
+        let key = super::token::fingerprint(secret);
+        let Some(session) = self.good_session(&key).await? else { return Ok(None) };
+        let standing = self.standings.enter(&key, &session.token);
+        // Once more, now that whoever ends it would end this too.
+        if self.good_session(&key).await?.is_none() {
             return Ok(None);
-        };
+        }
         let record = self.good_token(&session.token).await?;
-        Ok(record.map(|record| principal(record, true)))
+        Ok(record.map(|record| {
+            let principal = principal(record, standing, true);
+            let ends = principal.expires_at.map_or(session.expires_at, |at| at.min(session.expires_at));
+            Principal { expires_at: Some(ends), ..principal }
+        }))
     }
 
-    async fn good_token(&self, key: &str) -> Result<Option<TokenRecord>, QueueError> {
+    pub(super) async fn good_token(&self, key: &str) -> Result<Option<TokenRecord>, QueueError> {
         let record: Option<TokenRecord> = self.read(TOKENS, key).await?;
         let now = self.queue.now();
-        Ok(record.filter(|record| record.expires_at.is_none_or(|at| at > now)))
+        Ok(record.filter(|record| record.is_good(now)))
     }
 
     async fn note_use(&self, key: &str) -> Result<(), QueueError> {
@@ -92,52 +111,54 @@ impl Accounts {
         if last.is_some_and(|last| now.since(last) < USE_NOTED_EVERY) {
             return Ok(());
         }
-        self.put(USES, key, &now).await
+        self.commit(vec![put(USES, key, &now)?]).await
     }
 
-    /// Opens a session for the holder of a token; the secret goes into the cookie.
-    pub(crate) async fn open_session(&self, token: &TokenText) -> Result<Option<String>, QueueError> {
-        let key = token.fingerprint();
-        if self.good_token(&key).await?.is_none() {
-            return Ok(None);
-        }
-        self.session_of(key).await.map(Some)
-    }
-
-    /// Opens a session for the admin, who proved with a login link to have access to the machine.
-    pub(crate) async fn open_admin_session(&self) -> Result<Option<String>, QueueError> {
-        match self.find(ADMIN_ID).await? {
-            Some((key, _)) => self.session_of(key).await.map(Some),
-            None => Ok(None),
-        }
-    }
-
-    async fn session_of(&self, token: String) -> Result<String, QueueError> {
-        self.forget_old_sessions().await?;
-        let secret = random_hex().map_err(QueueError::Randomness)?;
-        let session = SessionRecord { token, expires_at: self.queue.now() + SESSION_LIFETIME };
-        self.put(SESSIONS, &fingerprint(&secret), &session).await?;
-        Ok(secret)
-    }
-
-    async fn forget_old_sessions(&self) -> Result<(), QueueError> {
-        let now = self.queue.now();
-        for (key, value) in self.queue.storage().records(SESSIONS).await? {
-            let session: Option<SessionRecord> = serde_json::from_value(value).ok();
-            if session.is_none_or(|session| session.expires_at <= now) {
-                self.delete(SESSIONS, &key).await?;
+    /// Ends what goes on under credentials that another process has revoked, until the queue closes.
+    pub(crate) async fn watch(self) {
+        let mut feed = self.queue.events();
+        while let Some(notice) = feed.next().await {
+            if matches!(notice, Notice::ChangedElsewhere | Notice::Missed(_)) {
+                self.look_again().await;
             }
         }
-        Ok(())
     }
 
-    /// Closes a session.
-    pub(crate) async fn close_session(&self, secret: &str) -> Result<(), QueueError> {
-        self.delete(SESSIONS, &fingerprint(secret)).await
+    async fn look_again(&self) {
+        for standing in self.standings.open() {
+            match self.is_good(&standing).await {
+                Ok(false) => standing.end(),
+                Ok(true) => {}
+                // The next change is a reason to look again.
+                Err(error) => tracing::debug!(%error, "credentials could not be looked at again"),
+            }
+        }
     }
 
-    /// Makes a token; this is the only time that its text is known.
-    pub(crate) async fn create(&self, new: NewToken) -> Result<(TokenText, TokenRecord), QueueError> {
+    async fn is_good(&self, standing: &Standing) -> Result<bool, QueueError> {
+        let is_session = standing.key != standing.token;
+        if is_session && self.good_session(&standing.key).await?.is_none() {
+            return Ok(false);
+        }
+        Ok(self.good_token(&standing.token).await?.is_some())
+    }
+
+    /// Makes a token; this is the only time that its text is known. `entry` records who does so.
+    pub(crate) async fn create(
+        &self,
+        new: NewToken,
+        entry: RecordChange,
+    ) -> Result<(TokenText, TokenRecord), Problem> {
+        if self.tokens().await?.len() >= MAX_TOKENS {
+            let detail = format!("there are {MAX_TOKENS} tokens, and no more can be made");
+            return Err(Problem::conflict("too_many_tokens", detail).hint("revoke tokens that nobody uses"));
+        }
+        let (token, record) = self.drawn(new)?;
+        self.commit(vec![put(TOKENS, &token.fingerprint(), &record)?, entry]).await?;
+        Ok((token, record))
+    }
+
+    pub(super) fn drawn(&self, new: NewToken) -> Result<(TokenText, TokenRecord), QueueError> {
         let token = TokenText::draw().map_err(QueueError::Randomness)?;
         let id = random_hex().map_err(QueueError::Randomness)?[..12].to_owned();
         let now = self.queue.now();
@@ -148,35 +169,41 @@ impl Accounts {
             worker_id: new.worker_id,
             created_at: now,
             expires_at: new.lifetime.map(|lifetime| now + lifetime),
+            disabled: false,
         };
-        self.put(TOKENS, &token.fingerprint(), &record).await?;
         Ok((token, record))
     }
 
     /// All tokens with the time of their last use, the oldest first.
     pub(crate) async fn list(&self) -> Result<Vec<(TokenRecord, Option<Timestamp>)>, QueueError> {
         let mut found = Vec::new();
-        for (key, value) in self.queue.storage().records(TOKENS).await? {
-            let record: TokenRecord = decoded(value)?;
-            found.push((record, self.read(USES, &key).await?));
+        for (key, record) in self.tokens().await? {
+            found.push((record, self.last_use(&key).await?));
         }
-        found.sort_by_key(|(record, _)| record.created_at);
         Ok(found)
     }
 
-    /// Revokes a token; `false` if there is none with this id.
-    pub(crate) async fn revoke(&self, id: &str) -> Result<bool, QueueError> {
+    pub(super) async fn last_use(&self, key: &str) -> Result<Option<Timestamp>, QueueError> {
+        self.read(USES, key).await
+    }
+
+    /// Revokes a token, and ends what goes on under it; `false` if there is none with this id.
+    pub(crate) async fn revoke(&self, id: &str, entry: RecordChange) -> Result<bool, QueueError> {
         let Some((key, _)) = self.find(id).await? else { return Ok(false) };
-        self.delete(TOKENS, &key).await?;
-        self.delete(USES, &key).await?;
+        self.commit(forget_token(&key).into_iter().chain([entry]).collect()).await?;
+        self.standings.end(&key);
         Ok(true)
     }
 
     /// Makes this the one token of the service itself, in place of an earlier one.
-    pub(crate) async fn set_admin(&self, token: &TokenText) -> Result<(), QueueError> {
+    pub(crate) async fn set_admin(
+        &self,
+        token: &TokenText,
+        entry: Option<RecordChange>,
+    ) -> Result<(), QueueError> {
         let key = token.fingerprint();
-        let old = self.find(ADMIN_ID).await?;
-        if old.as_ref().is_some_and(|(old, _)| *old == key) {
+        let old = self.find(ADMIN_ID).await?.map(|(old, _)| old);
+        if old.as_ref() == Some(&key) {
             return Ok(());
         }
         let record = TokenRecord {
@@ -186,12 +213,14 @@ impl Accounts {
             worker_id: None,
             created_at: self.queue.now(),
             expires_at: None,
+            disabled: false,
         };
-        self.put(TOKENS, &key, &record).await?;
-        match old {
-            Some((old, _)) => self.delete(TOKENS, &old).await,
-            None => Ok(()),
+        let of_old = old.iter().flat_map(|old| forget_token(old));
+        self.commit([put(TOKENS, &key, &record)?].into_iter().chain(of_old).chain(entry).collect()).await?;
+        if let Some(old) = old {
+            self.standings.end(&old);
         }
+        Ok(())
     }
 
     /// Whether the service has a token of its own.
@@ -199,38 +228,54 @@ impl Accounts {
         Ok(self.find(ADMIN_ID).await?.is_some())
     }
 
-    async fn find(&self, id: &str) -> Result<Option<(String, TokenRecord)>, QueueError> {
-        for (key, value) in self.queue.storage().records(TOKENS).await? {
-            let record: TokenRecord = decoded(value)?;
-            if record.id == id {
-                return Ok(Some((key, record)));
-            }
-        }
-        Ok(None)
+    pub(super) async fn find(&self, id: &str) -> Result<Option<(String, TokenRecord)>, QueueError> {
+        Ok(self.tokens().await?.into_iter().find(|(_, record)| record.id == id))
     }
 
-    async fn read<T: DeserializeOwned>(&self, collection: &str, key: &str) -> Result<Option<T>, QueueError> {
+    /// All tokens by their fingerprints, the oldest first.
+    pub(super) async fn tokens(&self) -> Result<Vec<(String, TokenRecord)>, QueueError> {
+        let records = self.queue.storage().records(TOKENS).await?;
+        let decode = |(key, value)| Ok((key, decoded(value)?));
+        let mut tokens =
+            records.into_iter().map(decode).collect::<Result<Vec<(_, TokenRecord)>, QueueError>>()?;
+        tokens.sort_by_key(|(_, record)| record.created_at);
+        Ok(tokens)
+    }
+
+    pub(super) async fn read<T: DeserializeOwned>(
+        &self,
+        collection: &str,
+        key: &str,
+    ) -> Result<Option<T>, QueueError> {
         self.queue.storage().record(collection, key).await?.map(decoded).transpose()
     }
 
-    async fn put(&self, collection: &str, key: &str, value: &impl Serialize) -> Result<(), QueueError> {
-        let value = serde_json::to_value(value).map_err(|error| QueueError::Contract(error.to_string()))?;
-        let command = Command::PutRecord { collection: collection.to_owned(), key: key.to_owned(), value };
-        self.queue.run(command).await.map(drop)
-    }
-
-    async fn delete(&self, collection: &str, key: &str) -> Result<(), QueueError> {
-        let command = Command::DeleteRecord { collection: collection.to_owned(), key: key.to_owned() };
-        self.queue.run(command).await.map(drop)
+    /// Writes all of these records or none.
+    pub(super) async fn commit(&self, records: Vec<RecordChange>) -> Result<(), QueueError> {
+        self.queue.run(Command::Recorded { command: None, records }).await.map(drop)
     }
 }
 
-fn decoded<T: DeserializeOwned>(value: Value) -> Result<T, QueueError> {
+pub(super) fn put(collection: &str, key: &str, value: &impl Serialize) -> Result<RecordChange, QueueError> {
+    let value = serde_json::to_value(value).map_err(|error| QueueError::Contract(error.to_string()))?;
+    Ok(RecordChange::Put { collection: collection.to_owned(), key: key.to_owned(), value })
+}
+
+pub(super) fn forget(collection: &str, key: &str) -> RecordChange {
+    RecordChange::Delete { collection: collection.to_owned(), key: key.to_owned() }
+}
+
+/// What is left of a token once it is revoked: nothing.
+pub(super) fn forget_token(key: &str) -> [RecordChange; 2] {
+    [forget(TOKENS, key), forget(USES, key)]
+}
+
+pub(super) fn decoded<T: DeserializeOwned>(value: Value) -> Result<T, QueueError> {
     serde_json::from_value(value)
         .map_err(|error| QueueError::Contract(format!("a record that cannot be read: {error}")))
 }
 
-fn principal(record: TokenRecord, by_session: bool) -> Principal {
-    let TokenRecord { id, name, scopes, worker_id, .. } = record;
-    Principal { id, name, scopes, worker: worker_id, by_session }
+fn principal(record: TokenRecord, standing: Arc<Standing>, by_session: bool) -> Principal {
+    let TokenRecord { id, name, scopes, worker_id, expires_at, .. } = record;
+    Principal { id, name, scopes, worker: worker_id, by_session, expires_at, standing }
 }

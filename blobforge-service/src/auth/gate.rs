@@ -8,11 +8,14 @@ use poem::{
     http::{HeaderMap, Method, StatusCode, Uri, header},
 };
 
-use super::{Access, Principal, Route, TokenText, routes};
-use crate::{problem::Problem, service::Shared};
+use super::{Access, Principal, Route, TokenText, address::client_address, routes};
+use crate::{audit::Actor, problem::Problem, service::Shared};
 
 /// The longest path that is looked at, in bytes.
 const MAX_PATH: usize = 2048;
+
+/// What is said of credentials that open nothing. Which of these it is, is nobody's business.
+const NO_GOOD: &str = "this token is unknown, was revoked or switched off, or has expired";
 
 /// An endpoint behind the door.
 pub(crate) struct Gate<E> {
@@ -34,13 +37,24 @@ impl<E: Endpoint> Endpoint for Gate<E> {
             Ok(route) => route,
             Err(problem) => return Ok(problem.into_response()),
         };
-        match self.admit(route, &request).await {
-            Ok(Some(principal)) => request.set_data(principal),
-            Ok(None) => {}
+        let principal = match self.admit(route, &request).await {
+            Ok(principal) => principal,
             Err(refusal) => return Ok(*refusal),
-        }
+        };
         request.set_data(route);
-        self.inner.call(request).await.map(IntoResponse::into_response)
+        let Some(principal) = principal else {
+            return self.inner.call(request).await.map(IntoResponse::into_response);
+        };
+        let lapse = principal.lapse(self.shared.config.clock());
+        let address = client_address(&request, &self.shared.config.trusted_proxies);
+        request.set_data(Actor { id: principal.id.clone(), name: principal.name.clone(), address });
+        request.set_data(principal);
+        tokio::select! {
+            // A reply that is there goes out, even to who has just revoked its own token.
+            biased;
+            reply = self.inner.call(request) => reply.map(IntoResponse::into_response),
+            () = lapse => Ok(unauthenticated(NO_GOOD).into_response()),
+        }
     }
 }
 
@@ -93,9 +107,7 @@ impl<E> Gate<E> {
                 )
             })?;
             let principal = self.shared.accounts.by_token(&token).await?;
-            return principal
-                .map(Some)
-                .ok_or_else(|| unauthenticated("this token is unknown, was revoked, or has expired"));
+            return principal.map(Some).ok_or_else(|| unauthenticated(NO_GOOD));
         }
         match session_secret(request.headers(), self.shared.config.is_https()) {
             Some(secret) => Ok(self.shared.accounts.by_session(secret).await?),

@@ -6,7 +6,8 @@ use blobforge_core::QueueError;
 
 use super::{ServiceError, secret};
 use crate::{
-    auth::{Accounts, TokenText},
+    audit::Actor,
+    auth::{ADMIN_ID, Accounts, TokenText},
     config::ServeConfig,
 };
 
@@ -21,12 +22,12 @@ pub(super) struct Admin {
 /// Takes the token that was provided, or the one that an earlier start has made, or makes one.
 pub(super) async fn find_or_make(config: &ServeConfig, accounts: &Accounts) -> Result<Admin, ServiceError> {
     if let Some(token) = &config.admin_token {
-        accounts.set_admin(token).await?;
+        accounts.set_admin(token, None).await?;
         return Ok(Admin { token: Some(token.clone()), file: None });
     }
     if let Some(file) = &config.admin_token_file {
         let token = provided(file)?;
-        accounts.set_admin(&token).await?;
+        accounts.set_admin(&token, None).await?;
         return Ok(Admin { token: Some(token), file: Some(file.clone()) });
     }
     let file = config.data_folder().join("admin-token");
@@ -38,8 +39,41 @@ pub(super) async fn find_or_make(config: &ServeConfig, accounts: &Accounts) -> R
     // The file first: a token that is in force but that nobody knows would lock everybody out.
     secret::write_private(&file, token.reveal())
         .map_err(|source| ServiceError::File { path: file.clone(), source })?;
-    accounts.set_admin(&token).await?;
+    accounts.set_admin(&token, None).await?;
     Ok(Admin { token: Some(token), file: Some(file) })
+}
+
+/// Makes a new admin token in place of the one that there is, for whoever has the service's files. What goes on under the
+/// old one ends, in a service that runs too.
+///
+/// # Errors
+/// When the token is one that was provided, there is no database, or it cannot be written.
+pub(crate) async fn reset_admin(config: &ServeConfig) -> Result<PathBuf, ServiceError> {
+    if config.admin_token.is_some() || config.admin_token_file.is_some() {
+        let what = "the admin token is provided by BLOBFORGE_ADMIN_TOKEN or BLOBFORGE_ADMIN_TOKEN_FILE: \
+                    put a new one there and restart the service";
+        return Err(ServiceError::Config(what.to_owned()));
+    }
+    if !config.db_path.is_file() {
+        let what = format!(
+            "there is no database at {}: say with --db-path or BLOBFORGE_DB_PATH where the service keeps it",
+            config.db_path.display()
+        );
+        return Err(ServiceError::Config(what));
+    }
+    let queue = super::open_queue(config).await?;
+    let file = config.data_folder().join("admin-token");
+    let token = TokenText::draw().map_err(QueueError::Randomness)?;
+    // The file first, as at the first start: whoever is interrupted in between does it again.
+    let reset = match secret::write_private(&file, token.reveal()) {
+        Ok(()) => {
+            let entry = Actor::on_the_machine().did("admin_token_reset", ADMIN_ID, queue.now());
+            Accounts::new(queue.clone()).set_admin(&token, Some(entry)).await.map_err(ServiceError::from)
+        }
+        Err(source) => Err(ServiceError::File { path: file.clone(), source }),
+    };
+    queue.close().await;
+    reset.map(|()| file)
 }
 
 fn provided(file: &std::path::Path) -> Result<TokenText, ServiceError> {

@@ -266,3 +266,32 @@ fn what_is_wrong_with_a_command_is_said_with_what_to_do() {
     let said = there(blobforge().args(["serve", "--port", &port]));
     assert!(said.err.contains("cannot listen on") && said.err.contains("--port"), "{}", said.err);
 }
+
+#[test]
+fn the_admin_token_is_made_anew_on_the_machine_of_the_service() {
+    let folder = tempfile::tempdir().unwrap();
+    let said = run(blobforge().args(["tokens", "reset-admin"]).current_dir(folder.path()));
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.err.contains("no database at ./data/blobforge.db"), "{}", said.err);
+    assert_eq!(fs::read_dir(folder.path()).unwrap().count(), 0, "nothing was begun");
+    let forge = Forge::serve(&[]);
+    let old = fs::read_to_string(forge.folder.path().join("admin-token")).unwrap();
+    let reset = |forge: &Forge| {
+        let mut command = blobforge();
+        command.args(["tokens", "reset-admin", "--db-path"]).arg(forge.folder.path().join("blobforge.db"));
+        command
+    };
+    let said = run(&mut reset(&forge));
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let new = fs::read_to_string(forge.folder.path().join("admin-token")).unwrap();
+    assert_ne!(new, old);
+    assert!(said.out.contains("admin-token") && !said.out.contains(new.trim()), "{}", said.out);
+    // The service that runs goes by the new one at once.
+    let said = run(forge.command(&["stats"]).env("BLOBFORGE_API_TOKEN", old.trim()));
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.err.contains("revoked"), "{}", said.err);
+    assert_eq!(run(&mut forge.command(&["stats"])).code, Some(0));
+    let said = run(reset(&forge).env("BLOBFORGE_ADMIN_TOKEN", "x".repeat(32)));
+    assert!(said.err.contains("is provided by"), "{said:?}");
+    forge.stop();
+}

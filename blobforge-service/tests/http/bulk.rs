@@ -3,10 +3,6 @@
 use super::*;
 
 impl Forge {
-    async fn delete(&self, path: &str) -> Reply {
-        Reply::of(self.request(Method::DELETE, path).send().await.unwrap()).await
-    }
-
     async fn bulk(&self, body: Value) -> Value {
         self.post("/api/jobs/bulk", body).await.ok()
     }

@@ -1,6 +1,7 @@
 //! The service as programs see it: a real one, over real HTTP.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod accounts;
 mod bad_input;
 mod bulk;
 mod doors;
@@ -100,6 +101,10 @@ impl Forge {
 
     async fn patch(&self, path: &str, body: Value) -> Reply {
         Reply::of(self.request(Method::PATCH, path).json(&body).send().await.unwrap()).await
+    }
+
+    async fn delete(&self, path: &str) -> Reply {
+        Reply::of(self.request(Method::DELETE, path).send().await.unwrap()).await
     }
 
     async fn token(&self, request: Value) -> String {

@@ -1,0 +1,200 @@
+//! Who has an account, and the tokens that belong to one worker.
+
+use std::sync::Arc;
+
+use blobforge_core::WorkerId;
+use poem::web::Data;
+use poem_openapi::{ApiResponse, Object, OpenApi, param::Path, payload::Json};
+use serde::Deserialize;
+
+use super::{
+    body::Body,
+    reports::{DONE, Done},
+    time::Time,
+    tokens::{check_name, lifetime},
+};
+use crate::{
+    audit::Actor,
+    auth::{NewToken, Scope, TokenRecord, TokenText, User},
+    problem::Problem,
+    service::Shared,
+};
+
+pub(super) struct AccountsApi(pub(super) Arc<Shared>);
+
+/// Who has an account. Until people log in through an identity provider, an account is a token, with whoever has logged
+/// in by it.
+#[derive(Debug, Object)]
+#[oai(rename = "User")]
+struct UserView {
+    /// The account's id, which is the token's.
+    id: String,
+    /// What it is called.
+    name: String,
+    /// What it may do.
+    scopes: Vec<Scope>,
+    /// Whether it may do everything.
+    is_admin: bool,
+    /// The only worker that it can act as.
+    worker_id: Option<String>,
+    /// It can do nothing until its worker is enabled again.
+    disabled: bool,
+    /// In how many browsers it is logged in.
+    sessions: u32,
+    /// Since when it is there.
+    created_at: Time,
+    /// When it ends.
+    expires_at: Option<Time>,
+    /// When it was last used, to the minute.
+    last_used_at: Option<Time>,
+}
+
+impl From<User> for UserView {
+    fn from(User { account, sessions, last_used_at }: User) -> Self {
+        Self {
+            is_admin: account.scopes.contains(&Scope::Admin),
+            id: account.id,
+            name: account.name,
+            scopes: account.scopes,
+            worker_id: account.worker_id.map(String::from),
+            disabled: account.disabled,
+            sessions,
+            created_at: account.created_at.into(),
+            expires_at: account.expires_at.map(Time),
+            last_used_at: last_used_at.map(Time),
+        }
+    }
+}
+
+/// A worker that is to get a token of its own.
+#[derive(Debug, Object, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WorkerRequest {
+    /// Its id: 1 to 128 letters, digits, `.`, `_`, `:` and `-`.
+    id: String,
+    /// What the token is for; the worker's id unless said.
+    name: Option<String>,
+    /// In how many days the token ends; never unless said.
+    expires_in: Option<u32>,
+}
+
+/// Nothing has to be said.
+#[derive(Debug, Default, Object, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NoFields {}
+
+/// The token of one worker, which can register, claim and report as that worker only.
+#[derive(Debug, Object)]
+#[oai(rename = "WorkerToken")]
+struct WorkerTokenView {
+    /// The worker.
+    worker_id: String,
+    /// The token itself: it is shown this once.
+    token: String,
+    /// By what the token is revoked.
+    token_id: String,
+    /// Whether it opens anything: a worker that was disabled stays so.
+    enabled: bool,
+    /// When it ends.
+    expires_at: Option<Time>,
+}
+
+fn shown(worker: &WorkerId, token: &TokenText, record: TokenRecord) -> Json<WorkerTokenView> {
+    Json(WorkerTokenView {
+        worker_id: worker.to_string(),
+        token: token.reveal().to_owned(),
+        token_id: record.id,
+        enabled: !record.disabled,
+        expires_at: record.expires_at.map(Time),
+    })
+}
+
+#[derive(Debug, ApiResponse)]
+enum WorkerTokenReply {
+    /// The token was made.
+    #[oai(status = 201)]
+    Created(Json<WorkerTokenView>),
+}
+
+#[OpenApi(tag = "super::openapi::Section::Tokens")]
+impl AccountsApi {
+    /// List accounts, the oldest first
+    #[oai(path = "/admin/users", method = "get", operation_id = "list_users")]
+    async fn users(&self) -> Result<Json<Vec<UserView>>, Problem> {
+        Ok(Json(self.0.accounts.users().await?.into_iter().map(UserView::from).collect()))
+    }
+
+    /// Make the token of one worker; it is shown once
+    #[oai(path = "/admin/workers", method = "post", operation_id = "create_worker")]
+    async fn create(
+        &self,
+        actor: Data<&Actor>,
+        body: Body<WorkerRequest>,
+    ) -> Result<WorkerTokenReply, Problem> {
+        let worker = WorkerId::new(body.0.id)?;
+        let name = body.0.name.unwrap_or_else(|| worker.to_string());
+        check_name(&name)?;
+        let lifetime = lifetime(body.0.expires_in)?;
+        let new = NewToken { name, scopes: vec![Scope::Worker], worker_id: Some(worker.clone()), lifetime };
+        let entry = actor.did("worker_created", &worker, self.0.queue.now());
+        let (token, record) = self.0.accounts.create_for(&worker, new, entry).await?;
+        Ok(WorkerTokenReply::Created(shown(&worker, &token, record)))
+    }
+
+    /// Make a new token in place of a worker's; the old one ends at once
+    #[oai(path = "/admin/workers/:id/regenerate", method = "post", operation_id = "regenerate_worker")]
+    async fn regenerate(
+        &self,
+        actor: Data<&Actor>,
+        /// The worker's id.
+        id: Path<String>,
+        _body: Body<Option<NoFields>>,
+    ) -> Result<Json<WorkerTokenView>, Problem> {
+        let worker = WorkerId::new(id.0)?;
+        let entry = actor.did("worker_token_regenerated", &worker, self.0.queue.now());
+        let made = self.0.accounts.regenerate(&worker, entry).await?;
+        let (token, record) = made.ok_or_else(|| no_token(&worker))?;
+        Ok(shown(&worker, &token, record))
+    }
+
+    /// Let a worker in again
+    #[oai(path = "/admin/workers/:id/enable", method = "post", operation_id = "enable_worker")]
+    async fn enable(
+        &self,
+        actor: Data<&Actor>,
+        /// The worker's id.
+        id: Path<String>,
+        _body: Body<Option<NoFields>>,
+    ) -> Result<Json<Done>, Problem> {
+        self.set_enabled(&actor, id.0, true).await
+    }
+
+    /// Shut a worker out, at once: its token opens nothing until it is enabled again
+    #[oai(path = "/admin/workers/:id/disable", method = "post", operation_id = "disable_worker")]
+    async fn disable(
+        &self,
+        actor: Data<&Actor>,
+        /// The worker's id.
+        id: Path<String>,
+        _body: Body<Option<NoFields>>,
+    ) -> Result<Json<Done>, Problem> {
+        self.set_enabled(&actor, id.0, false).await
+    }
+}
+
+impl AccountsApi {
+    async fn set_enabled(&self, actor: &Actor, id: String, enabled: bool) -> Result<Json<Done>, Problem> {
+        let worker = WorkerId::new(id)?;
+        let action = if enabled { "worker_enabled" } else { "worker_disabled" };
+        let entry = actor.did(action, &worker, self.0.queue.now());
+        if self.0.accounts.set_enabled(&worker, enabled, entry).await? {
+            return Ok(Json(DONE));
+        }
+        Err(no_token(&worker))
+    }
+}
+
+fn no_token(worker: &WorkerId) -> Problem {
+    Problem::not_found("worker_not_found", format!("worker {worker} has no token of its own"))
+        .hint("POST /api/admin/workers makes one")
+}

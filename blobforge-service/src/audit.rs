@@ -1,0 +1,76 @@
+//! Who did what only administrators may do. What happens to jobs is not in here: it has its history.
+
+use std::{fmt::Display, net::IpAddr};
+
+use blobforge_core::{
+    Queue, QueueError, Timestamp,
+    storage::{Command, Done, RecordChange},
+};
+use serde::{Deserialize, Serialize};
+
+/// The log that they are kept in.
+const LOG: &str = "audit";
+/// How many are kept: the last ones.
+const KEPT: u64 = 10_000;
+/// Longer names of what was acted on are cut, in characters.
+const MAX_TARGET: usize = 300;
+
+/// Who acts.
+#[derive(Clone, Debug)]
+pub(crate) struct Actor {
+    /// The account's id.
+    pub(crate) id: String,
+    /// What it is called.
+    pub(crate) name: String,
+    /// From where.
+    pub(crate) address: Option<IpAddr>,
+}
+
+/// One action, as it is kept.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+pub(crate) struct Entry {
+    pub(crate) at: Timestamp,
+    pub(crate) account_id: String,
+    pub(crate) account: String,
+    pub(crate) action: String,
+    pub(crate) target: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) address: Option<IpAddr>,
+}
+
+impl Actor {
+    /// Whoever has a shell on the machine of the service.
+    pub(crate) fn on_the_machine() -> Self {
+        Self { id: "machine".to_owned(), name: "command line on the machine".to_owned(), address: None }
+    }
+
+    /// The entry that says so, to be written in the same commit as the action.
+    pub(crate) fn did(&self, action: &str, target: impl Display, at: Timestamp) -> RecordChange {
+        let entry = Entry {
+            at,
+            account_id: self.id.clone(),
+            account: self.name.clone(),
+            action: action.to_owned(),
+            target: target.to_string().chars().take(MAX_TARGET).collect(),
+            address: self.address,
+        };
+        // An entry is text alone, which can always be written as JSON.
+        let entry = serde_json::to_value(entry).unwrap_or_default();
+        RecordChange::Append { log: LOG.to_owned(), entry, keep: KEPT }
+    }
+
+    /// Carries out an action of an administrator's and records it, both or neither.
+    ///
+    /// # Errors
+    /// As [`Queue::run`].
+    pub(crate) async fn act(
+        &self,
+        queue: &Queue,
+        action: &str,
+        target: impl Display,
+        command: Command,
+    ) -> Result<Done, QueueError> {
+        let records = vec![self.did(action, target, queue.now())];
+        queue.run(Command::Recorded { command: Some(Box::new(command)), records }).await
+    }
+}
