@@ -1,6 +1,7 @@
 //! What the service answers over HTTP.
 
 mod accounts;
+mod audit;
 mod body;
 mod bulk;
 mod claims;
@@ -46,6 +47,7 @@ pub(crate) fn endpoint(shared: &Arc<Shared>) -> impl Endpoint + use<> {
         events::EventsApi(shared.clone()),
         tokens::TokensApi(shared.clone()),
         accounts::AccountsApi(shared.clone()),
+        audit::AuditApi(shared.clone()),
     );
     let service = OpenApiService::new(operations, "BlobForge", env!("CARGO_PKG_VERSION"))
         .description(openapi::INTRODUCTION)

@@ -73,4 +73,29 @@ impl Actor {
         let records = vec![self.did(action, target, queue.now())];
         queue.run(Command::Recorded { command: Some(Box::new(command)), records }).await
     }
+
+    /// Records an action that takes many steps before the first of them: none goes unrecorded.
+    ///
+    /// # Errors
+    /// As [`Queue::run`].
+    pub(crate) async fn begin(
+        &self,
+        queue: &Queue,
+        action: &str,
+        target: impl Display,
+    ) -> Result<(), QueueError> {
+        let records = vec![self.did(action, target, queue.now())];
+        queue.run(Command::Recorded { command: None, records }).await.map(drop)
+    }
+}
+
+/// Actions with their numbers, the newest first: those before the one with the number `before`, or the last ones.
+pub(crate) async fn entries(
+    queue: &Queue,
+    before: Option<u64>,
+    limit: usize,
+) -> Result<Vec<(u64, Entry)>, QueueError> {
+    let entries = queue.storage().log(LOG, before, limit).await?;
+    let readable = |(number, entry)| Some((number, serde_json::from_value(entry).ok()?));
+    Ok(entries.into_iter().filter_map(readable).collect())
 }

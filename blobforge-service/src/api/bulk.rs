@@ -19,6 +19,7 @@ use serde_json::Value;
 
 use super::{body::Body, submission::priority, time::Time, types::job_type};
 use crate::{
+    audit::Actor,
     auth::{Principal, Scope},
     problem::Problem,
     service::{Named, Ran, Shared},
@@ -229,6 +230,7 @@ impl BulkApi {
     async fn bulk(
         &self,
         principal: Data<&Principal>,
+        actor: Data<&Actor>,
         /// A name for this request, 1 to 255 printable ASCII characters, such as a UUID. Repeated under it within 7 days,
         /// the same request changes nothing more and is answered with what it did; another request is answered with 409.
         #[oai(name = "Idempotency-Key")]
@@ -241,7 +243,13 @@ impl BulkApi {
         }
         let (action, dry_run) = (request.action()?, request.dry_run.unwrap_or(false));
         let (selection, queue) = (request.selection()?, self.0.queue.clone());
-        let change = async move { Ok(BulkView::new(queue.bulk(action, selection, dry_run).await?, dry_run)) };
+        let (actor, asked) = (actor.clone(), String::from_utf8_lossy(&said).into_owned());
+        let change = async move {
+            if action == Action::Delete && !dry_run {
+                actor.begin(&queue, "jobs_deleted", asked).await?;
+            }
+            Ok(BulkView::new(queue.bulk(action, selection, dry_run).await?, dry_run))
+        };
         // What a dry run says is about the jobs as they are now.
         let key = idempotency_key.0.filter(|_| !dry_run);
         let named = |key| Named { by: &principal, route: "POST /api/jobs/bulk", key, said: &said };

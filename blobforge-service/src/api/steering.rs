@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use blobforge_core::JobId;
+use blobforge_core::{JobId, storage::Command};
 use poem::web::Data;
 use poem_openapi::{
     Object, OpenApi,
@@ -19,6 +19,7 @@ use super::{
     submission::priority,
 };
 use crate::{
+    audit::Actor,
     auth::Principal,
     problem::Problem,
     service::{Named, Ran, Shared},
@@ -112,10 +113,12 @@ impl SteeringApi {
     #[oai(path = "/jobs/:id", method = "delete", operation_id = "delete_job")]
     async fn delete(
         &self,
+        actor: Data<&Actor>,
         /// The job's number.
         id: Path<i64>,
     ) -> Result<Json<Done>, Problem> {
-        self.0.queue.delete(JobId::new(id.0)).await?;
+        let id = JobId::new(id.0);
+        actor.act(&self.0.queue, "job_deleted", id, Command::Delete(id)).await?;
         Ok(Json(DONE))
     }
 }

@@ -2,14 +2,18 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use blobforge_core::{Invalid, JobType, QueueError, TypeRecord, storage::Counts};
+use blobforge_core::{
+    Invalid, JobType, QueueError, TypeRecord,
+    storage::{Command, Counts, Done},
+};
+use poem::web::Data;
 use poem_openapi::{OpenApi, param::Path, payload::Json};
 
 use super::{
     body::Body,
     settings::{TypePatch, TypeView, as_named_here},
 };
-use crate::{problem::Problem, service::Shared};
+use crate::{audit::Actor, problem::Problem, service::Shared};
 
 /// Other names that earlier clients have for a type.
 const ALIASES: [(&str, &str); 1] = [("pdf-convert", "pdf")];
@@ -67,6 +71,7 @@ impl TypesApi {
         /// The type's name; `pdf-convert` is `pdf`.
         #[oai(name = "type")]
         name: Path<String>,
+        actor: Data<&Actor>,
         body: Body<TypePatch>,
     ) -> Result<Json<TypeView>, Problem> {
         let job_type = job_type(&name.0)?;
@@ -74,12 +79,15 @@ impl TypesApi {
         if changes.is_empty() {
             return Err(Problem::invalid("nothing is named: name at least one setting to change"));
         }
-        let record = self.0.queue.change_type(job_type, changes).await.map_err(|error| match error {
+        let command = Command::ChangeType { job_type: job_type.clone(), changes };
+        let done = actor.act(&self.0.queue, "type_changed", &job_type, command).await;
+        let done = done.map_err(|error| match error {
             QueueError::Invalid(invalid) => as_named_here(invalid).into(),
             other => Problem::from(other),
         })?;
+        let Done::Type(record) = done else { return Err(Problem::internal()) };
         tracing::info!(job_type = %record.job_type, paused = record.paused, "a type was changed");
-        Ok(Json(view(record, &self.0.queue.counts().await?)))
+        Ok(Json(view(*record, &self.0.queue.counts().await?)))
     }
 }
 

@@ -145,6 +145,7 @@ pub const ROUTES: &[Route] = &[
     api("POST", "/api/admin/workers/{id}/disable", Access::Admin),
     api("GET", "/api/admin/users", Access::Admin),
     alias("GET", "/api/users", Access::Admin, ("GET", "/api/admin/users")),
+    api("GET", "/api/admin/audit", Access::Admin),
     alias("GET", "/api/tokens", Access::Admin, ("GET", "/api/admin/tokens")),
     alias("POST", "/api/tokens", Access::Admin, ("POST", "/api/admin/tokens")),
     alias("DELETE", "/api/tokens/{id}", Access::Admin, ("DELETE", "/api/admin/tokens/{id}")),
