@@ -3,6 +3,7 @@
 mod accounts;
 mod address;
 mod bound;
+mod budget;
 mod gate;
 mod login;
 mod routes;
@@ -18,6 +19,7 @@ use poem_openapi::Enum;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use accounts::{ADMIN_ID, Accounts, NewToken, TokenRecord};
+pub(crate) use budget::Budgets;
 pub(crate) use gate::{Gate, session_cookie_name, session_secret};
 pub(crate) use login::LoginLinks;
 pub use routes::{Access, ROUTES, Route};

@@ -63,6 +63,15 @@ pub struct ServeArgs {
     /// believed.
     #[arg(long, env = "BLOBFORGE_TRUSTED_PROXIES", value_delimiter = ',', value_parser = network)]
     pub trusted_proxies: Vec<IpNet>,
+    /// Changes a minute that one account may ask for, and ten times as many of one address or of workers; 0 for no limit.
+    #[arg(long, env = "BLOBFORGE_RATE_LIMIT", default_value_t = 6000, value_parser = number::<u32, 0, 100_000_000>)]
+    pub rate_limit: u32,
+    /// Logins a minute that one address may try; 0 for no limit.
+    #[arg(long, env = "BLOBFORGE_LOGIN_RATE_LIMIT", default_value_t = 10, value_parser = number::<u32, 0, 100_000_000>)]
+    pub login_rate_limit: u32,
+    /// Seconds within which a request has to come, and each further 16 KiB of its body.
+    #[arg(long, env = "BLOBFORGE_READ_TIMEOUT", default_value_t = 30, value_parser = number::<u64, 1, 3600>)]
+    pub read_timeout: u64,
     /// Also run a worker for pdf-text, beside the service.
     #[arg(long)]
     pub with_worker: bool,
@@ -91,6 +100,12 @@ pub struct ServeConfig {
     pub admin_token_file: Option<PathBuf>,
     /// Proxies in front: whom they forward for is believed.
     pub trusted_proxies: Vec<IpNet>,
+    /// Changes a minute that one account may ask for; 0 for no limit.
+    pub rate_limit: u32,
+    /// Logins a minute that one address may try; 0 for no limit.
+    pub login_rate_limit: u32,
+    /// How long a request may take to come, and each further 16 KiB of its body.
+    pub read_timeout: Duration,
     /// Where the time comes from, if not from the machine.
     pub clock: Option<Arc<dyn Clock>>,
 }
@@ -109,6 +124,9 @@ impl ServeConfig {
             admin_token: None,
             admin_token_file: None,
             trusted_proxies: Vec::new(),
+            rate_limit: 6000,
+            login_rate_limit: 10,
+            read_timeout: Duration::from_secs(30),
             clock: None,
         }
     }
@@ -140,6 +158,9 @@ impl ServeConfig {
             admin_token: args.admin_token,
             admin_token_file: args.admin_token_file,
             trusted_proxies: args.trusted_proxies,
+            rate_limit: args.rate_limit,
+            login_rate_limit: args.login_rate_limit,
+            read_timeout: Duration::from_secs(args.read_timeout),
             clock: None,
         })
     }

@@ -1,5 +1,7 @@
 //! What went wrong, as every reply that is not a success says it: `application/problem+json`.
 
+use std::io;
+
 use blobforge_core::{
     BadLeaseToken, Invalid, QueueError, Refused, Status,
     blob::{BadSignature, BlobError},
@@ -115,7 +117,7 @@ impl Problem {
         self
     }
 
-    fn retry_after(mut self, seconds: u32) -> Self {
+    pub(crate) fn retry_after(mut self, seconds: u32) -> Self {
         self.retry_after = Some(seconds);
         self
     }
@@ -167,6 +169,11 @@ impl Problem {
         Self::internal()
     }
 
+    fn too_slow(error: &io::Error) -> Self {
+        Self::new(StatusCode::REQUEST_TIMEOUT, "body_too_slow", error.to_string())
+            .hint("send it again, over a better line")
+    }
+
     /// Why a body could not be read.
     pub(crate) fn of_body(error: &ReadBodyError) -> Self {
         match error {
@@ -176,6 +183,10 @@ impl Problem {
                 "the request body is larger than this route takes",
             )
             .hint("put large data into the source file: params and metadata are for small things"),
+            ReadBodyError::Io(error) if innermost(error) == io::ErrorKind::FileTooLarge => {
+                Self::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", error.to_string())
+            }
+            ReadBodyError::Io(error) if innermost(error) == io::ErrorKind::TimedOut => Self::too_slow(error),
             other => Self::bad_request("body_broken_off", other.to_string()),
         }
     }
@@ -319,6 +330,9 @@ impl From<BlobError> for Problem {
             BlobError::TooLarge(_) => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "file_too_large", text),
             BlobError::BadKey(_) => Self::bad_request("invalid_key", text),
             BlobError::BadRange(_) => Self::new(StatusCode::RANGE_NOT_SATISFIABLE, "bad_range", text),
+            BlobError::BrokenOff(error) if innermost(&error) == io::ErrorKind::TimedOut => {
+                Self::too_slow(&error)
+            }
             BlobError::BrokenOff(_) => Self::bad_request("transfer_broken_off", text),
             BlobError::Full(_) => disk_full(),
             BlobError::Store(error) => {
@@ -352,6 +366,12 @@ impl From<QueueError> for Problem {
             }
         }
     }
+}
+
+/// What happened first: on its way up an error is wrapped in others that say less.
+fn innermost(error: &io::Error) -> io::ErrorKind {
+    let inner = error.get_ref().and_then(|inner| inner.downcast_ref::<io::Error>());
+    inner.map_or(error.kind(), innermost)
 }
 
 fn disk_full() -> Problem {

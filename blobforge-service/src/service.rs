@@ -2,6 +2,8 @@
 
 mod admin;
 mod arrivals;
+mod connection;
+mod pace;
 mod repeats;
 mod reply;
 mod secret;
@@ -21,11 +23,15 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use admin::reset_admin;
 pub(crate) use arrivals::Arrivals;
+pub(crate) use pace::paced;
 pub(crate) use repeats::{Named, Ran, Repeats};
+
+use connection::{Connections, Doorkeeper};
+use reply::Replies;
 
 use crate::{
     api,
-    auth::{Accounts, Gate, LoginLinks},
+    auth::{Accounts, Budgets, Gate, LoginLinks},
     config::ServeConfig,
     events::EventHub,
 };
@@ -74,6 +80,7 @@ pub(crate) struct Shared {
     pub(crate) links: LoginLinks,
     pub(crate) events: EventHub,
     pub(crate) arrivals: Arrivals,
+    pub(crate) budgets: Budgets,
     pub(crate) repeats: Repeats,
     pub(crate) stop: CancellationToken,
 }
@@ -119,6 +126,7 @@ impl Service {
             events: EventHub::start(queue.clone(), stop.clone()),
             links: LoginLinks::default(),
             arrivals: Arrivals::default(),
+            budgets: Budgets::new(&config),
             repeats: Repeats::new(queue.clone()),
             config,
             queue,
@@ -126,8 +134,10 @@ impl Service {
             stop: stop.clone(),
         });
         let routes = api::endpoint(&shared).map_to_response();
-        let endpoint = reply::Replies::new(Gate::new(routes, shared.clone()));
-        let server = Server::new_with_acceptor(acceptor);
+        let connections = Connections::default();
+        let endpoint = Replies::new(Gate::new(routes, shared.clone()), connections.clone());
+        let patience = shared.config.read_timeout;
+        let server = Server::new_with_acceptor(Doorkeeper::new(acceptor, connections, patience));
         let signal = stop.clone().cancelled_owned();
         let serving = server.run_with_graceful_shutdown(endpoint, signal, Some(STOP_WITHIN));
         let task = tokio::spawn(run(serving, shared.clone()));

@@ -1,6 +1,6 @@
 //! The door: every request is looked up, its sender recognised and its right checked before any handler sees it.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use blobforge_core::check_key;
 use poem::{
@@ -8,11 +8,24 @@ use poem::{
     http::{HeaderMap, Method, StatusCode, Uri, header},
 };
 
-use super::{Access, Principal, Route, TokenText, address::client_address, routes};
-use crate::{audit::Actor, problem::Problem, service::Shared};
+use super::{
+    Access, Principal, Route, TokenText,
+    address::client_address,
+    budget::{Left, Spent},
+    routes,
+};
+use crate::{
+    audit::Actor,
+    problem::Problem,
+    service::{Shared, paced},
+};
 
 /// The longest path that is looked at, in bytes.
 const MAX_PATH: usize = 2048;
+/// The most bytes of headers that a request may have, all together.
+const MAX_HEADERS: usize = 16 * 1024;
+/// The largest form that a page sends, in bytes.
+const MAX_FORM: usize = 16 * 1024;
 
 /// What is said of credentials that open nothing. Which of these it is, is nobody's business.
 const NO_GOOD: &str = "this token is unknown, was revoked or switched off, or has expired";
@@ -37,16 +50,35 @@ impl<E: Endpoint> Endpoint for Gate<E> {
             Ok(route) => route,
             Err(problem) => return Ok(problem.into_response()),
         };
-        let principal = match self.admit(route, &request).await {
-            Ok(principal) => principal,
+        let address = client_address(&request, &self.shared.config.trusted_proxies);
+        let (principal, left) = match self.let_in(route, &request, address).await {
+            Ok(entry) => entry,
             Err(refusal) => return Ok(*refusal),
         };
         request.set_data(route);
+        self.pace(route, &mut request);
+        let mut reply = self.answer(principal, address, request).await?;
+        if let Some(left) = left {
+            left.tell(&mut reply);
+        }
+        Ok(reply)
+    }
+}
+
+type Entry = (Option<Principal>, Option<Left>);
+
+impl<E: Endpoint> Gate<E> {
+    /// Has a request answered, for as long as its sender's credentials are good.
+    async fn answer(
+        &self,
+        principal: Option<Principal>,
+        address: Option<IpAddr>,
+        mut request: Request,
+    ) -> Result<Response> {
         let Some(principal) = principal else {
             return self.inner.call(request).await.map(IntoResponse::into_response);
         };
         let lapse = principal.lapse(self.shared.config.clock());
-        let address = client_address(&request, &self.shared.config.trusted_proxies);
         request.set_data(Actor { id: principal.id.clone(), name: principal.name.clone(), address });
         request.set_data(principal);
         tokio::select! {
@@ -54,6 +86,39 @@ impl<E: Endpoint> Endpoint for Gate<E> {
             biased;
             reply = self.inner.call(request) => reply.map(IntoResponse::into_response),
             () = lapse => Ok(unauthenticated(NO_GOOD).into_response()),
+        }
+    }
+}
+
+impl<E> Gate<E> {
+    /// Lets a request in, or refuses it. Whatever changes something is paid for, by its address before anything is looked
+    /// up, and then by its account.
+    async fn let_in(
+        &self,
+        route: &Route,
+        request: &Request,
+        address: Option<IpAddr>,
+    ) -> std::result::Result<Entry, Box<Response>> {
+        let budgets = &self.shared.budgets;
+        let spent = |spent: Spent| Box::new(spent.into_response());
+        // Who has a signed URL has paid for it.
+        let costs = changes(request) && route.access != Access::Signed;
+        let of_address = if costs { budgets.spend_of_address(route, address).map_err(spent)? } else { None };
+        let principal = self.admit(route, request).await?;
+        let of_account = match &principal {
+            Some(principal) if costs => budgets.spend_of_account(route, &principal.id).map_err(spent)?,
+            _ => None,
+        };
+        Ok((principal, of_address.or(of_account)))
+    }
+
+    /// Has the body of a request come fast enough, and that of a form be small.
+    fn pace(&self, route: &Route, request: &mut Request) {
+        if changes(request) {
+            let is_form = !route.is_operation && route.access == Access::Public;
+            let limit = if is_form { MAX_FORM } else { usize::MAX };
+            let body = paced(request.take_body(), self.shared.config.read_timeout, limit);
+            request.set_body(body);
         }
     }
 }
@@ -67,7 +132,6 @@ impl<E> Gate<E> {
         if route.access == Access::Signed {
             return Ok(None);
         }
-        let changes = !matches!(*request.method(), Method::GET | Method::HEAD);
         let refuse = |problem: Problem| Box::new(problem.into_response());
         let principal = match self.recognise(request).await {
             // Who comes with bad credentials can still log in, or ask whether the service is well.
@@ -76,7 +140,7 @@ impl<E> Gate<E> {
         };
         let by_session = principal.as_ref().is_some_and(|principal| principal.by_session);
         let may_be_forged = by_session || route.access == Access::Public;
-        if changes && may_be_forged && !self.is_same_origin(request.headers(), by_session) {
+        if changes(request) && may_be_forged && !self.is_same_origin(request.headers(), by_session) {
             return Err(refuse(Problem::forbidden(
                 "cross_site",
                 "this change was asked for by another site, in your name",
@@ -131,12 +195,26 @@ impl<E> Gate<E> {
     }
 }
 
+fn changes(request: &Request) -> bool {
+    !matches!(*request.method(), Method::GET | Method::HEAD)
+}
+
+fn header_bytes(headers: &HeaderMap) -> usize {
+    headers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum()
+}
+
 /// Finds the route of a request, and makes its path what the handlers know.
 fn looked_up(request: &mut Request) -> std::result::Result<&'static Route, Problem> {
     let path = request.uri().path();
     if path.len() > MAX_PATH {
         let detail = format!("the path has {} bytes: at most {MAX_PATH} are looked at", path.len());
         return Err(Problem::new(StatusCode::URI_TOO_LONG, "path_too_long", detail));
+    }
+    let bytes = header_bytes(request.headers());
+    if bytes > MAX_HEADERS {
+        let detail = format!("the headers have {bytes} bytes: at most {MAX_HEADERS} are taken");
+        let status = StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE;
+        return Err(Problem::new(status, "headers_too_large", detail));
     }
     if climbs(path) {
         return Err(Problem::bad_request("bad_path", "this path leaves its folder, or is no text"));

@@ -8,6 +8,7 @@ use poem::{
     http::{HeaderName, HeaderValue, header},
 };
 
+use super::connection::Connections;
 use crate::problem::Problem;
 
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
@@ -15,11 +16,14 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 const NOTHING: &str = "default-src 'none'; frame-ancestors 'none'";
 
 /// Puts the finishing touches to the replies of an endpoint.
-pub(super) struct Replies<E>(E);
+pub(super) struct Replies<E> {
+    inner: E,
+    connections: Connections,
+}
 
 impl<E> Replies<E> {
-    pub(super) fn new(inner: E) -> Self {
-        Self(inner)
+    pub(super) fn new(inner: E, connections: Connections) -> Self {
+        Self { inner, connections }
     }
 }
 
@@ -29,10 +33,11 @@ impl<E: Endpoint> Endpoint for Replies<E> {
     async fn call(&self, request: Request) -> Result<Response> {
         let started = Instant::now();
         let id = request_id(&request);
+        let _answering = self.connections.answering(&request.remote_addr().0);
         let method = request.method().clone();
         // Without the query, which can be a secret.
         let path = request.uri().path().to_owned();
-        let answered = AssertUnwindSafe(self.0.call(request)).catch_unwind().await;
+        let answered = AssertUnwindSafe(self.inner.call(request)).catch_unwind().await;
         let reply = match answered {
             Ok(Ok(reply)) => reply.into_response(),
             Ok(Err(error)) if error.is_from_response() => error.into_response(),

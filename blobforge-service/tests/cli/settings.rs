@@ -78,6 +78,8 @@ fn a_wrong_value_names_itself_its_origin_and_what_is_allowed() {
         ("WORKER_TIMEOUT", "0", "1 to 86400"),
         ("HEARTBEAT_INTERVAL", "-5", "1 to 86400"),
         ("MAX_ATTEMPTS", "3.5", "1 to 1000"),
+        ("TRUSTED_PROXIES", "10.0.0.1,proxy", "10.0.0.0/8"),
+        ("RATE_LIMIT", "-1", "0 to 100000000"),
         ("PUBLIC_URL", "forge.example", "https://forge.example.org"),
     ];
     for (name, value, allowed) in wrong {
@@ -95,7 +97,8 @@ fn a_wrong_value_names_itself_its_origin_and_what_is_allowed() {
             (by_file, &key, "file ./blobforge.toml"),
         ] {
             assert_eq!(said.code, Some(2), "{said:?}");
-            let named = said.err.contains(called.as_str()) && said.err.contains(&format!("{value:?}"));
+            let named =
+                said.err.contains(called.as_str()) && said.err.contains(value.rsplit(',').next().unwrap());
             assert!(named && said.err.contains(origin) && said.err.contains(allowed), "{}", said.err);
             assert_eq!(said.err.lines().count(), 1, "one line: {}", said.err);
         }

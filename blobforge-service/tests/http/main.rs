@@ -10,6 +10,7 @@ mod events;
 mod failures;
 mod files;
 mod jobs;
+mod limits;
 mod pages;
 mod repeats;
 mod types;
@@ -20,6 +21,9 @@ use std::time::Duration;
 use blobforge_service::{ServeConfig, Service};
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde_json::{Value, json};
+
+/// Far longer than anything takes; only so that a test which has failed ends.
+const PATIENCE: Duration = Duration::from_secs(120);
 
 /// A service with a folder of its own.
 struct Forge {
