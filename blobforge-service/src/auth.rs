@@ -19,12 +19,13 @@ use poem_openapi::Enum;
 use serde::{Deserialize, Serialize};
 
 pub(crate) use accounts::{ADMIN_ID, Accounts, NewToken, TokenRecord};
+pub(crate) use bound::Bound;
 pub(crate) use budget::Budgets;
 pub(crate) use gate::{Gate, session_cookie_name, session_secret};
 pub(crate) use login::LoginLinks;
 pub use routes::{Access, ROUTES, Route};
 pub use token::TokenText;
-pub(crate) use users::User;
+pub(crate) use users::{Account, User};
 
 use crate::problem::Problem;
 use standing::Standing;

@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     audit::Actor,
-    auth::{NewToken, Scope, TokenRecord, TokenText, User},
+    auth::{Account, Bound, NewToken, Scope, User},
     problem::Problem,
     service::Shared,
 };
@@ -50,17 +50,17 @@ struct UserView {
 }
 
 impl From<User> for UserView {
-    fn from(User { account, sessions, last_used_at }: User) -> Self {
+    fn from(User { account: Account { token, is_disabled, last_used_at, .. }, sessions }: User) -> Self {
         Self {
-            is_admin: account.scopes.contains(&Scope::Admin),
-            id: account.id,
-            name: account.name,
-            scopes: account.scopes,
-            worker_id: account.worker_id.map(String::from),
-            disabled: account.disabled,
+            is_admin: token.scopes.contains(&Scope::Admin),
+            id: token.id,
+            name: token.name,
+            scopes: token.scopes,
+            worker_id: token.worker_id.map(String::from),
+            disabled: is_disabled,
             sessions,
-            created_at: account.created_at.into(),
-            expires_at: account.expires_at.map(Time),
+            created_at: token.created_at.into(),
+            expires_at: token.expires_at.map(Time),
             last_used_at: last_used_at.map(Time),
         }
     }
@@ -99,13 +99,13 @@ struct WorkerTokenView {
     expires_at: Option<Time>,
 }
 
-fn shown(worker: &WorkerId, token: &TokenText, record: TokenRecord) -> Json<WorkerTokenView> {
+fn shown(worker: &WorkerId, made: Bound) -> Json<WorkerTokenView> {
     Json(WorkerTokenView {
         worker_id: worker.to_string(),
-        token: token.reveal().to_owned(),
-        token_id: record.id,
-        enabled: !record.disabled,
-        expires_at: record.expires_at.map(Time),
+        token: made.token.reveal().to_owned(),
+        token_id: made.record.id,
+        enabled: !made.is_disabled,
+        expires_at: made.record.expires_at.map(Time),
     })
 }
 
@@ -137,8 +137,8 @@ impl AccountsApi {
         let lifetime = lifetime(body.0.expires_in)?;
         let new = NewToken { name, scopes: vec![Scope::Worker], worker_id: Some(worker.clone()), lifetime };
         let entry = actor.did("worker_created", &worker, self.0.queue.now());
-        let (token, record) = self.0.accounts.create_for(&worker, new, entry).await?;
-        Ok(WorkerTokenReply::Created(shown(&worker, &token, record)))
+        let made = self.0.accounts.create_for(&worker, new, entry).await?;
+        Ok(WorkerTokenReply::Created(shown(&worker, made)))
     }
 
     /// Make a new token in place of a worker's; the old one ends at once
@@ -153,8 +153,7 @@ impl AccountsApi {
         let worker = WorkerId::new(id.0)?;
         let entry = actor.did("worker_token_regenerated", &worker, self.0.queue.now());
         let made = self.0.accounts.regenerate(&worker, entry).await?;
-        let (token, record) = made.ok_or_else(|| no_token(&worker))?;
-        Ok(shown(&worker, &token, record))
+        Ok(shown(&worker, made.ok_or_else(|| no_token(&worker))?))
     }
 
     /// Let a worker in again

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     audit::Actor,
-    auth::{NewToken, Principal, Scope, TokenRecord, TokenText},
+    auth::{Account, NewToken, Principal, Scope, TokenRecord, TokenText},
     problem::Problem,
     service::{Named, Ran, Shared},
 };
@@ -70,6 +70,21 @@ struct TokenView {
     disabled: bool,
 }
 
+impl From<Account> for TokenView {
+    fn from(Account { token, is_disabled, last_used_at, .. }: Account) -> Self {
+        Self {
+            id: token.id,
+            name: token.name,
+            scopes: token.scopes,
+            worker_id: token.worker_id.map(String::from),
+            created_at: token.created_at.into(),
+            expires_at: token.expires_at.map(Time),
+            last_used_at: last_used_at.map(Time),
+            disabled: is_disabled,
+        }
+    }
+}
+
 /// A token that was just made.
 #[derive(Debug, Object)]
 struct NewTokenView {
@@ -96,21 +111,10 @@ enum TokenReply {
 
 #[OpenApi(tag = "super::openapi::Section::Tokens")]
 impl TokensApi {
-    /// List tokens
+    /// List tokens, the oldest first
     #[oai(path = "/admin/tokens", method = "get", operation_id = "list_tokens")]
     async fn list(&self) -> Result<Json<Vec<TokenView>>, Problem> {
-        let tokens = self.0.accounts.list().await?;
-        let view = |(token, used): (TokenRecord, Option<_>)| TokenView {
-            id: token.id,
-            name: token.name,
-            scopes: token.scopes,
-            worker_id: token.worker_id.map(String::from),
-            created_at: token.created_at.into(),
-            expires_at: token.expires_at.map(Time),
-            last_used_at: used.map(Time),
-            disabled: token.disabled,
-        };
-        Ok(Json(tokens.into_iter().map(view).collect()))
+        Ok(Json(self.0.accounts.list().await?.into_iter().map(TokenView::from).collect()))
     }
 
     /// Make a token; it is shown once

@@ -12,6 +12,7 @@ use serde_json::Value;
 
 use super::{
     Principal, Scope, TokenText,
+    bound::MAX_OF_WORKER,
     standing::{Standing, Standings},
     token::random_hex,
 };
@@ -19,7 +20,7 @@ use crate::problem::Problem;
 
 pub(super) const TOKENS: &str = "tokens";
 /// Apart from the tokens, so that noting a use cannot bring back a token that was just revoked.
-const USES: &str = "token_uses";
+pub(super) const USES: &str = "token_uses";
 /// How exact the last use of a token is.
 const USE_NOTED_EVERY: Duration = Duration::from_secs(60);
 /// The most tokens that there are at a time: they are looked through whenever one is managed.
@@ -38,14 +39,11 @@ pub(crate) struct TokenRecord {
     pub(crate) created_at: Timestamp,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) expires_at: Option<Timestamp>,
-    /// It opens nothing until it is enabled again.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub(crate) disabled: bool,
 }
 
 impl TokenRecord {
     fn is_good(&self, now: Timestamp) -> bool {
-        !self.disabled && self.expires_at.is_none_or(|at| at > now)
+        self.expires_at.is_none_or(|at| at > now)
     }
 }
 
@@ -102,7 +100,9 @@ impl Accounts {
     pub(super) async fn good_token(&self, key: &str) -> Result<Option<TokenRecord>, QueueError> {
         let record: Option<TokenRecord> = self.read(TOKENS, key).await?;
         let now = self.queue.now();
-        Ok(record.filter(|record| record.is_good(now)))
+        let Some(record) = record.filter(|record| record.is_good(now)) else { return Ok(None) };
+        let is_shut_out = self.is_shut_out(record.worker_id.as_ref()).await?;
+        Ok(Some(record).filter(|_| !is_shut_out))
     }
 
     async fn note_use(&self, key: &str) -> Result<(), QueueError> {
@@ -151,7 +151,12 @@ impl Accounts {
     ) -> Result<(TokenText, TokenRecord), Problem> {
         if self.tokens().await?.len() >= MAX_TOKENS {
             let detail = format!("there are {MAX_TOKENS} tokens, and no more can be made");
-            return Err(Problem::conflict("too_many_tokens", detail).hint("revoke tokens that nobody uses"));
+            return Err(too_many(detail));
+        }
+        if let Some(worker) = &new.worker_id
+            && self.tokens_of(worker).await?.len() >= MAX_OF_WORKER
+        {
+            return Err(too_many(format!("worker {worker} has {MAX_OF_WORKER} tokens, and gets no more")));
         }
         let (token, record) = self.drawn(new)?;
         self.commit(vec![put(TOKENS, &token.fingerprint(), &record)?, entry]).await?;
@@ -169,28 +174,15 @@ impl Accounts {
             worker_id: new.worker_id,
             created_at: now,
             expires_at: new.lifetime.map(|lifetime| now + lifetime),
-            disabled: false,
         };
         Ok((token, record))
     }
 
-    /// All tokens with the time of their last use, the oldest first.
-    pub(crate) async fn list(&self) -> Result<Vec<(TokenRecord, Option<Timestamp>)>, QueueError> {
-        let mut found = Vec::new();
-        for (key, record) in self.tokens().await? {
-            found.push((record, self.last_use(&key).await?));
-        }
-        Ok(found)
-    }
-
-    pub(super) async fn last_use(&self, key: &str) -> Result<Option<Timestamp>, QueueError> {
-        self.read(USES, key).await
-    }
-
     /// Revokes a token, and ends what goes on under it; `false` if there is none with this id.
     pub(crate) async fn revoke(&self, id: &str, entry: RecordChange) -> Result<bool, QueueError> {
-        let Some((key, _)) = self.find(id).await? else { return Ok(false) };
-        self.commit(forget_token(&key).into_iter().chain([entry]).collect()).await?;
+        let Some((key, record)) = self.find(id).await? else { return Ok(false) };
+        let of_worker = self.forget_worker_of(&record).await?;
+        self.commit(forget_token(&key).into_iter().chain(of_worker).chain([entry]).collect()).await?;
         self.standings.end(&key);
         Ok(true)
     }
@@ -213,7 +205,6 @@ impl Accounts {
             worker_id: None,
             created_at: self.queue.now(),
             expires_at: None,
-            disabled: false,
         };
         let of_old = old.iter().flat_map(|old| forget_token(old));
         self.commit([put(TOKENS, &key, &record)?].into_iter().chain(of_old).chain(entry).collect()).await?;
@@ -263,6 +254,10 @@ pub(super) fn put(collection: &str, key: &str, value: &impl Serialize) -> Result
 
 pub(super) fn forget(collection: &str, key: &str) -> RecordChange {
     RecordChange::Delete { collection: collection.to_owned(), key: key.to_owned() }
+}
+
+fn too_many(detail: String) -> Problem {
+    Problem::conflict("too_many_tokens", detail).hint("revoke tokens that nobody uses")
 }
 
 /// What is left of a token once it is revoked: nothing.

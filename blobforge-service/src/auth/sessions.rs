@@ -1,13 +1,16 @@
 //! Sessions of browsers.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use blobforge_core::{QueueError, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{
     Accounts, TokenText,
-    accounts::{ADMIN_ID, decoded, forget, put},
+    accounts::{ADMIN_ID, forget, put},
     token::{fingerprint, random_hex},
 };
 
@@ -16,6 +19,8 @@ pub(super) const SESSIONS: &str = "sessions";
 const SESSION_LIFETIME: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// The most sessions of one token: whoever opens one more ends the oldest.
 const MAX_SESSIONS: usize = 50;
+/// How many sessions that nobody needs are forgotten with each one that is opened.
+const FORGOTTEN_AT_ONCE: usize = 500;
 
 /// What is kept of a session.
 #[derive(Debug, Serialize, Deserialize)]
@@ -50,11 +55,11 @@ impl Accounts {
     }
 
     async fn session_of(&self, token: String) -> Result<String, QueueError> {
-        let (outlived, ended) = self.to_be_forgotten(&token).await?;
+        let (useless, ended) = self.to_be_forgotten(&token).await?;
         let secret = random_hex().map_err(QueueError::Randomness)?;
         let session = SessionRecord { token, expires_at: self.queue.now() + SESSION_LIFETIME };
         let mut changes = vec![put(SESSIONS, &fingerprint(&secret), &session)?];
-        changes.extend(outlived.iter().chain(&ended).map(|key| forget(SESSIONS, key)));
+        changes.extend(useless.iter().take(FORGOTTEN_AT_ONCE).chain(&ended).map(|key| forget(SESSIONS, key)));
         self.commit(changes).await?;
         for key in ended {
             self.standings.end(&key);
@@ -62,23 +67,24 @@ impl Accounts {
         Ok(secret)
     }
 
-    /// Sessions that are over, and those that have to end so that their token can have one more.
+    /// Sessions that are over or whose token is gone, and those that have to end so that this token can have one more.
     async fn to_be_forgotten(&self, token: &str) -> Result<(Vec<String>, Vec<String>), QueueError> {
         let now = self.queue.now();
-        let (mut outlived, mut of_token) = (Vec::new(), Vec::new());
+        let tokens: BTreeSet<_> = self.tokens().await?.into_iter().map(|(key, _)| key).collect();
+        let (mut useless, mut of_token) = (Vec::new(), Vec::new());
         for (key, value) in self.queue.storage().records(SESSIONS).await? {
             match serde_json::from_value::<SessionRecord>(value) {
-                Ok(session) if session.expires_at > now => {
+                Ok(session) if session.expires_at > now && tokens.contains(&session.token) => {
                     if session.token == token {
                         of_token.push((session.expires_at, key));
                     }
                 }
-                _ => outlived.push(key),
+                _ => useless.push(key),
             }
         }
         of_token.sort();
         let one_too_many = (of_token.len() + 1).saturating_sub(MAX_SESSIONS);
-        Ok((outlived, of_token.into_iter().take(one_too_many).map(|(_, key)| key).collect()))
+        Ok((useless, of_token.into_iter().take(one_too_many).map(|(_, key)| key).collect()))
     }
 
     /// Closes a session, and ends what goes on in it.
@@ -94,11 +100,37 @@ impl Accounts {
         let now = self.queue.now();
         let mut counts = BTreeMap::new();
         for (_, value) in self.queue.storage().records(SESSIONS).await? {
-            let session: SessionRecord = decoded(value)?;
-            if session.expires_at > now {
-                *counts.entry(session.token).or_default() += 1;
+            match serde_json::from_value::<SessionRecord>(value) {
+                Ok(session) if session.expires_at > now => *counts.entry(session.token).or_default() += 1,
+                _ => {}
             }
         }
         Ok(counts)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use blobforge_core::{Queue, queue::MAX_RECORDS};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn sessions_that_nobody_needs_keep_nobody_out_and_are_forgotten() {
+        let queue = Queue::in_memory();
+        let accounts = Accounts::new(queue.clone());
+        let token = TokenText::draw().unwrap();
+        accounts.set_admin(&token, None).await.unwrap();
+        let never = queue.now() + SESSION_LIFETIME;
+        for (of, expires_at) in [(token.fingerprint(), Timestamp::ZERO), ("revoked".to_owned(), never)] {
+            let session = SessionRecord { token: of.clone(), expires_at };
+            let put = |n| put(SESSIONS, &format!("{of} {n}"), &session).unwrap();
+            accounts.commit((0..MAX_RECORDS).map(put).collect()).await.unwrap();
+        }
+        let count = async || queue.storage().records(SESSIONS).await.unwrap().len();
+        while count().await > 50 {
+            assert!(accounts.open_session(&token).await.unwrap().is_some());
+        }
+        assert_eq!(accounts.users().await.unwrap()[0].sessions as usize, count().await);
     }
 }

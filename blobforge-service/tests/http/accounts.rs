@@ -163,11 +163,43 @@ async fn a_worker_gets_a_token_of_its_own_that_can_be_renewed_and_switched_off()
         2,
         "in place of the old one"
     );
-    // Who is shut out stays so with a new token.
+    // Who is shut out stays so with a new token, however that is made.
     forge.post("/api/admin/workers/gpu-1/disable", json!({})).await.ok();
     let renewed = forge.post("/api/admin/workers/gpu-1/regenerate", json!({})).await.ok();
     assert_eq!(renewed["enabled"], false);
     register(renewed["token"].as_str().unwrap(), "gpu-1").await.refused(401, "unauthenticated");
+    let other = json!({"name": "another", "scopes": ["worker"], "worker_id": "gpu-1"});
+    let other = forge.token(other).await;
+    register(&other, "gpu-1").await.refused(401, "unauthenticated");
+    forge.post("/api/admin/workers/gpu-1/enable", Value::Null).await.ok();
+    register(&other, "gpu-1").await.ok();
+}
+
+#[tokio::test]
+async fn nobody_is_shut_out_who_has_no_token() {
+    let forge = Forge::start().await;
+    let make = async || forge.post("/api/admin/workers", json!({"id": "gpu-1"})).await.ok();
+    let made = make().await;
+    forge.post("/api/admin/workers/gpu-1/disable", Value::Null).await.ok();
+    forge.delete(&format!("/api/admin/tokens/{}", made["token_id"].as_str().unwrap())).await.ok();
+    forge.post("/api/admin/workers/gpu-1/enable", Value::Null).await.refused(404, "worker_not_found");
+    assert_eq!(make().await["enabled"], true);
+}
+
+#[tokio::test]
+async fn a_worker_has_a_bounded_number_of_tokens_and_all_of_them_are_replaced() {
+    let forge = Forge::start().await;
+    let request = json!({"name": "x", "scopes": ["worker"], "worker_id": "gpu-1"});
+    let mut tokens = Vec::new();
+    for _ in 0..100 {
+        tokens.push(forge.token(request.clone()).await);
+    }
+    forge.post("/api/admin/tokens", request.clone()).await.refused(409, "too_many_tokens");
+    forge.post("/api/admin/workers/gpu-1/regenerate", Value::Null).await.ok();
+    assert_eq!(forge.get("/api/admin/tokens").await.ok().as_array().unwrap().len(), 2);
+    for token in [&tokens[0], &tokens[99]] {
+        assert_eq!(forge.by(token, Method::GET, "/api/stats").send().await.unwrap().status(), 401);
+    }
 }
 
 #[tokio::test]
