@@ -14,6 +14,7 @@ mod jobs;
 mod local_files;
 mod openapi;
 mod pages;
+mod paging;
 mod reports;
 mod settings;
 mod steering;

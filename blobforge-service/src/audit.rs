@@ -89,13 +89,15 @@ impl Actor {
     }
 }
 
-/// Actions with their numbers, the newest first: those before the one with the number `before`, or the last ones.
+/// Actions with their numbers, the newest first: those before the one with the number `before`, or the last ones; and
+/// before which one there may be more.
 pub(crate) async fn entries(
     queue: &Queue,
     before: Option<u64>,
     limit: usize,
-) -> Result<Vec<(u64, Entry)>, QueueError> {
-    let entries = queue.storage().log(LOG, before, limit).await?;
+) -> Result<(Vec<(u64, Entry)>, Option<u64>), QueueError> {
+    let found = queue.storage().log(LOG, before, limit).await?;
+    let next = found.last().map(|(number, _)| *number).filter(|_| found.len() == limit);
     let readable = |(number, entry)| Some((number, serde_json::from_value(entry).ok()?));
-    Ok(entries.into_iter().filter_map(readable).collect())
+    Ok((found.into_iter().filter_map(readable).collect(), next))
 }

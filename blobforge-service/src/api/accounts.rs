@@ -4,11 +4,16 @@ use std::sync::Arc;
 
 use blobforge_core::WorkerId;
 use poem::web::Data;
-use poem_openapi::{ApiResponse, Object, OpenApi, param::Path, payload::Json};
+use poem_openapi::{
+    ApiResponse, Object, OpenApi,
+    param::{Path, Query},
+    payload::Json,
+};
 use serde::Deserialize;
 
 use super::{
     body::Body,
+    paging::{Age, Asked, List},
     reports::{DONE, Done},
     time::Time,
     tokens::{check_name, lifetime},
@@ -120,8 +125,16 @@ enum WorkerTokenReply {
 impl AccountsApi {
     /// List accounts, the oldest first
     #[oai(path = "/admin/users", method = "get", operation_id = "list_users")]
-    async fn users(&self) -> Result<Json<Vec<UserView>>, Problem> {
-        Ok(Json(self.0.accounts.users().await?.into_iter().map(UserView::from).collect()))
+    async fn users(
+        &self,
+        /// The `next_cursor` of the page before, empty for the first page; without it there are no pages.
+        cursor: Query<Option<String>>,
+        /// At most this many, 1 to 1,000.
+        limit: Query<Option<usize>>,
+    ) -> Result<Json<List<UserView>>, Problem> {
+        let users = self.0.accounts.users().await?.into_iter().map(UserView::from).collect();
+        let asked = Asked { cursor: cursor.0, limit: limit.0 };
+        Ok(Json(asked.of(users, |user| Age::new(user.created_at.0, &user.id))?))
     }
 
     /// Make the token of one worker; it is shown once

@@ -2,18 +2,17 @@
 
 use std::sync::Arc;
 
-use blobforge_core::storage::MAX_PAGE;
 use poem_openapi::{Object, OpenApi, param::Query, payload::Json};
 
-use super::time::Time;
+use super::{
+    paging::{Page, USUAL_LIMIT, after, page_limit},
+    time::Time,
+};
 use crate::{
     audit::{Entry, entries},
     problem::Problem,
     service::Shared,
 };
-
-/// How many actions a page has unless it is said.
-const USUAL_PAGE: usize = 50;
 
 pub(super) struct AuditApi(pub(super) Arc<Shared>);
 
@@ -51,38 +50,21 @@ impl EntryView {
     }
 }
 
-/// A page of actions, the newest first.
-#[derive(Debug, Object)]
-struct AuditPage {
-    /// The actions.
-    items: Vec<EntryView>,
-    /// What to give as `cursor` for the next page; `null` after the last one.
-    next_cursor: Option<String>,
-}
-
 #[OpenApi(tag = "super::openapi::Section::Service")]
 impl AuditApi {
     /// Who did what only administrators may do, the newest first; the last 10,000 actions are kept
     #[oai(path = "/admin/audit", method = "get", operation_id = "list_audit")]
     async fn list(
         &self,
-        /// Where to go on: the `next_cursor` of the page before.
+        /// The `next_cursor` of the page before; empty for the first page.
         cursor: Query<Option<String>>,
-        /// How many at most.
-        #[oai(validator(minimum(value = "1"), maximum(value = "1000")))]
+        /// At most this many, 1 to 1,000.
         limit: Query<Option<usize>>,
-    ) -> Result<Json<AuditPage>, Problem> {
-        let before = cursor.0.filter(|cursor| !cursor.is_empty()).map(|cursor| cursor.parse::<u64>());
-        let before = before.transpose().map_err(|_| {
-            let detail = "cursor: use the next_cursor of the page before";
-            Problem::bad_request("invalid_parameter", detail).field("cursor")
-        })?;
-        let limit = limit.0.unwrap_or(USUAL_PAGE).min(MAX_PAGE);
-        let found = entries(&self.0.queue, before, limit).await?;
-        let last = found.last().map(|(number, _)| *number).filter(|_| found.len() == limit);
-        Ok(Json(AuditPage {
-            items: found.into_iter().map(|(number, entry)| EntryView::new(number, entry)).collect(),
-            next_cursor: last.map(|number| number.to_string()),
-        }))
+    ) -> Result<Json<Page<EntryView>>, Problem> {
+        let before = after(cursor.0.as_deref().unwrap_or_default())?;
+        let limit = page_limit(limit.0, USUAL_LIMIT)?;
+        let (found, next) = entries(&self.0.queue, before, limit).await?;
+        let items = found.into_iter().map(|(number, entry)| EntryView::new(number, entry)).collect();
+        Ok(Json(Page { items, next_cursor: next.map(|number| number.to_string()) }))
     }
 }

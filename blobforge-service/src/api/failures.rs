@@ -2,14 +2,14 @@
 
 use std::sync::Arc;
 
-use blobforge_core::{FailureGroup, storage::MAX_PAGE};
+use blobforge_core::FailureGroup;
 use poem_openapi::{Object, OpenApi, param::Query, payload::Json};
 
-use super::{jobs::wrong, time::Time, types::job_type};
+use super::{paging::page_limit, time::Time, types::job_type};
 use crate::{problem::Problem, service::Shared};
 
 /// How many groups are listed unless the request says otherwise.
-const DEFAULT_LIMIT: usize = 100;
+const USUAL_LIMIT: usize = 100;
 
 pub(super) struct FailuresApi(pub(super) Arc<Shared>);
 
@@ -66,10 +66,7 @@ impl FailuresApi {
         /// At most this many, 1 to 1,000.
         limit: Query<Option<usize>>,
     ) -> Result<Json<Vec<FailureGroupView>>, Problem> {
-        let limit = limit.0.unwrap_or(DEFAULT_LIMIT);
-        if !(1..=MAX_PAGE).contains(&limit) {
-            return Err(wrong("limit", "use 1 to 1000"));
-        }
+        let limit = page_limit(limit.0, USUAL_LIMIT)?;
         let of_type = of_type.0.map(|name| job_type(&name)).transpose()?;
         let groups = self.0.queue.failure_groups(of_type.as_ref(), limit).await?;
         Ok(Json(groups.into_iter().map(FailureGroupView::from).collect()))

@@ -17,6 +17,7 @@ use poem_openapi::{
 use super::{
     body::Body,
     job::{AttemptView, JobView, LogView},
+    paging::{Page, USUAL_LIMIT, after, page_limit, wrong},
     submission::{self, JobRequest, SubmitReply},
     time::Time,
     types,
@@ -30,8 +31,6 @@ use crate::{
 
 /// The most seconds that a request waits for a job to end.
 const MAX_WAIT: u64 = 60;
-/// How many jobs a page has unless the request says otherwise.
-const DEFAULT_LIMIT: usize = 50;
 /// The furthest that `offset` reaches: whoever wants more uses a cursor.
 const MAX_OFFSET: usize = 10_000;
 
@@ -40,17 +39,8 @@ pub(super) struct JobsApi(pub(super) Arc<Shared>);
 /// Jobs, newest first.
 #[derive(Debug, Union)]
 enum JobList {
-    Page(JobPageView),
+    Page(Page<JobView>),
     Offset(JobOffsetView),
-}
-
-/// A page of jobs, as it comes when `cursor` is given, even empty.
-#[derive(Debug, Object)]
-struct JobPageView {
-    /// The jobs.
-    items: Vec<JobView>,
-    /// What to give as `cursor` for the next page; `null` after the last one.
-    next_cursor: Option<String>,
 }
 
 /// A page of jobs, as it comes without `cursor`.
@@ -107,10 +97,7 @@ impl JobsApi {
         /// How many jobs to pass over, at most 10,000; a cursor reaches further and is faster.
         offset: Query<Option<usize>>,
     ) -> Result<Json<JobList>, Problem> {
-        let limit = limit.0.unwrap_or(DEFAULT_LIMIT);
-        if !(1..=blobforge_core::storage::MAX_PAGE).contains(&limit) {
-            return Err(wrong("limit", "use 1 to 1000"));
-        }
+        let limit = page_limit(limit.0, USUAL_LIMIT)?;
         let mut filter = JobFilter {
             status: parsed("status", status.0)?,
             job_type: job_type.0.map(|name| types::job_type(&name)).transpose()?,
@@ -126,10 +113,10 @@ impl JobsApi {
         };
         let list = match cursor.0 {
             Some(cursor) => {
-                filter.below = below(&cursor)?;
+                filter.below = after(&cursor)?.map(JobId::new);
                 let page = self.0.queue.list(&filter).await?;
                 let next_cursor = page.next.map(|id| id.to_string());
-                JobList::Page(JobPageView { items: self.views(page.items), next_cursor })
+                JobList::Page(Page { items: self.views(page.items), next_cursor })
             }
             None => JobList::Offset(self.by_offset(filter, offset.0.unwrap_or(0)).await?),
         };
@@ -272,27 +259,12 @@ fn total(counts: &Counts, filter: &JobFilter) -> Option<u64> {
     (counted == *filter).then(|| matching.map(|(_, n)| n).sum())
 }
 
-fn below(cursor: &str) -> Result<Option<JobId>, Problem> {
-    if cursor.is_empty() {
-        return Ok(None);
-    }
-    let id =
-        cursor.parse().map_err(|_| wrong("cursor", "use the next_cursor of the page before, or nothing"))?;
-    Ok(Some(JobId::new(id)))
-}
-
 fn parsed<T: std::str::FromStr>(name: &str, text: Option<String>) -> Result<Option<T>, Problem>
 where
     T::Err: std::fmt::Display,
 {
     let parse = |text: String| text.parse().map_err(|error: T::Err| wrong(name, &error.to_string()));
     text.filter(|text| !text.is_empty()).map(parse).transpose()
-}
-
-pub(super) fn wrong(name: &str, why: &str) -> Problem {
-    Problem::bad_request("invalid_parameter", format!("{name}: {why}"))
-        .hint("/docs says what each parameter may be")
-        .field(name)
 }
 
 fn no_attempt(job: i64, attempt: u32) -> Problem {

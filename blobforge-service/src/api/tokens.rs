@@ -7,7 +7,7 @@ use poem::http::StatusCode;
 use poem::web::Data;
 use poem_openapi::{
     ApiResponse, Object, OpenApi,
-    param::{Header, Path},
+    param::{Header, Path, Query},
     payload::Json,
 };
 use serde::Deserialize;
@@ -15,6 +15,7 @@ use serde_json::Value;
 
 use super::{
     body::Body,
+    paging::{Age, Asked, List},
     reports::{DONE, Done},
     time::Time,
 };
@@ -113,8 +114,16 @@ enum TokenReply {
 impl TokensApi {
     /// List tokens, the oldest first
     #[oai(path = "/admin/tokens", method = "get", operation_id = "list_tokens")]
-    async fn list(&self) -> Result<Json<Vec<TokenView>>, Problem> {
-        Ok(Json(self.0.accounts.list().await?.into_iter().map(TokenView::from).collect()))
+    async fn list(
+        &self,
+        /// The `next_cursor` of the page before, empty for the first page; without it there are no pages.
+        cursor: Query<Option<String>>,
+        /// At most this many, 1 to 1,000.
+        limit: Query<Option<usize>>,
+    ) -> Result<Json<List<TokenView>>, Problem> {
+        let tokens = self.0.accounts.list().await?.into_iter().map(TokenView::from).collect();
+        let asked = Asked { cursor: cursor.0, limit: limit.0 };
+        Ok(Json(asked.of(tokens, |token| Age::new(token.created_at.0, &token.id))?))
     }
 
     /// Make a token; it is shown once

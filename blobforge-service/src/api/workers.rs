@@ -7,13 +7,18 @@ use blobforge_core::{
     storage::{Beat, Command, HeldLease, Refusal},
 };
 use poem::{http::StatusCode, web::Data};
-use poem_openapi::{Object, OpenApi, param::Path, payload::Json};
+use poem_openapi::{
+    Object, OpenApi,
+    param::{Path, Query},
+    payload::Json,
+};
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
     body::Body,
     job::ProgressView,
+    paging::{Asked, List},
     reports::{DONE, Done, LeaseStateView, REPORT_BYTES, lease, lease_state},
     time::Time,
     types::job_types,
@@ -272,10 +277,18 @@ impl WorkersApi {
 
     /// List workers, by id
     #[oai(path = "/workers", method = "get", operation_id = "list_workers")]
-    async fn list(&self) -> Result<Json<Vec<WorkerView>>, Problem> {
+    async fn list(
+        &self,
+        /// The `next_cursor` of the page before, empty for the first page; without it there are no pages.
+        cursor: Query<Option<String>>,
+        /// At most this many, 1 to 1,000.
+        limit: Query<Option<usize>>,
+    ) -> Result<Json<List<WorkerView>>, Problem> {
         let workers = self.0.queue.workers().await?;
         let now = self.0.queue.now();
-        Ok(Json(workers.into_iter().map(|worker| self.view(worker, now)).collect()))
+        let views = workers.into_iter().map(|worker| self.view(worker, now)).collect();
+        let asked = Asked { cursor: cursor.0, limit: limit.0 };
+        Ok(Json(asked.of(views, |worker| worker.id.clone())?))
     }
 
     /// One worker

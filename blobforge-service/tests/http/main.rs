@@ -12,6 +12,7 @@ mod files;
 mod jobs;
 mod limits;
 mod pages;
+mod paging;
 mod repeats;
 mod types;
 mod workers;
