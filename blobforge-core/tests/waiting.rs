@@ -21,6 +21,7 @@ in_both! {
     a_claim_that_waits_is_woken_when_a_type_may_start_again,
     a_claim_that_waits_is_woken_when_a_key_may_start_again,
     a_claim_that_waits_for_its_start_waits_no_day_longer_when_the_clock_is_set_back,
+    what_a_limit_holds_back_is_looked_at_again_when_the_clock_is_set_back,
     a_claim_that_waits_is_woken_by_a_limit_that_is_lifted,
     whoever_waits_for_a_job_learns_how_it_ended,
     whoever_waits_for_a_job_learns_that_it_was_deleted,
@@ -137,6 +138,47 @@ async fn a_claim_that_waits_for_its_start_waits_no_day_longer_when_the_clock_is_
     let second = forge.submit().await;
     // Once until somebody looks at the clock again, and once for the start.
     for _ in 0..2 {
+        forge.clock.advance(SECOND * 10);
+        forge.worker("bystander").await;
+        forge.worker("bystander").await;
+    }
+    assert_eq!(heard(claim).await.unwrap()[0].job.id, second);
+}
+
+async fn what_a_limit_holds_back_is_looked_at_again_when_the_clock_is_set_back(forge: Forge) {
+    let worker = forge.worker("w").await;
+    limit(&forge, TypeSettings { limits: one_each(SECOND * 10), ..TypeSettings::default() }).await;
+    forge.submit().await;
+    let second = forge.submit().await;
+    forge.clock.jump_forward(SECOND * (24 * 3600));
+    let held = forge.claim(&worker).await.unwrap();
+    finish(&forge, &held).await;
+    // Turned away, and told a time that is now a day away.
+    let claim = waiting(&forge, &worker).await;
+    forge.clock.jump_back(SECOND * (24 * 3600));
+    for _ in 0..3 {
+        forge.clock.advance(SECOND * 10);
+        forge.worker("bystander").await;
+        forge.worker("bystander").await;
+    }
+    assert_eq!(heard(claim).await.unwrap()[0].job.id, second);
+}
+
+#[tokio::test]
+async fn what_a_limit_holds_back_is_looked_at_again_when_the_clock_was_set_back_while_nobody_ran() {
+    let forge = Forge::in_sqlite().await;
+    let worker = forge.worker("w").await;
+    limit(&forge, TypeSettings { limits: one_each(SECOND * 10), ..TypeSettings::default() }).await;
+    forge.submit().await;
+    let second = forge.submit().await;
+    forge.clock.jump_forward(SECOND * (24 * 3600));
+    let held = forge.claim(&worker).await.unwrap();
+    finish(&forge, &held).await;
+    assert!(forge.claim(&worker).await.is_none(), "told a time that is soon a day away");
+    forge.clock.jump_back(SECOND * (24 * 3600));
+    let forge = forge.reopened().await;
+    let claim = waiting(&forge, &worker).await;
+    for _ in 0..3 {
         forge.clock.advance(SECOND * 10);
         forge.worker("bystander").await;
         forge.worker("bystander").await;
