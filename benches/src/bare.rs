@@ -35,7 +35,10 @@ pub(crate) fn run(
     let database = Connection::open(path)?;
     database.execute_batch("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-65536;")?;
     database.set_prepared_statement_cache_capacity(64);
-    database.execute("INSERT INTO lanes (type, class, key, front) VALUES (?1, 0, '', x'')", [TYPE])?;
+    database.execute(
+        "INSERT INTO lanes (type, class, key, front, running, started, blocked) VALUES (?1, 0, '', x'', 0, 0, 0)",
+        [TYPE],
+    )?;
     let lane = database.last_insert_rowid();
     database.execute(
         "INSERT INTO types (type, settings, paused, running, started, blocked, turn) VALUES (?1, '{}', 0, 0, 0, 0, 0)",

@@ -140,6 +140,7 @@ macro_rules! storage_conformance {
                 a_type_runs_no_more_than_its_limit,
                 a_silent_holder_makes_room,
                 a_key_runs_no_more_than_its_limit,
+                what_runs_of_a_key_counts_though_nothing_of_it_waited,
                 room_for_a_key_is_for_all_its_classes,
                 starts_are_spread_over_time,
                 starts_of_a_key_are_spread_over_time,

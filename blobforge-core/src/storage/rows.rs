@@ -3,6 +3,8 @@
 mod front;
 mod history;
 
+use std::rc::Rc;
+
 use serde_json::Value;
 
 use crate::{
@@ -39,12 +41,20 @@ pub(super) struct Head {
     pub(super) oldest: Timestamp,
 }
 
+/// What is kept of a lane beside its jobs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct LaneState {
+    /// `None` while nothing of it may start.
+    pub(super) head: Option<Head>,
+    /// What goes on under the limits of its key. It stands in the lane of class 0, also while that one has no jobs.
+    pub(super) load: Load,
+}
+
 /// A lane, as it is kept.
 #[derive(Clone, Debug)]
 pub(super) struct LaneRow {
     pub(super) id: LaneId,
-    /// `None` while nothing of it may start.
-    pub(super) head: Option<Head>,
+    pub(super) state: LaneState,
     pub(super) front: Front,
 }
 
@@ -247,9 +257,6 @@ pub(super) trait LaneRows {
     fn classes(&mut self, job_type: &JobType) -> Result<Vec<ClassRow>, Self::Error>;
     fn put_class(&mut self, job_type: &JobType, row: &ClassRow) -> Result<(), Self::Error>;
 
-    fn key(&mut self, job_type: &JobType, key: &str) -> Result<Option<Load>, Self::Error>;
-    fn put_key(&mut self, job_type: &JobType, key: &str, load: &Load) -> Result<(), Self::Error>;
-    fn delete_key(&mut self, job_type: &JobType, key: &str) -> Result<(), Self::Error>;
     /// Makes every blocked key of a type one that reopens at `at`.
     fn reopen_keys(&mut self, job_type: &JobType, at: Timestamp) -> Result<(), Self::Error>;
     /// Keys whose limit makes room by the clock up to `now`, the earliest first.
@@ -265,15 +272,15 @@ pub(super) trait LaneRows {
     fn lanes_of_key(&mut self, job_type: &JobType, key: &str) -> Result<Vec<u8>, Self::Error>;
     fn insert_lane(&mut self, job_type: &JobType, class: u8, key: &str) -> Result<LaneId, Self::Error>;
     fn delete_lane(&mut self, lane: LaneId) -> Result<(), Self::Error>;
-    /// Writes what a lane shows, which was `kept` before, and its front.
+    /// Writes what is kept of a lane, which was `kept` before, and its front.
     fn update_lane(
         &mut self,
         lane: LaneId,
-        kept: Option<&Head>,
-        head: Option<&Head>,
+        kept: &LaneState,
+        state: &LaneState,
         front: &Front,
     ) -> Result<(), Self::Error>;
-    /// Up to `limit` lanes of a class that show a head, by their keys, the one with the best priority and turn first:
+    /// Up to `limit` lanes of a class that show a head, with their keys, the one with the best priority and turn first:
     /// those after the one named, or from the very first.
     fn heads(
         &mut self,
@@ -281,7 +288,7 @@ pub(super) trait LaneRows {
         class: u8,
         after: Option<(Priority, i64, LaneId)>,
         limit: usize,
-    ) -> Result<Vec<(String, LaneRow)>, Self::Error>;
+    ) -> Result<Vec<(Rc<str>, LaneRow)>, Self::Error>;
     /// The key of the lane of a class whose head has the lowest `oldest`.
     fn oldest_head(&mut self, job_type: &JobType, class: u8) -> Result<Option<String>, Self::Error>;
 

@@ -21,7 +21,7 @@ fn equal() -> [(&'static str, String, String); 8] {
             "a lane shows a head exactly while it has jobs that nothing holds back, at its best priority",
             "SELECT id, priority FROM lanes WHERE priority IS NOT NULL".to_owned(),
             "SELECT l.id, min(r.priority) FROM line r JOIN lanes l ON l.id = r.lane WHERE NOT EXISTS \
-             (SELECT 1 FROM keys k WHERE k.type = l.type AND k.key = l.key AND k.blocked) GROUP BY l.id"
+             (SELECT 1 FROM lanes k WHERE k.type = l.type AND k.key = l.key AND k.blocked) GROUP BY l.id"
                 .to_owned(),
         ),
         (
@@ -31,7 +31,7 @@ fn equal() -> [(&'static str, String, String); 8] {
         ),
         (
             "a key counts those of its jobs that run",
-            "SELECT type, key, running FROM keys WHERE running <> 0".to_owned(),
+            "SELECT type, key, running FROM lanes WHERE running <> 0".to_owned(),
             format!(
                 "SELECT type, limit_key, count(*) FROM ({JOBS}) \
                  WHERE runs AND NOT lapsed AND limit_key IS NOT NULL GROUP BY type, limit_key"
@@ -72,7 +72,7 @@ fn equal() -> [(&'static str, String, String); 8] {
 }
 
 /// Queries that must find nothing.
-const NOTHING: [(&str, &str); 13] = [
+const NOTHING: [(&str, &str); 14] = [
     (
         "who stands behind a front comes after all of it",
         "SELECT l.id FROM ready r JOIN lanes l ON l.id = r.lane JOIN line f ON f.lane = l.id \
@@ -86,7 +86,7 @@ const NOTHING: [(&str, &str); 13] = [
     (
         "what is held back by nothing that ends, and by no clock, is not held back for ever",
         "SELECT type FROM (SELECT type, running, blocked, reopens_at FROM types \
-         UNION ALL SELECT type, running, blocked, reopens_at FROM keys) \
+         UNION ALL SELECT type, running, blocked, reopens_at FROM lanes) \
          WHERE blocked AND reopens_at IS NULL AND running = 0",
     ),
     (
@@ -130,9 +130,15 @@ const NOTHING: [(&str, &str); 13] = [
          WHERE l.priority IS NOT NULL AND l.oldest > r.ready_at",
     ),
     (
-        "a key's lane is gone when it is empty",
+        "a key's lane is gone when it has no jobs and nothing has to be remembered of the key",
         "SELECT l.id FROM lanes l WHERE l.key <> '' AND NOT EXISTS (SELECT 1 FROM line r WHERE r.lane = l.id) \
-         AND NOT EXISTS (SELECT 1 FROM keys k WHERE k.type = l.type AND k.key = l.key AND k.blocked)",
+         AND NOT EXISTS (SELECT 1 FROM lanes k WHERE k.type = l.type AND k.key = l.key AND k.blocked) \
+         AND (l.class <> 0 OR (l.running = 0 AND l.reopens_at IS NULL \
+         AND NOT EXISTS (SELECT 1 FROM lanes k WHERE k.type = l.type AND k.key = l.key AND k.class <> 0)))",
+    ),
+    (
+        "what goes on under the limits of a key stands in one place",
+        "SELECT id FROM lanes WHERE (class <> 0 OR key = '') AND (running <> 0 OR started <> 0 OR blocked)",
     ),
 ];
 

@@ -94,6 +94,18 @@ pub async fn a_key_runs_no_more_than_its_limit(bench: &Bench) {
     assert_eq!(bench.claim(&worker).await.job.limit_key.as_deref(), Some("a"));
 }
 
+pub async fn what_runs_of_a_key_counts_though_nothing_of_it_waited(bench: &Bench) {
+    bench.set(for_submitters(at_once(1))).await;
+    let worker = bench.worker("w1").await;
+    bench.submit_for("a", 1).await;
+    let held = bench.claim(&worker).await;
+    bench.maintain().await;
+    let next = bench.submit_for("a", 1).await;
+    assert_eq!(bench.try_claim(&worker).await, None);
+    bench.finish(&held, complete()).await;
+    assert_eq!(bench.claim(&worker).await.job.id, next[0]);
+}
+
 pub async fn room_for_a_key_is_for_all_its_classes(bench: &Bench) {
     bench.set(for_submitters(at_once(1))).await;
     let worker = bench.worker_with("w1", json!({"gpu": true})).await;

@@ -9,21 +9,22 @@
 mod choice;
 mod heads;
 mod lane;
+mod named;
 mod room;
 
-use std::{collections::HashMap, mem};
+use std::{collections::HashMap, mem, rc::Rc};
 
 use crate::{
     JobType, Priority, Requirements, Status, Timestamp,
     storage::{
         command::Refusal,
-        rows::{ClassRow, Head, LaneRows, Place, Rows, TypeRow},
+        rows::{ClassRow, Head, LaneRows, Load, Place, Rows, TypeRow},
     },
 };
 pub(super) use choice::Choice;
 use heads::Heads;
 use lane::Lane;
-use room::KeyState;
+use named::Named;
 
 /// The most requirement classes of a type, the one that asks for nothing included.
 pub(crate) const MAX_CLASSES: usize = 64;
@@ -32,6 +33,9 @@ pub(crate) const MAX_CLASSES: usize = 64;
 pub(super) type TypeIndex = usize;
 /// A class within its type, within this batch.
 pub(super) type ClassIndex = usize;
+
+/// The class that asks for nothing: the first of every type.
+const ASKS_NOTHING: ClassIndex = 0;
 
 /// What a batch knows of types and lanes.
 #[derive(Default)]
@@ -45,14 +49,13 @@ struct TypeState {
     row: TypeRow,
     kept: Option<TypeRow>,
     classes: Vec<ClassState>,
-    keys: HashMap<String, KeyState>,
     counts: [i64; Status::ALL.len()],
 }
 
 struct ClassState {
     row: ClassRow,
     kept: Option<ClassRow>,
-    lanes: HashMap<String, Lane>,
+    lanes: Named<Lane>,
     heads: Heads,
 }
 
@@ -80,7 +83,6 @@ impl Lanes {
             row: kept.clone().unwrap_or_default(),
             kept,
             classes,
-            keys: HashMap::new(),
             counts: [0; Status::ALL.len()],
         });
         Ok(index)
@@ -150,18 +152,20 @@ impl Lanes {
             lane if lane.is_empty() => self.turn_of_newcomer(rows, of, class, key)?,
             lane => lane.turn,
         };
-        let TypeState { job_type, classes, keys, .. } = &mut self.types[of];
+        let blocked = self.is_blocked(of, key);
+        let TypeState { job_type, classes, .. } = &mut self.types[of];
         let ClassState { row: class, lanes, heads, .. } = &mut classes[class];
-        let Some(lane) = lanes.get_mut(key) else { return Ok(()) };
+        let Some(position) = lanes.position(key) else { return Ok(()) };
+        let lane = lanes.at(position).1;
         let id = match lane.id {
             Some(id) => id,
             None => *lane.id.insert(rows.insert_lane(job_type, class.class, key)?),
         };
         lane.turn = turn;
         lane.push(rows, id, place)?;
-        if !keys.get(key).is_some_and(|key| key.load.blocked) {
+        if !blocked {
             let urgent = lane.shown.map_or(place.priority, |(priority, _)| priority.min(place.priority));
-            heads.show(key, lane, Some(urgent));
+            heads.show(position, lane, Some(urgent));
         }
         Ok(())
     }
@@ -212,10 +216,10 @@ impl Lanes {
     /// Writes what the batch changed, before it commits.
     pub(super) fn settle<R: Rows>(&mut self, rows: &mut R, now: Timestamp) -> Result<(), R::Error> {
         for of in 0..self.types.len() {
-            for class in 0..self.types[of].classes.len() {
-                self.settle_class(rows, of, class)?;
+            // The first one last: in it stands what has to be remembered of keys with lanes in the others.
+            for class in (0..self.types[of].classes.len()).rev() {
+                self.settle_class(rows, now, of, class)?;
             }
-            self.settle_keys(rows, of, now)?;
             let TypeState { job_type, row, kept, counts, classes, .. } = &mut self.types[of];
             for class in classes.iter_mut().filter(|class| class.kept.as_ref() != Some(&class.row)) {
                 // The class that asks for nothing needs no row before it has something to say.
@@ -239,35 +243,67 @@ impl Lanes {
     fn settle_class<R: LaneRows>(
         &mut self,
         rows: &mut R,
+        now: Timestamp,
         of: TypeIndex,
         class: ClassIndex,
     ) -> Result<(), R::Error> {
-        let TypeState { classes, keys, .. } = &mut self.types[of];
-        let ClassState { lanes, heads, .. } = &mut classes[class];
-        for (key, lane) in lanes.iter_mut().filter(|(_, lane)| lane.changed) {
-            let Some(id) = lane.id else { continue };
-            let blocked = keys.get(key).is_some_and(|key| key.load.blocked);
-            let first = if blocked { None } else { lane.first(rows)? };
-            let head = first.zip(lane.promised());
-            let head = head.map(|(first, oldest)| Head { priority: first.priority, turn: lane.turn, oldest });
-            heads.show(key, lane, head.map(|head| head.priority));
-            if head.is_none() && !blocked && !key.is_empty() {
-                // A key may never come again; the lane without a key always does.
-                rows.delete_lane(id)?;
-                *lane = Lane::empty();
-            } else {
-                lane.settle(rows, id, head)?;
+        for position in 0..self.types[of].classes[class].lanes.len() {
+            if self.types[of].classes[class].lanes.at(position).1.is_unsettled() {
+                self.settle_lane(rows, now, of, class, position)?;
             }
-            lane.changed = false;
         }
         Ok(())
+    }
+
+    fn settle_lane<R: LaneRows>(
+        &mut self,
+        rows: &mut R,
+        now: Timestamp,
+        of: TypeIndex,
+        class: ClassIndex,
+        position: usize,
+    ) -> Result<(), R::Error> {
+        let (key, lane) = self.types[of].classes[class].lanes.at(position);
+        let (key, blocked) = (Rc::clone(key), lane.load.blocked);
+        let blocked = blocked || (class != ASKS_NOTHING && self.is_blocked(of, &key));
+        let ClassState { lanes, heads, .. } = &mut self.types[of].classes[class];
+        let lane = lanes.at(position).1;
+        let first = if blocked { None } else { lane.first(rows)? };
+        let head = first.zip(lane.promised());
+        let head = head.map(|(first, oldest)| Head { priority: first.priority, turn: lane.turn, oldest });
+        heads.show(position, lane, head.map(|head| head.priority));
+        // A key may never come again; the lane without a key always does.
+        let has_no_jobs = head.is_none() && !blocked && !key.is_empty();
+        let goes = has_no_jobs && (class != ASKS_NOTHING || self.may_forget(rows, now, of, &key)?);
+        let TypeState { job_type, classes, .. } = &mut self.types[of];
+        let ClassState { row, lanes, .. } = &mut classes[class];
+        let lane = lanes.at(position).1;
+        if goes {
+            let id = mem::replace(lane, Lane::empty()).id;
+            id.map_or(Ok(()), |id| rows.delete_lane(id))?;
+            if class != ASKS_NOTHING {
+                self.lane(rows, of, ASKS_NOTHING, &key)?.changed = true;
+            }
+            return Ok(());
+        }
+        match lane.id {
+            Some(id) => lane.settle(rows, id, head),
+            None if lane.load == Load::default() => {
+                lane.changed = false;
+                Ok(())
+            }
+            None => {
+                let id = *lane.id.insert(rows.insert_lane(job_type, row.class, &key)?);
+                lane.settle(rows, id, head)
+            }
+        }
     }
 
     /// Shows a lane as it is, or hides it.
     fn show(&mut self, of: TypeIndex, class: ClassIndex, key: &str, priority: Option<Priority>) {
         let ClassState { lanes, heads, .. } = &mut self.types[of].classes[class];
-        if let Some(lane) = lanes.get_mut(key) {
-            heads.show(key, lane, priority);
+        if let Some(position) = lanes.position(key) {
+            heads.show(position, lanes.at(position).1, priority);
         }
     }
 
@@ -278,23 +314,31 @@ impl Lanes {
         class: ClassIndex,
         key: &str,
     ) -> Result<&mut Lane, R::Error> {
-        if !self.types[of].classes[class].lanes.contains_key(key) {
-            let state = &self.types[of];
-            let found = rows.lane(&state.job_type, state.classes[class].row.class, key)?;
-            let lane = match found {
-                Some(row) => Lane::stored(row),
-                None => Lane::empty(),
-            };
-            // One that shows no head is empty or held back with its key.
-            if lane.shown.is_none() && !key.is_empty() {
-                self.key(rows, of, key)?;
-            }
-            let ClassState { lanes, heads, .. } = &mut self.types[of].classes[class];
-            heads.note(key, &lane);
-            lanes.insert(key.to_owned(), lane);
+        let position = match self.types[of].classes[class].lanes.position(key) {
+            Some(position) => position,
+            None => self.read_lane(rows, of, class, key)?,
+        };
+        Ok(self.types[of].classes[class].lanes.at(position).1)
+    }
+
+    fn read_lane<R: LaneRows>(
+        &mut self,
+        rows: &mut R,
+        of: TypeIndex,
+        class: ClassIndex,
+        key: &str,
+    ) -> Result<usize, R::Error> {
+        let state = &self.types[of];
+        let found = rows.lane(&state.job_type, state.classes[class].row.class, key)?;
+        let lane = found.map_or_else(Lane::empty, Lane::stored);
+        // One that shows no head is empty or held back with its key.
+        if class != ASKS_NOTHING && lane.shown.is_none() && !key.is_empty() {
+            self.load_of_key(rows, of, key)?;
         }
-        let lanes = &mut self.types[of].classes[class].lanes;
-        Ok(lanes.entry(key.to_owned()).or_insert_with(Lane::empty))
+        let ClassState { lanes, heads, .. } = &mut self.types[of].classes[class];
+        let position = lanes.insert(key, lane);
+        heads.note(position, lanes.at(position).1);
+        Ok(position)
     }
 
     /// The classes in which a key may have lanes, of which all that the batch made are among its own.
@@ -326,6 +370,6 @@ impl Lanes {
 
 impl ClassState {
     fn new(row: ClassRow, kept: Option<ClassRow>) -> Self {
-        Self { row, kept, lanes: HashMap::new(), heads: Heads::unread() }
+        Self { row, kept, lanes: Named::new(), heads: Heads::unread() }
     }
 }

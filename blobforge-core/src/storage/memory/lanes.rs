@@ -4,12 +4,13 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     convert::Infallible,
     ops::Bound,
+    rc::Rc,
 };
 
 use super::MemoryRows;
 use crate::{
     JobType, Priority, Timestamp,
-    storage::rows::{ClassRow, Front, Head, LaneId, LaneRow, LaneRows, Load, Place, TypeRow},
+    storage::rows::{ClassRow, Front, Head, LaneId, LaneRow, LaneRows, LaneState, Place, TypeRow},
 };
 
 /// The heads of each class of each type, in some order.
@@ -19,7 +20,6 @@ type ByClass<T> = BTreeMap<(JobType, u8), BTreeSet<T>>;
 pub(super) struct MemoryLanes {
     pub(super) types: BTreeMap<JobType, TypeRow>,
     classes: BTreeMap<(JobType, u8), ClassRow>,
-    keys: BTreeMap<(JobType, String), Load>,
     lanes: BTreeMap<LaneId, MemoryLane>,
     ids: BTreeMap<(JobType, String, u8), LaneId>,
     last_id: i64,
@@ -34,18 +34,25 @@ struct MemoryLane {
     job_type: JobType,
     class: u8,
     key: String,
-    head: Option<Head>,
+    state: LaneState,
     front: Front,
     ready: BTreeSet<Place>,
 }
 
 impl MemoryLane {
     fn new(job_type: JobType, class: u8, key: String) -> Self {
-        Self { job_type, class, key, head: None, front: Front::default(), ready: BTreeSet::new() }
+        Self {
+            job_type,
+            class,
+            key,
+            state: LaneState::default(),
+            front: Front::default(),
+            ready: BTreeSet::new(),
+        }
     }
 
     fn to_row(&self, id: LaneId) -> LaneRow {
-        LaneRow { id, head: self.head, front: self.front.clone() }
+        LaneRow { id, state: self.state, front: self.front.clone() }
     }
 }
 
@@ -57,7 +64,7 @@ impl MemoryLanes {
         let class = (row.job_type.clone(), row.class);
         let best = best.entry(class.clone()).or_default();
         let oldest = oldest.entry(class).or_default();
-        if let Some(old) = row.head.take() {
+        if let Some(old) = row.state.head.take() {
             best.remove(&(old.priority, old.turn, lane));
             oldest.remove(&(old.oldest, lane));
         }
@@ -65,7 +72,7 @@ impl MemoryLanes {
             best.insert((new.priority, new.turn, lane));
             oldest.insert((new.oldest, lane));
         }
-        row.head = head.copied();
+        row.state.head = head.copied();
     }
 
     fn key_of(&self, lane: LaneId) -> Option<String> {
@@ -100,39 +107,27 @@ impl LaneRows for MemoryRows {
         Ok(())
     }
 
-    fn key(&mut self, job_type: &JobType, key: &str) -> Result<Option<Load>, Infallible> {
-        Ok(self.lanes.keys.get(&(job_type.clone(), key.to_owned())).copied())
-    }
-
-    fn put_key(&mut self, job_type: &JobType, key: &str, load: &Load) -> Result<(), Infallible> {
-        self.lanes.keys.insert((job_type.clone(), key.to_owned()), *load);
-        Ok(())
-    }
-
-    fn delete_key(&mut self, job_type: &JobType, key: &str) -> Result<(), Infallible> {
-        self.lanes.keys.remove(&(job_type.clone(), key.to_owned()));
-        Ok(())
-    }
-
     fn reopen_keys(&mut self, job_type: &JobType, at: Timestamp) -> Result<(), Infallible> {
-        for ((of, _), load) in &mut self.lanes.keys {
-            if of == job_type && load.blocked {
-                load.reopens_at = Some(at);
+        for lane in self.lanes.lanes.values_mut() {
+            if lane.job_type == *job_type && lane.state.load.blocked {
+                lane.state.load.reopens_at = Some(at);
             }
         }
         Ok(())
     }
 
     fn reopening_keys(&mut self, now: Timestamp, limit: usize) -> Result<Vec<(JobType, String)>, Infallible> {
-        let due = self.lanes.keys.iter().filter_map(|(key, load)| Some((load.reopens_at?, key)));
-        let mut due: Vec<_> = due.filter(|(at, _)| *at <= now).collect();
+        let lanes = self.lanes.lanes.values();
+        let due = lanes.filter_map(|lane| Some((lane.state.load.reopens_at?, &lane.job_type, &lane.key)));
+        let mut due: Vec<_> = due.filter(|(at, ..)| *at <= now).collect();
         due.sort();
-        Ok(due.into_iter().take(limit).map(|(_, key)| key.clone()).collect())
+        Ok(due.into_iter().take(limit).map(|(_, of, key)| (of.clone(), key.clone())).collect())
     }
 
     fn reopen_all_at(&mut self, at: Timestamp) -> Result<(), Infallible> {
         let types = self.lanes.types.values_mut().map(|row| &mut row.load);
-        for load in types.chain(self.lanes.keys.values_mut()) {
+        let lanes = self.lanes.lanes.values_mut().map(|lane| &mut lane.state.load);
+        for load in types.chain(lanes) {
             load.reopens_at = load.reopens_at.map(|later| later.min(at));
         }
         Ok(())
@@ -140,7 +135,7 @@ impl LaneRows for MemoryRows {
 
     fn next_reopening(&mut self) -> Result<Option<Timestamp>, Infallible> {
         let types = self.lanes.types.values().filter_map(|row| row.load.reopens_at);
-        let keys = self.lanes.keys.values().filter_map(|load| load.reopens_at);
+        let keys = self.lanes.lanes.values().filter_map(|lane| lane.state.load.reopens_at);
         Ok(types.chain(keys).min())
     }
 
@@ -175,12 +170,13 @@ impl LaneRows for MemoryRows {
     fn update_lane(
         &mut self,
         lane: LaneId,
-        _kept: Option<&Head>,
-        head: Option<&Head>,
+        _kept: &LaneState,
+        state: &LaneState,
         front: &Front,
     ) -> Result<(), Infallible> {
-        self.lanes.show(lane, head);
+        self.lanes.show(lane, state.head.as_ref());
         if let Some(lane) = self.lanes.lanes.get_mut(&lane) {
+            lane.state = *state;
             lane.front = front.clone();
         }
         Ok(())
@@ -192,11 +188,12 @@ impl LaneRows for MemoryRows {
         class: u8,
         after: Option<(Priority, i64, LaneId)>,
         limit: usize,
-    ) -> Result<Vec<(String, LaneRow)>, Infallible> {
+    ) -> Result<Vec<(Rc<str>, LaneRow)>, Infallible> {
         let Some(best) = self.lanes.best.get(&(job_type.clone(), class)) else { return Ok(Vec::new()) };
         let from = after.map_or(Bound::Unbounded, Bound::Excluded);
         let lanes = best.range((from, Bound::Unbounded)).take(limit);
-        let head = |id: LaneId| self.lanes.lanes.get(&id).map(|lane| (lane.key.clone(), lane.to_row(id)));
+        let head =
+            |id: LaneId| self.lanes.lanes.get(&id).map(|lane| (lane.key.as_str().into(), lane.to_row(id)));
         Ok(lanes.filter_map(|(.., lane)| head(*lane)).collect())
     }
 

@@ -1,6 +1,6 @@
 //! How values stand in columns.
 
-use std::{error::Error as StdError, time::Duration};
+use std::{error::Error as StdError, rc::Rc, time::Duration};
 
 use rusqlite::{
     Row,
@@ -13,7 +13,9 @@ use crate::{
     Body, Checkpoint, End, EndedLease, Epoch, FailureGroup, FailureGroupId, FinishKind, Finished, Generation,
     Job, JobId, JobType, Lease, LeaseSecret, LeaseToken, Life, Phase, Priority, Sha256, Source, StartedUpTo,
     Status, Timestamp, TypeRecord, WorkerId, WorkerRecord,
-    storage::rows::{AttemptRow, ClassRow, EndedRow, FileRow, Head, LaneId, LaneRow, Load, Place, TypeRow},
+    storage::rows::{
+        AttemptRow, ClassRow, EndedRow, FileRow, Head, LaneId, LaneRow, LaneState, Load, Place, TypeRow,
+    },
 };
 
 /// What [`job`] reads, of `jobs j LEFT JOIN leases l`.
@@ -27,6 +29,14 @@ macro_rules! job_columns {
     };
 }
 pub(super) use job_columns;
+
+/// What [`lane`] reads, of `lanes`.
+macro_rules! lane_columns {
+    () => {
+        "id, front, behind, running, started, blocked, reopens_at, priority, turn, oldest"
+    };
+}
+pub(super) use lane_columns;
 
 /// What [`attempt`] reads, of `attempts`.
 macro_rules! attempt_columns {
@@ -86,6 +96,18 @@ impl<'r, 's> Columns<'r, 's> {
     {
         let value = self.take()?;
         check(value).map_err(|e| unreadable(self.next - 1, Type::Null, e))
+    }
+
+    fn name(&mut self) -> rusqlite::Result<Rc<str>> {
+        self.next += 1;
+        Ok(self.row.get_ref(self.next - 1)?.as_str()?.into())
+    }
+
+    /// What bytes stand for, read where they lie.
+    pub(super) fn blob<T>(&mut self, read: impl FnOnce(&[u8]) -> Result<T, String>) -> rusqlite::Result<T> {
+        let column = self.next;
+        self.next += 1;
+        read(self.row.get_ref(column)?.as_blob()?).map_err(|e| unreadable(column, Type::Blob, e))
     }
 
     fn skip(&mut self, columns: usize) {
@@ -256,10 +278,6 @@ pub(super) fn type_row(row: &Row<'_>) -> rusqlite::Result<TypeRow> {
 }
 
 /// Reads `running, started, blocked, reopens_at`.
-pub(super) fn load(row: &Row<'_>) -> rusqlite::Result<Load> {
-    load_of(&mut Columns::of(row))
-}
-
 fn load_of(c: &mut Columns<'_, '_>) -> rusqlite::Result<Load> {
     let running = c.take()?;
     let started = StartedUpTo(c.time()?);
@@ -287,25 +305,25 @@ pub(super) fn class(row: &Row<'_>) -> rusqlite::Result<ClassRow> {
     })
 }
 
-/// Reads `id, front, behind, priority, turn, oldest`.
+/// Reads [`lane_columns`].
 pub(super) fn lane(row: &Row<'_>) -> rusqlite::Result<LaneRow> {
     lane_of(&mut Columns::of(row))
 }
 
-/// Reads `key, id, front, behind, priority, turn, oldest`.
-pub(super) fn keyed_lane(row: &Row<'_>) -> rusqlite::Result<(String, LaneRow)> {
+/// Reads `key` and what [`lane`] reads.
+pub(super) fn keyed_lane(row: &Row<'_>) -> rusqlite::Result<(Rc<str>, LaneRow)> {
     let mut c = Columns::of(row);
-    Ok((c.take()?, lane_of(&mut c)?))
+    Ok((c.name()?, lane_of(&mut c)?))
 }
 
 fn lane_of(c: &mut Columns<'_, '_>) -> rusqlite::Result<LaneRow> {
-    let (id, front) = (LaneId(c.take()?), front::of(c)?);
+    let (id, front, load) = (LaneId(c.take()?), front::of(c)?, load_of(c)?);
     let priority = c.checked(|number: Option<u8>| number.map(Priority::try_from).transpose())?;
     let head = match priority {
         Some(priority) => Some(Head { priority, turn: c.take()?, oldest: c.time()? }),
         None => None,
     };
-    Ok(LaneRow { id, head, front })
+    Ok(LaneRow { id, state: LaneState { head, load }, front })
 }
 
 /// Reads a worker's id from the first column.

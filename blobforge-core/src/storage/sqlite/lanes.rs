@@ -1,16 +1,18 @@
 //! Types, classes, limit keys and lanes, in SQLite.
 
+use std::rc::Rc;
+
 use rusqlite::{OptionalExtension, params};
 
 use super::{
     columns::{self, to_json},
-    front,
+    front::Bytes,
     rows::{SqliteRows, rows},
     statements::Sql,
 };
 use crate::{
     JobType, Priority, Timestamp,
-    storage::rows::{ClassRow, Front, Head, LaneId, LaneRow, LaneRows, Load, Place, TypeRow},
+    storage::rows::{ClassRow, Front, Head, LaneId, LaneRow, LaneRows, LaneState, Load, Place, TypeRow},
 };
 
 impl LaneRows for SqliteRows<'_, '_> {
@@ -46,27 +48,6 @@ impl LaneRows for SqliteRows<'_, '_> {
         let requires = to_json(&row.requires)?;
         let row = params![job_type.as_str(), row.class, requires, row.passed, row.live];
         self.sql.get(Sql::PutClass)?.execute(row)?;
-        Ok(())
-    }
-
-    fn key(&mut self, job_type: &JobType, key: &str) -> rusqlite::Result<Option<Load>> {
-        self.sql.get(Sql::Key)?.query_row(params![job_type.as_str(), key], columns::load).optional()
-    }
-
-    fn put_key(&mut self, job_type: &JobType, key: &str, load: &Load) -> rusqlite::Result<()> {
-        self.sql.get(Sql::PutKey)?.execute(params![
-            job_type.as_str(),
-            key,
-            load.running,
-            load.started.0.as_millis(),
-            load.blocked,
-            load.reopens_at.map(Timestamp::as_millis),
-        ])?;
-        Ok(())
-    }
-
-    fn delete_key(&mut self, job_type: &JobType, key: &str) -> rusqlite::Result<()> {
-        self.sql.get(Sql::DeleteKey)?.execute(params![job_type.as_str(), key])?;
         Ok(())
     }
 
@@ -117,29 +98,40 @@ impl LaneRows for SqliteRows<'_, '_> {
     fn update_lane(
         &mut self,
         lane: LaneId,
-        kept: Option<&Head>,
-        head: Option<&Head>,
+        kept: &LaneState,
+        state: &LaneState,
         front: &Front,
     ) -> rusqlite::Result<()> {
-        let (places, behind) = (front::bytes(front), front.behind().map(Timestamp::as_millis));
-        match (kept, head) {
-            // What the indexes say of it is left alone, as far as it is still true.
-            (kept, head) if kept == head => {
-                self.sql.get(Sql::SetFront)?.execute(params![lane.0, places, behind])?;
-            }
-            (Some(kept), Some(head)) if *kept == (Head { turn: kept.turn, ..*head }) => {
-                self.sql.get(Sql::SetTurn)?.execute(params![lane.0, places, behind, head.turn])?;
-            }
-            (_, head) => {
-                self.sql.get(Sql::SetHead)?.execute(params![
-                    lane.0,
-                    places,
-                    behind,
-                    head.map(|head| u8::from(head.priority)),
-                    head.map(|head| head.turn),
-                    head.map(|head| head.oldest.as_millis()),
-                ])?;
-            }
+        let LaneState { head, load } = state;
+        let (places, behind) = (Bytes::of(front), front.behind().map(Timestamp::as_millis));
+        let (running, started) = (load.running, load.started.0.as_millis());
+        let priority = head.map(|head| u8::from(head.priority));
+        let (turn, oldest) = (head.map(|head| head.turn), head.map(|head| head.oldest.as_millis()));
+        // What the indexes say of it is left alone, as far as it is still true.
+        let reopens = |load: &Load| (load.blocked, load.reopens_at);
+        let age = |head: Head| (head.priority, head.oldest);
+        if reopens(&kept.load) != reopens(load) {
+            let reopens_at = load.reopens_at.map(Timestamp::as_millis);
+            let all = params![
+                lane.0,
+                places,
+                behind,
+                running,
+                started,
+                load.blocked,
+                reopens_at,
+                priority,
+                turn,
+                oldest
+            ];
+            self.sql.get(Sql::SetLane)?.execute(all)?;
+        } else if kept.head == *head {
+            self.sql.get(Sql::SetFront)?.execute(params![lane.0, places, behind, running, started])?;
+        } else if kept.head.map(age) == head.map(age) {
+            self.sql.get(Sql::SetTurn)?.execute(params![lane.0, places, behind, running, started, turn])?;
+        } else {
+            let with_head = params![lane.0, places, behind, running, started, priority, turn, oldest];
+            self.sql.get(Sql::SetHead)?.execute(with_head)?;
         }
         Ok(())
     }
@@ -150,11 +142,16 @@ impl LaneRows for SqliteRows<'_, '_> {
         class: u8,
         after: Option<(Priority, i64, LaneId)>,
         limit: usize,
-    ) -> rusqlite::Result<Vec<(String, LaneRow)>> {
+    ) -> rusqlite::Result<Vec<(Rc<str>, LaneRow)>> {
         // Before the first one: no priority and no turn is as small.
         let (priority, turn, lane) = after.map_or((0, 0, 0), |(p, turn, lane)| (u8::from(p), turn, lane.0));
         let window = params![job_type.as_str(), class, priority, turn, lane, rows(limit)];
-        self.sql.get(Sql::Heads)?.query_map(window, columns::keyed_lane)?.collect()
+        let mut heads = Vec::with_capacity(limit);
+        let mut found = self.sql.get(Sql::Heads)?.query(window)?;
+        while let Some(row) = found.next()? {
+            heads.push(columns::keyed_lane(row)?);
+        }
+        Ok(heads)
     }
 
     fn oldest_head(&mut self, job_type: &JobType, class: u8) -> rusqlite::Result<Option<String>> {

@@ -7,7 +7,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use rusqlite::{Connection, ErrorCode, OpenFlags};
+use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig};
 
 use super::{
     SqliteOptions,
@@ -71,12 +71,14 @@ pub(super) fn open(path: &Path, options: &SqliteOptions) -> Result<Opened, Stora
 /// Sets up a connection that only reads.
 pub(super) fn set_up_reader(connection: &Connection, patience: Duration) -> rusqlite::Result<()> {
     connection.set_prepared_statement_cache_capacity(READER_STATEMENTS);
+    keep_plans(connection)?;
     connection.busy_timeout(patience)?;
     connection.pragma_update(None, "query_only", true)
 }
 
 fn set_up(writer: &mut Connection, options: &SqliteOptions) -> rusqlite::Result<(i64, Generation)> {
     use_write_ahead_log(writer)?;
+    keep_plans(writer)?;
     writer.pragma_update(None, "synchronous", "full")?;
     writer.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
     writer.pragma_update(None, "wal_autocheckpoint", options.wal_autocheckpoint)?;
@@ -90,6 +92,13 @@ fn set_up(writer: &mut Connection, options: &SqliteOptions) -> rusqlite::Result<
     let version = writer.pragma_query_value(None, "data_version", |row| row.get(0))?;
     let generation = writer.query_row(GENERATION, [], |row| row.get(0))?;
     Ok((version, Generation::new(generation)))
+}
+
+/// Has statements prepared once, whatever values they are given later.
+///
+/// SQLite would otherwise look at the values too, and prepare every statement with a `LIMIT` again each time it is run.
+fn keep_plans(connection: &Connection) -> rusqlite::Result<()> {
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true).map(drop)
 }
 
 /// Switches the file to its write-ahead log, if it has none yet.

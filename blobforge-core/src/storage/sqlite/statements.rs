@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, PrepFlags, Statement};
 
-use super::columns::{attempt_columns, file_columns, job_columns};
+use super::columns::{attempt_columns, file_columns, job_columns, lane_columns};
 
 macro_rules! statements {
     ($($name:ident: $text:expr,)*) => {
@@ -54,28 +54,27 @@ statements! {
     ReopeningTypes: "SELECT type FROM types WHERE reopens_at <= ?1 ORDER BY type",
     Classes: "SELECT class, requires, passed, live FROM classes WHERE type = ?1 ORDER BY class",
     PutClass: "INSERT OR REPLACE INTO classes (type, class, requires, passed, live) VALUES (?1, ?2, ?3, ?4, ?5)",
-    Key: "SELECT running, started, blocked, reopens_at FROM keys WHERE type = ?1 AND key = ?2",
-    PutKey: "INSERT INTO keys (type, key, running, started, blocked, reopens_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6) \
-         ON CONFLICT (type, key) DO UPDATE SET running = excluded.running, started = excluded.started, \
-         blocked = excluded.blocked, reopens_at = excluded.reopens_at",
-    DeleteKey: "DELETE FROM keys WHERE type = ?1 AND key = ?2",
-    ReopenKeys: "UPDATE keys SET reopens_at = ?2 WHERE type = ?1 AND blocked",
+    ReopenKeys: "UPDATE lanes SET reopens_at = ?2 WHERE type = ?1 AND blocked",
     ReopenTypesAt: "UPDATE types SET reopens_at = ?1 WHERE reopens_at > ?1",
-    ReopenKeysAt: "UPDATE keys SET reopens_at = ?1 WHERE reopens_at > ?1",
-    ReopeningKeys: "SELECT type, key FROM keys WHERE reopens_at <= ?1 ORDER BY reopens_at, type, key LIMIT ?2",
+    ReopenKeysAt: "UPDATE lanes SET reopens_at = ?1 WHERE reopens_at > ?1",
+    ReopeningKeys: "SELECT type, key FROM lanes WHERE reopens_at <= ?1 ORDER BY reopens_at, type, key LIMIT ?2",
     NextReopening: "SELECT min(at) FROM (SELECT min(reopens_at) AS at FROM types \
-         UNION ALL SELECT min(reopens_at) FROM keys WHERE reopens_at IS NOT NULL)",
+         UNION ALL SELECT min(reopens_at) FROM lanes WHERE reopens_at IS NOT NULL)",
 
-    Lane: "SELECT id, front, behind, priority, turn, oldest FROM lanes WHERE type = ?1 AND class = ?2 AND key = ?3",
+    Lane: concat!("SELECT ", lane_columns!(), " FROM lanes WHERE type = ?1 AND class = ?2 AND key = ?3"),
     LanesOfKey: "SELECT class FROM lanes WHERE type = ?1 AND key = ?2 ORDER BY class",
-    InsertLane: "INSERT INTO lanes (type, class, key, front) VALUES (?1, ?2, ?3, x'')",
+    InsertLane: "INSERT INTO lanes (type, class, key, front, running, started, blocked) \
+         VALUES (?1, ?2, ?3, x'', 0, 0, 0)",
     DeleteLane: "DELETE FROM lanes WHERE id = ?1",
-    SetFront: "UPDATE lanes SET front = ?2, behind = ?3 WHERE id = ?1",
-    SetTurn: "UPDATE lanes SET front = ?2, behind = ?3, turn = ?4 WHERE id = ?1",
-    SetHead: "UPDATE lanes SET front = ?2, behind = ?3, priority = ?4, turn = ?5, oldest = ?6 WHERE id = ?1",
-    Heads: "SELECT key, id, front, behind, priority, turn, oldest FROM lanes INDEXED BY heads \
+    SetFront: "UPDATE lanes SET front = ?2, behind = ?3, running = ?4, started = ?5 WHERE id = ?1",
+    SetTurn: "UPDATE lanes SET front = ?2, behind = ?3, running = ?4, started = ?5, turn = ?6 WHERE id = ?1",
+    SetHead: "UPDATE lanes SET front = ?2, behind = ?3, running = ?4, started = ?5, \
+         priority = ?6, turn = ?7, oldest = ?8 WHERE id = ?1",
+    SetLane: "UPDATE lanes SET front = ?2, behind = ?3, running = ?4, started = ?5, blocked = ?6, reopens_at = ?7, \
+         priority = ?8, turn = ?9, oldest = ?10 WHERE id = ?1",
+    Heads: concat!("SELECT key, ", lane_columns!(), " FROM lanes INDEXED BY heads \
          WHERE type = ?1 AND class = ?2 AND priority IS NOT NULL AND (priority, turn, id) > (?3, ?4, ?5) \
-         ORDER BY priority, turn, id LIMIT ?6",
+         ORDER BY priority, turn, id LIMIT ?6"),
     OldestHead: "SELECT key FROM lanes INDEXED BY heads_oldest \
          WHERE type = ?1 AND class = ?2 AND priority IS NOT NULL ORDER BY oldest, id LIMIT 1",
     InsertReady: "INSERT INTO ready (lane, priority, ready_at, id) VALUES (?1, ?2, ?3, ?4)",

@@ -1,5 +1,7 @@
 //! Which job a claim takes.
 
+use std::rc::Rc;
+
 use super::{ClassIndex, ClassState, Lanes, TypeIndex, TypeState};
 use crate::{
     Requirements, Timestamp,
@@ -10,7 +12,7 @@ use crate::{
 pub(in super::super) struct Choice {
     pub(in super::super) of: TypeIndex,
     pub(super) class: ClassIndex,
-    pub(super) key: String,
+    pub(super) key: Rc<str>,
     turn: i64,
     pub(in super::super) place: Place,
     /// The classes whose wait is over if it was chosen for its age, as the oldest of all of them; else none.
@@ -137,7 +139,7 @@ impl Lanes {
     ) -> Result<(), R::Error> {
         if !choice.key.is_empty() {
             let limits = self.key_limits(choice.of);
-            self.key(rows, choice.of, &choice.key)?.load.start(&limits, now);
+            self.load_of_key(rows, choice.of, &choice.key)?.start(&limits, now);
         }
         let state = &mut self.types[choice.of];
         state.row.load.start(&state.row.settings.limits, now);
@@ -163,11 +165,12 @@ impl Lanes {
         for class in self.classes_of_key(rows, of, key)? {
             self.lane(rows, of, class, key)?;
             let ClassState { lanes, heads, .. } = &mut self.types[of].classes[class];
-            if let Some(lane) = lanes.get_mut(key) {
+            if let Some(position) = lanes.position(key) {
+                let lane = lanes.at(position).1;
                 lane.turn = turn;
                 lane.changed = true;
                 let urgent = lane.shown.map(|(priority, _)| priority);
-                heads.show(key, lane, urgent);
+                heads.show(position, lane, urgent);
             }
         }
         Ok(())
@@ -185,9 +188,10 @@ impl Lanes {
         loop {
             let TypeState { job_type, classes, .. } = &mut self.types[of];
             let ClassState { row, lanes, heads, .. } = &mut classes[class];
-            let Some((priority, turn, key)) = heads.best(rows, job_type, row.class, lanes)? else {
+            let Some((priority, turn, position)) = heads.best(rows, job_type, row.class, lanes)? else {
                 return Ok(None);
             };
+            let key = Rc::clone(lanes.at(position).0);
             if !self.key_has_room(rows, now, of, &key, due)? {
                 continue;
             }
@@ -212,13 +216,14 @@ impl Lanes {
         due: &mut Option<Timestamp>,
     ) -> Result<Option<Choice>, R::Error> {
         loop {
-            let sole = self.types[of].classes[class].heads.sole();
-            let oldest = match &sole {
-                Some(key) => Some(key.clone()),
+            let ClassState { lanes, heads, .. } = &mut self.types[of].classes[class];
+            let sole = heads.sole();
+            let oldest = match sole {
+                Some(position) => Some(Rc::clone(lanes.at(position).0)),
                 None => {
-                    self.settle_class(rows, of, class)?;
+                    self.settle_class(rows, now, of, class)?;
                     let state = &self.types[of];
-                    rows.oldest_head(&state.job_type, state.classes[class].row.class)?
+                    rows.oldest_head(&state.job_type, state.classes[class].row.class)?.map(Rc::from)
                 }
             };
             let Some(key) = oldest else { return Ok(None) };

@@ -1,18 +1,19 @@
 //! The heads of a class, in the order in which claims want them.
 
-use std::collections::{BTreeSet, HashMap, hash_map::Entry};
+use std::collections::BTreeSet;
 
-use super::lane::Lane;
+use super::{lane::Lane, named::Named};
 use crate::{
     JobType, Priority,
-    storage::rows::{LaneId, LaneRow, LaneRows},
+    storage::rows::{LaneId, LaneRow, LaneRows, LaneState},
 };
 
 /// The most heads that are read at once.
 const WIDEST_WINDOW: usize = 64;
 
-/// A head: the priority, the turn and the key of a lane. Among heads, the best comes first.
-pub(super) type Known = (Priority, i64, String);
+/// A head: the priority and the turn of a lane, and its position among those that the batch knows. Among heads, the
+/// best comes first.
+pub(super) type Known = (Priority, i64, usize);
 
 /// The heads that are known, read window by window as claims need them.
 pub(super) struct Heads {
@@ -37,26 +38,23 @@ impl Heads {
         Self { known: BTreeSet::new(), read_to: ReadTo::Nowhere, window: 2 }
     }
 
-    /// Shows a lane with this priority at its turn, or hides it.
-    pub(super) fn show(&mut self, key: &str, lane: &mut Lane, priority: Option<Priority>) {
+    /// Shows the lane at a position with this priority at its turn, or hides it.
+    pub(super) fn show(&mut self, position: usize, lane: &mut Lane, priority: Option<Priority>) {
         let shown = priority.map(|priority| (priority, lane.turn));
         if shown == lane.shown {
             return;
         }
-        let mut name = None;
         if let Some((priority, turn)) = lane.shown {
-            name = self.known.take(&(priority, turn, key.to_owned())).map(|(.., name)| name);
-        }
-        if let Some((priority, turn)) = shown {
-            self.known.insert((priority, turn, name.unwrap_or_else(|| key.to_owned())));
+            self.known.remove(&(priority, turn, position));
         }
         lane.shown = shown;
+        self.note(position, lane);
     }
 
-    /// Notes what is shown for a lane that the batch did not know.
-    pub(super) fn note(&mut self, key: &str, lane: &Lane) {
+    /// Notes what is shown for a lane.
+    pub(super) fn note(&mut self, position: usize, lane: &Lane) {
         if let Some((priority, turn)) = lane.shown {
-            self.known.insert((priority, turn, key.to_owned()));
+            self.known.insert((priority, turn, position));
         }
     }
 
@@ -66,40 +64,41 @@ impl Heads {
         rows: &mut R,
         job_type: &JobType,
         class: u8,
-        lanes: &mut HashMap<String, Lane>,
+        lanes: &mut Named<Lane>,
     ) -> Result<Option<Known>, R::Error> {
         loop {
             let best = self.known.first();
             let after = match (self.read_to, best) {
-                (ReadTo::End, best) => return Ok(best.cloned()),
+                (ReadTo::End, best) => return Ok(best.copied()),
                 (ReadTo::Head(priority, turn, _), Some(best)) if (best.0, best.1) <= (priority, turn) => {
-                    return Ok(Some(best.clone()));
+                    return Ok(Some(*best));
                 }
                 (ReadTo::Nowhere, _) => None,
                 (ReadTo::Head(priority, turn, lane), _) => Some((priority, turn, lane)),
             };
             let window = rows.heads(job_type, class, after, self.window)?;
             self.read_to = match window.last() {
-                Some((_, LaneRow { id, head: Some(head), .. })) if window.len() == self.window => {
+                Some((_, LaneRow { id, state: LaneState { head: Some(head), .. }, .. }))
+                    if window.len() == self.window =>
+                {
                     ReadTo::Head(head.priority, head.turn, *id)
                 }
                 _ => ReadTo::End,
             };
             self.window = (self.window * 2).min(WIDEST_WINDOW);
             for (key, row) in window {
-                if let Entry::Vacant(unknown) = lanes.entry(key) {
-                    let lane = Lane::stored(row);
-                    self.note(unknown.key(), &lane);
-                    unknown.insert(lane);
+                if lanes.position(&key).is_none() {
+                    let position = lanes.insert(key, Lane::stored(row));
+                    self.note(position, lanes.at(position).1);
                 }
             }
         }
     }
 
-    /// The key of the only lane that shows a head, if it is the only one for sure.
-    pub(super) fn sole(&self) -> Option<String> {
+    /// The position of the only lane that shows a head, if it is the only one for sure.
+    pub(super) fn sole(&self) -> Option<usize> {
         match (self.read_to, self.known.len()) {
-            (ReadTo::End, 1) => self.known.first().map(|(.., key)| key.clone()),
+            (ReadTo::End, 1) => self.known.first().map(|(.., position)| *position),
             _ => None,
         }
     }

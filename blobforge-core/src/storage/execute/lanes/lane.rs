@@ -2,21 +2,23 @@
 
 use crate::{
     Priority, Timestamp,
-    storage::rows::{Front, Head, LaneId, LaneRow, LaneRows, MAX_FRONT, Place},
+    storage::rows::{Front, Head, LaneId, LaneRow, LaneRows, LaneState, Load, MAX_FRONT, Place},
 };
 
 /// One line of jobs. A lane without jobs has no id until it gets one.
 pub(super) struct Lane {
     pub(super) id: Option<LaneId>,
-    /// Its head as it is stored.
-    kept: Option<Head>,
+    /// As it is stored.
+    kept: LaneState,
+    /// What goes on under the limits of its key; in class 0 alone.
+    pub(super) load: Load,
     /// What stands for it among the known heads.
     pub(super) shown: Option<(Priority, i64)>,
     pub(super) turn: i64,
     front: Front,
     /// The front is not as it is stored.
     front_changed: bool,
-    /// What is stored of it may no longer be true.
+    /// Its head, as it is stored, may no longer be true.
     pub(super) changed: bool,
 }
 
@@ -24,7 +26,8 @@ impl Lane {
     pub(super) fn empty() -> Self {
         Self {
             id: None,
-            kept: None,
+            kept: LaneState::default(),
+            load: Load::default(),
             shown: None,
             turn: 0,
             front: Front::default(),
@@ -34,10 +37,15 @@ impl Lane {
     }
 
     /// A lane as it is stored.
-    pub(super) fn stored(LaneRow { id, head, front }: LaneRow) -> Self {
-        let shown = head.map(|head| (head.priority, head.turn));
-        let turn = head.map_or(0, |head| head.turn);
-        Self { id: Some(id), kept: head, shown, turn, front, ..Self::empty() }
+    pub(super) fn stored(LaneRow { id, state, front }: LaneRow) -> Self {
+        let shown = state.head.map(|head| (head.priority, head.turn));
+        let turn = state.head.map_or(0, |head| head.turn);
+        Self { id: Some(id), kept: state, load: state.load, shown, turn, front, ..Self::empty() }
+    }
+
+    /// Whether it may have to be written.
+    pub(super) fn is_unsettled(&self) -> bool {
+        self.changed || self.load != self.kept.load
     }
 
     /// Whether there is no job in it.
@@ -110,11 +118,13 @@ impl Lane {
         id: LaneId,
         head: Option<Head>,
     ) -> Result<(), R::Error> {
-        if self.front_changed || head != self.kept {
-            rows.update_lane(id, self.kept.as_ref(), head.as_ref(), &self.front)?;
-            self.kept = head;
+        let state = LaneState { head, load: self.load };
+        if self.front_changed || state != self.kept {
+            rows.update_lane(id, &self.kept, &state, &self.front)?;
+            self.kept = state;
             self.front_changed = false;
         }
+        self.changed = false;
         Ok(())
     }
 }

@@ -1,6 +1,6 @@
 //! What limits leave room for, of a type and of each of its keys.
 
-use super::{Lanes, TypeIndex, TypeState};
+use super::{ASKS_NOTHING, Lanes, TypeIndex};
 use crate::{
     Limits, Timestamp,
     storage::{
@@ -8,12 +8,6 @@ use crate::{
         rows::{LaneRows, Load},
     },
 };
-
-/// What goes on under the limits of one key, and as it is stored.
-pub(super) struct KeyState {
-    pub(super) load: Load,
-    kept: Option<Load>,
-}
 
 /// Whether one more may start.
 enum Room {
@@ -77,8 +71,7 @@ impl Lanes {
     /// Whether jobs of a type, or of one of its keys, are known to have to wait for room.
     pub(in super::super) fn is_held_back(&self, of: TypeIndex, key: Option<&str>) -> bool {
         let state = &self.types[of];
-        let blocked = |key| state.keys.get(key).is_some_and(|key| key.load.blocked);
-        state.row.paused || state.row.load.blocked || key.is_some_and(blocked)
+        state.row.paused || state.row.load.blocked || key.is_some_and(|key| self.is_blocked(of, key))
     }
 
     /// Changes how many jobs run under the limits of a type and of a key. Returns whether that made room for a claim
@@ -101,7 +94,7 @@ impl Lanes {
         }
         if let Some(key) = key {
             let limits = self.key_limits(of);
-            let load = &mut self.key(rows, of, key)?.load;
+            let load = self.load_of_key(rows, of, key)?;
             load.running = load.running.saturating_add_signed(change);
             if load.blocked && load.look_again(&limits, now, due) {
                 self.reopen_key(rows, of, key)?;
@@ -122,8 +115,9 @@ impl Lanes {
         if state.row.load.blocked {
             state.row.load.reopens_at = Some(now);
         }
-        for key in state.keys.values_mut().filter(|key| key.load.blocked) {
-            key.load.reopens_at = Some(now);
+        let lanes = state.classes[ASKS_NOTHING].lanes.values_mut();
+        for lane in lanes.filter(|lane| lane.load.blocked) {
+            lane.load.reopens_at = Some(now);
         }
         rows.reopen_keys(&state.job_type, now)
     }
@@ -145,7 +139,7 @@ impl Lanes {
             // Looked at while it is known that its jobs were held back. If there are none, it goes.
             self.lane(rows, of, *class, key)?.changed = true;
         }
-        self.key(rows, of, key)?.load.open();
+        self.load_of_key(rows, of, key)?.open();
         self.next_turn(rows, of, key)?;
         for class in classes {
             let first = self.first(rows, of, class, key)?;
@@ -184,7 +178,7 @@ impl Lanes {
         if key.is_empty() || limits.is_none() {
             return Ok(true);
         }
-        let load = &mut self.key(rows, of, key)?.load;
+        let load = self.load_of_key(rows, of, key)?;
         let until = match load.room(&limits, now) {
             Room::Yes => return Ok(true),
             Room::Full => None,
@@ -202,47 +196,38 @@ impl Lanes {
         Ok(false)
     }
 
-    pub(super) fn key<R: LaneRows>(
+    /// What goes on under the limits of a key: it stands in its lane of the class that asks for nothing.
+    pub(super) fn load_of_key<R: LaneRows>(
         &mut self,
         rows: &mut R,
         of: TypeIndex,
         key: &str,
-    ) -> Result<&mut KeyState, R::Error> {
-        let TypeState { job_type, keys, .. } = &mut self.types[of];
-        if !keys.contains_key(key) {
-            let kept = rows.key(job_type, key)?;
-            keys.insert(key.to_owned(), KeyState { load: kept.unwrap_or_default(), kept });
-        }
-        Ok(keys.entry(key.to_owned()).or_insert_with(|| KeyState { load: Load::default(), kept: None }))
+    ) -> Result<&mut Load, R::Error> {
+        Ok(&mut self.lane(rows, of, ASKS_NOTHING, key)?.load)
     }
 
-    /// Writes the loads of keys, and forgets those of keys that have neither jobs nor a debt.
-    pub(super) fn settle_keys<R: LaneRows>(
+    /// Whether a key is known to have to wait for room.
+    pub(super) fn is_blocked(&self, of: TypeIndex, key: &str) -> bool {
+        self.types[of].classes[ASKS_NOTHING].lanes.get(key).is_some_and(|lane| lane.load.blocked)
+    }
+
+    /// Whether nothing has to be remembered of a key that has no jobs in its lane of the class that asks for nothing.
+    /// One whose starts are not paid for yet is remembered until they are.
+    pub(super) fn may_forget<R: LaneRows>(
         &mut self,
         rows: &mut R,
-        of: TypeIndex,
         now: Timestamp,
-    ) -> Result<(), R::Error> {
-        let TypeState { job_type, keys, .. } = &mut self.types[of];
-        for (key, state) in keys {
-            let load = &mut state.load;
-            if state.kept.is_none() && *load == Load::default() {
-                continue;
-            }
-            let idle = load.running == 0 && !load.blocked && rows.lanes_of_key(job_type, key)?.is_empty();
-            if idle && load.started.0 > now {
-                load.reopens_at = Some(load.started.0);
-            } else if idle {
-                if state.kept.take().is_some() {
-                    rows.delete_key(job_type, key)?;
-                }
-                continue;
-            }
-            if state.kept != Some(*load) {
-                rows.put_key(job_type, key, load)?;
-                state.kept = Some(*load);
-            }
+        of: TypeIndex,
+        key: &str,
+    ) -> Result<bool, R::Error> {
+        let load = self.load_of_key(rows, of, key)?;
+        let (idle, paid_at) = (load.running == 0 && !load.blocked, load.started.0);
+        if !idle || rows.lanes_of_key(&self.types[of].job_type, key)?.iter().any(|class| *class != 0) {
+            return Ok(false);
         }
-        Ok(())
+        if paid_at > now {
+            self.load_of_key(rows, of, key)?.reopens_at = Some(paid_at);
+        }
+        Ok(paid_at <= now)
     }
 }

@@ -85,37 +85,31 @@ CREATE TABLE classes (
     PRIMARY KEY (type, class)
 ) STRICT, WITHOUT ROWID;
 
--- What goes on under the limits of each key of a type.
-CREATE TABLE keys (
+-- A lane is one line of jobs: one type, one class, one limit key (empty without one). It has a priority while it shows
+-- a head, that is while it has jobs that may start. `oldest` is no later than its oldest job. `front` are its first jobs,
+-- each as priority, ready_at and id in 1, 8 and 8 bytes, the most significant first; the others stand in `ready`, none
+-- of them ready since before `behind`; if that is NULL there are none. What goes on under the limits of a key stands in
+-- its lane of class 0, which stays for that also without jobs: a claim then changes one row and not two.
+CREATE TABLE lanes (
+    id         INTEGER PRIMARY KEY AUTOINCREMENT,
     type       TEXT    NOT NULL,
     key        TEXT    NOT NULL,
+    class      INTEGER NOT NULL,
+    priority   INTEGER,
+    turn       INTEGER,
+    oldest     INTEGER,
+    behind     INTEGER,
     running    INTEGER NOT NULL,
     started    INTEGER NOT NULL,
     blocked    INTEGER NOT NULL,
     reopens_at INTEGER,
-    PRIMARY KEY (type, key)
-) STRICT, WITHOUT ROWID;
-CREATE INDEX keys_reopening ON keys (reopens_at) WHERE reopens_at IS NOT NULL;
-
--- A lane is one line of jobs: one type, one class, one limit key (empty without one). It has a priority while it shows
--- a head, that is while it has jobs that may start. `oldest` is no later than its oldest job. `front` are its first jobs,
--- each as priority, ready_at and id in 1, 8 and 8 bytes, the most significant first; the others stand in `ready`, none
--- of them ready since before `behind`; if that is NULL there are none.
-CREATE TABLE lanes (
-    id       INTEGER PRIMARY KEY AUTOINCREMENT,
-    type     TEXT    NOT NULL,
-    key      TEXT    NOT NULL,
-    class    INTEGER NOT NULL,
-    priority INTEGER,
-    turn     INTEGER,
-    oldest   INTEGER,
-    behind   INTEGER,
-    front    BLOB    NOT NULL,
+    front      BLOB    NOT NULL,
     UNIQUE (type, key, class)
 ) STRICT;
--- In the order in which a claim wants them, and in the order of age.
-CREATE INDEX heads ON lanes (type, class, priority, turn, id) WHERE priority IS NOT NULL;
-CREATE INDEX heads_oldest ON lanes (type, class, oldest, id) WHERE priority IS NOT NULL;
+CREATE INDEX lanes_reopening ON lanes (reopens_at, type, key) WHERE reopens_at IS NOT NULL;
+-- In the order in which a claim wants them, and in the order of age; by id where these are the same.
+CREATE INDEX heads ON lanes (type, class, priority, turn) WHERE priority IS NOT NULL;
+CREATE INDEX heads_oldest ON lanes (type, class, oldest) WHERE priority IS NOT NULL;
 
 CREATE TABLE ready (
     lane     INTEGER NOT NULL,
