@@ -7,6 +7,7 @@ mod pace;
 mod repeats;
 mod reply;
 mod secret;
+mod unannounced;
 
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
@@ -25,6 +26,7 @@ pub(crate) use admin::reset_admin;
 pub(crate) use arrivals::Arrivals;
 pub(crate) use pace::paced;
 pub(crate) use repeats::{Named, Ran, Repeats};
+pub(crate) use unannounced::Unannounced;
 
 use connection::{Connections, Doorkeeper};
 use reply::Replies;
@@ -80,6 +82,7 @@ pub(crate) struct Shared {
     pub(crate) links: LoginLinks,
     pub(crate) events: EventHub,
     pub(crate) arrivals: Arrivals,
+    pub(crate) unannounced: Unannounced,
     pub(crate) budgets: Budgets,
     pub(crate) repeats: Repeats,
     pub(crate) stop: CancellationToken,
@@ -122,10 +125,14 @@ impl Service {
         let admin = admin::find_or_make(&config, &accounts).await?;
         let stop = CancellationToken::new();
         tokio::spawn(stop.clone().run_until_cancelled_owned(accounts.clone().watch()));
+        let arrivals = Arrivals::default();
+        let unannounced = Unannounced::new(queue.clone(), arrivals.clone(), config.clock());
+        tokio::spawn(stop.clone().run_until_cancelled_owned(unannounced.clone().watch()));
         let shared = Arc::new(Shared {
             events: EventHub::start(queue.clone(), stop.clone()),
             links: LoginLinks::default(),
-            arrivals: Arrivals::default(),
+            arrivals,
+            unannounced,
             budgets: Budgets::new(&config),
             repeats: Repeats::new(queue.clone()),
             config,

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use blobforge_core::{
-    JobId, Status,
+    JobId, Sha256, Status,
     blob::{Method, SignedUrl},
 };
 use poem::web::Data;
@@ -44,12 +44,30 @@ impl From<SignedUrl> for TransferView {
     }
 }
 
-/// Which job's source is to be sent.
+/// Which job's source is to be sent: by the job's number, or as earlier clients name it.
 #[derive(Debug, Object, Deserialize)]
 #[serde(deny_unknown_fields)]
 struct UploadUrlRequest {
     /// The job's number.
-    job_id: i64,
+    job_id: Option<i64>,
+    /// `sources/` and the SHA-256 of the file in hexadecimal, while a job waits for a source with that hash. Such a job
+    /// becomes ready without being told that its source was sent.
+    key: Option<String>,
+    /// Means nothing: files are bytes.
+    #[allow(dead_code)]
+    content_type: Option<String>,
+}
+
+impl UploadUrlRequest {
+    fn hash(&self) -> Result<Option<Sha256>, Problem> {
+        let Some(key) = &self.key else { return Ok(None) };
+        let hash = key.strip_prefix("sources/").and_then(|hash| hash.parse().ok());
+        let wrong = || {
+            let detail = format!("key: {key:?} is not \"sources/\" and a SHA-256 in hexadecimal");
+            Problem::invalid(detail).field("key").hint("name the job: {\"job_id\": …}")
+        };
+        hash.map(Some).ok_or_else(wrong)
+    }
 }
 
 /// Which file of an attempt is to be sent.
@@ -63,12 +81,35 @@ struct OutputUrlRequest {
     kind: Option<String>,
 }
 
+impl FilesApi {
+    /// The job whose source is to be sent. Who names it by hash will not say when it was: it is looked for.
+    async fn sending(&self, request: &UploadUrlRequest) -> Result<JobId, Problem> {
+        match (request.job_id, request.hash()?) {
+            (Some(id), None) => Ok(JobId::new(id)),
+            (None, Some(hash)) => {
+                let job = self.0.unannounced.job_with(hash).await?;
+                let job = job.ok_or_else(|| {
+                    Problem::not_found(
+                        "job_not_found",
+                        format!("no job waits for a source with the hash {hash}"),
+                    )
+                    .hint("create the job first, with this hash as source_hash")
+                })?;
+                self.0.unannounced.expect(job).await?;
+                Ok(job)
+            }
+            _ => Err(Problem::invalid("say either job_id or key").field("job_id")),
+        }
+    }
+}
+
 #[OpenApi(tag = "super::openapi::Section::Files")]
 impl FilesApi {
     /// Ask again where to send the source of a job that is uploading
     #[oai(path = "/files/upload-url", method = "post", operation_id = "upload_url")]
     async fn upload_url(&self, body: Body<UploadUrlRequest>) -> Result<Json<TransferView>, Problem> {
-        let job = self.0.queue.job(JobId::new(body.0.job_id)).await?;
+        let id = self.sending(&body.0).await?;
+        let job = self.0.queue.job(id).await?;
         let status = job.status();
         let source = job.source.filter(|source| status == Status::Uploading && !source.arrived);
         let source = source.ok_or_else(|| {

@@ -42,12 +42,14 @@ impl Shared {
 #[handler]
 pub(super) async fn upload(request: &Request, body: Body, shared: Data<&Arc<Shared>>) -> Result<Response> {
     let key = shared.verified(Method::Put, request)?;
-    let _arrival = shared.arrivals.begin(&key)?;
+    let arrival = shared.arrivals.begin(&key)?;
     // A URL works for a while after its file was taken: what a job has by then, and may share with others, is not
     // replaced. Until this arrival ends, nothing is decided about the file.
     shared.queue.run(Command::ReserveFile { key: key.clone(), owner: None }).await.map_err(Problem::from)?;
     let content = body.into_bytes_stream().boxed();
     let stored = shared.queue.blobs().put(&key, content, UPLOAD_LIMIT).await.map_err(Problem::from)?;
+    drop(arrival);
+    shared.unannounced.arrived();
     Ok(Json(json!({"size": stored.size, "sha256": stored.sha256.to_string()})).into_response())
 }
 

@@ -6,6 +6,7 @@ mod audit;
 mod bad_input;
 mod bulk;
 mod doors;
+mod earlier_clients;
 mod events;
 mod failures;
 mod files;
@@ -79,6 +80,18 @@ impl Forge {
 
     async fn with(set: impl FnOnce(&mut ServeConfig)) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        let mut config =
+            ServeConfig { worker_timeout: Duration::from_secs(60), ..ServeConfig::local(folder.path()) };
+        set(&mut config);
+        let service = Service::start(config).await.unwrap();
+        let http = Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
+        Self { service, http, folder }
+    }
+
+    /// The same one, stopped and started again.
+    async fn restarted_with(self, set: impl FnOnce(&mut ServeConfig)) -> Self {
+        let Self { service, folder, .. } = self;
+        service.stop().await.unwrap();
         let mut config =
             ServeConfig { worker_timeout: Duration::from_secs(60), ..ServeConfig::local(folder.path()) };
         set(&mut config);
