@@ -168,9 +168,11 @@ async fn what_a_limit_holds_back_is_looked_at_again_when_the_clock_is_set_back(f
 async fn what_a_limit_holds_back_is_looked_at_again_when_the_clock_was_set_back_while_nobody_ran() {
     let forge = Forge::in_sqlite().await;
     let worker = forge.worker("w").await;
-    limit(&forge, TypeSettings { limits: one_each(SECOND * 10), ..TypeSettings::default() }).await;
-    forge.submit().await;
-    let second = forge.submit().await;
+    let per_key = Some(KeyLimits { by: LimitBy::Param("book".to_owned()), limits: one_each(SECOND * 10) });
+    limit(&forge, TypeSettings { per_key, ..TypeSettings::default() }).await;
+    let dune = || NewJob::new("work").unwrap().param("book", "dune");
+    forge.queue.submit(dune()).await.unwrap();
+    let second = forge.queue.submit(dune()).await.unwrap().id;
     forge.clock.jump_forward(SECOND * (24 * 3600));
     let held = forge.claim(&worker).await.unwrap();
     finish(&forge, &held).await;
