@@ -11,7 +11,8 @@ use std::{
 
 use async_trait::async_trait;
 use blobforge_core::storage::{
-    Attempt, Command, Committed, Counts, JobFilter, JobPage, Storage, StorageError, memory::MemoryStorage,
+    Attempt, Command, Committed, Counts, JobFilter, JobPage, Storage, StorageError, Workload,
+    memory::MemoryStorage,
 };
 use blobforge_core::{
     Checkpoint, FailureGroup, Generation, Job, JobId, JobType, NewJob, Queue, TypeRecord, WorkerId,
@@ -38,6 +39,7 @@ impl Storage for Counting {
     async fn jobs(&self, filter: &JobFilter) -> Read<JobPage> { self.inner.jobs(filter).await }
     async fn types(&self) -> Read<Vec<TypeRecord>> { self.inner.types().await }
     async fn counts(&self) -> Read<Counts> { self.inner.counts().await }
+    async fn workload(&self) -> Read<Workload> { self.inner.workload().await }
     async fn attempts(&self, id: JobId) -> Read<Vec<Attempt>> { self.inner.attempts(id).await }
     async fn failure_groups(&self, of: Option<&JobType>, limit: usize) -> Read<Vec<FailureGroup>> {
         self.inner.failure_groups(of, limit).await

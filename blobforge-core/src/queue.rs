@@ -10,6 +10,7 @@ mod error;
 mod feed;
 mod files;
 mod garbage;
+mod meter;
 mod obstacle;
 mod parked;
 mod types;
@@ -28,6 +29,7 @@ pub use error::QueueError;
 pub use feed::{Feed, Notice};
 pub use files::{SIGNED_URL_LIFETIME, UPLOAD_LIMIT};
 pub use garbage::{Garbage, MIN_KEPT};
+pub use meter::{Measure, Meter};
 pub use obstacle::Obstacle;
 pub use types::MAX_TYPE_CHANGES;
 

@@ -19,9 +19,9 @@ pub mod sqlite;
 mod verdict;
 
 pub use command::{
-    Beat, BeatReply, Claim, Claimed, Command, Committed, Done, Event, GarbagePlace, HeldLease, LeaseState,
-    MAX_CHECKPOINTS, Maintain, Maintained, MarkGarbage, MarkedGarbage, Outcome, Ready, Refusal, Report,
-    Submit, Submitted, Wake,
+    AttemptChange, Beat, BeatReply, Claim, Claimed, Command, Committed, Done, Event, GarbagePlace, HeldLease,
+    LeaseState, MAX_CHECKPOINTS, Maintain, Maintained, MarkGarbage, MarkedGarbage, Outcome, Ready, Refusal,
+    Report, Submit, Submitted, Wake,
 };
 pub use execute::MAX_ATTEMPTS_KEPT;
 pub(crate) use execute::MAX_CLASSES;
@@ -29,7 +29,7 @@ pub(crate) use verdict::verdict;
 
 pub use record::RecordChange;
 
-pub use query::{Attempt, Counts, JobFilter, JobPage, MAX_EXAMINED, MAX_PAGE};
+pub use query::{Attempt, Counts, JobFilter, JobPage, MAX_EXAMINED, MAX_PAGE, Workload};
 
 use std::{fmt, time::Duration};
 
@@ -107,6 +107,27 @@ pub trait Storage: Send + Sync + fmt::Debug {
     ///
     /// As in [`Storage::jobs`].
     async fn counts(&self) -> Result<Counts, StorageError>;
+
+    /// What waits for longest, and who runs how much. It costs no more where many jobs wait.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let queue = blobforge_core::Queue::in_memory();
+    /// # let smith = blobforge_core::WorkerId::new("smith").unwrap();
+    /// # let pdf = [blobforge_core::JobType::new("pdf").unwrap()];
+    /// # let registration = blobforge_core::Registration::new(smith.clone(), pdf.clone(), "drawn at the start");
+    /// # queue.register(registration).await.unwrap();
+    /// use blobforge_core::{NewJob, storage::Storage};
+    /// for _ in 0..3 {
+    ///     queue.submit(NewJob::new("pdf").unwrap()).await.unwrap();
+    /// }
+    /// queue.claim(&smith, &pdf, 2, std::time::Duration::ZERO).await.unwrap();
+    /// let workload = queue.storage().workload().await.unwrap();
+    /// assert_eq!(workload.running[&smith], 2);
+    /// assert!(workload.oldest[&pdf[0]] <= queue.now());
+    /// # });
+    /// ```
+    async fn workload(&self) -> Result<Workload, StorageError>;
 
     /// The attempts of a job, the first one first, a running one last: of those that have ended the last
     /// [`MAX_ATTEMPTS_KEPT`].
@@ -197,6 +218,16 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// ```
     fn is_durable(&self) -> bool {
         true
+    }
+
+    /// How many statements it has run so far, where it runs statements.
+    ///
+    /// ```
+    /// use blobforge_core::storage::{Storage, memory::MemoryStorage};
+    /// assert_eq!(MemoryStorage::default().statements(), None);
+    /// ```
+    fn statements(&self) -> Option<u64> {
+        None
     }
 
     /// How often to ask [`Storage::changed_elsewhere`] while anybody waits for something; `None` where nobody else can

@@ -12,6 +12,7 @@ mod health;
 mod job;
 mod jobs;
 mod local_files;
+mod metrics;
 mod openapi;
 mod pages;
 mod paging;
@@ -66,7 +67,13 @@ pub(crate) fn endpoint(shared: &Arc<Shared>) -> impl Endpoint + use<> {
         .at("/auth/login", get(pages::login_page).post(pages::log_in))
         .at("/auth/logout", poem::post(pages::log_out))
         .at("/", get(pages::status_page))
+        .at("/metrics", get(metrics::metrics))
         .at(format!("{FILES_PREFIX}*key"), files)
         .nest("/api", service)
         .data(shared.clone())
+}
+
+/// What is measured, for a listener that nobody has to show a token at.
+pub(crate) fn metrics_alone(shared: &Arc<Shared>) -> impl Endpoint + use<> {
+    Route::new().at("/metrics", get(metrics::metrics)).data(shared.clone())
 }

@@ -17,7 +17,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use connection::Connection;
 
 use crate::{
-    config::{Layers, Misread, ServeArgs, ServeConfig, asked_for},
+    config::{Layers, LogFormat, Misread, ServeArgs, ServeConfig, asked_for},
     pdf_text, serve,
 };
 
@@ -132,14 +132,14 @@ async fn run(cli: Cli, layers: &Layers) -> Result<ExitCode, CliError> {
     let Some(command) = cli.command else { return Err(CliError::new("say what to do: blobforge --help")) };
     match command {
         Command::Serve(args) => {
-            log_to_stderr("info");
+            log_to_stderr("info", args.log_format);
             let with_worker = args.with_worker;
             let config = ServeConfig::new(*args, |name| layers.origin(name))?;
             serve::run(config, with_worker).await?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Worker(args) => {
-            log_to_stderr("info");
+            log_to_stderr("info", args.log_format);
             warn_of_what_workers_do_not_follow(layers);
             worker::run(args).await
         }
@@ -147,12 +147,12 @@ async fn run(cli: Cli, layers: &Layers) -> Result<ExitCode, CliError> {
         Command::Jobs(command) => jobs::run(command).await,
         Command::Stats(args) => stats::run(args).await,
         Command::Tokens(command) => {
-            log_to_stderr("warn");
+            log_to_stderr("warn", LogFormat::Text);
             tokens::run(command, layers).await
         }
         Command::Config(command) => config::run(&command, layers),
         Command::Demo(args) => {
-            log_to_stderr("error");
+            log_to_stderr("error", LogFormat::Text);
             demo::run(args).await
         }
     }
@@ -167,15 +167,15 @@ fn warn_of_what_workers_do_not_follow(layers: &Layers) {
 }
 
 /// Logs go to standard error, so that standard output stays for what was asked for. RUST_LOG overrides the level.
-fn log_to_stderr(level: &str) {
+fn log_to_stderr(level: &str, format: LogFormat) {
     use std::io::IsTerminal as _;
     let filter = tracing_subscriber::EnvFilter::try_from_default_env()
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
     let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     // A second subscriber can only come from a program that embeds this one, and then the first one stays.
-    let _ = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_writer(std::io::stderr)
-        .with_ansi(color)
-        .try_init();
+    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let _ = match format {
+        LogFormat::Text => log.with_ansi(color).try_init(),
+        LogFormat::Json => log.json().try_init(),
+    };
 }

@@ -5,7 +5,7 @@ mod layers;
 mod not_yet;
 
 use std::{
-    net::IpAddr,
+    net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
@@ -72,9 +72,27 @@ pub struct ServeArgs {
     /// Seconds within which a request has to come, and each further 16 KiB of its body.
     #[arg(long, env = "BLOBFORGE_READ_TIMEOUT", default_value_t = 30, value_parser = number::<u64, 1, 3600>)]
     pub read_timeout: u64,
+    /// Event streams that one account may have open at a time; 0 for no limit.
+    #[arg(long, env = "BLOBFORGE_MAX_STREAMS", default_value_t = 100, value_parser = number::<u32, 0, 100_000>)]
+    pub max_streams: u32,
+    /// Address and port to tell Prometheus at what is measured, without a token, such as 127.0.0.1:9090.
+    #[arg(long, env = "BLOBFORGE_METRICS_ADDR", value_parser = socket_address)]
+    pub metrics_addr: Option<SocketAddr>,
+    /// How the log is written: text, or json with one object for each line.
+    #[arg(long, env = "BLOBFORGE_LOG_FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
     /// Also run a worker for pdf-text, beside the service.
     #[arg(long)]
     pub with_worker: bool,
+}
+
+/// How a log is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// One JSON object for each line, for programs.
+    Json,
 }
 
 /// Everything the service needs to know to start.
@@ -106,6 +124,10 @@ pub struct ServeConfig {
     pub login_rate_limit: u32,
     /// How long a request may take to come, and each further 16 KiB of its body.
     pub read_timeout: Duration,
+    /// Event streams that one account may have open at a time; 0 for no limit.
+    pub max_streams: u32,
+    /// Where what is measured is told without a token, if it is.
+    pub metrics_addr: Option<SocketAddr>,
     /// Where the time comes from, if not from the machine.
     pub clock: Option<Arc<dyn Clock>>,
 }
@@ -127,6 +149,8 @@ impl ServeConfig {
             rate_limit: 6000,
             login_rate_limit: 10,
             read_timeout: Duration::from_secs(30),
+            max_streams: 100,
+            metrics_addr: None,
             clock: None,
         }
     }
@@ -161,6 +185,8 @@ impl ServeConfig {
             rate_limit: args.rate_limit,
             login_rate_limit: args.login_rate_limit,
             read_timeout: Duration::from_secs(args.read_timeout),
+            max_streams: args.max_streams,
+            metrics_addr: args.metrics_addr,
             clock: None,
         })
     }
@@ -193,6 +219,11 @@ fn number<N: TryFrom<u64>, const LEAST: u64, const MOST: u64>(text: &str) -> Res
 
 fn ip_address(text: &str) -> Result<IpAddr, String> {
     text.parse().map_err(|_| "use an IP address of this machine, or 0.0.0.0 for all of them".to_owned())
+}
+
+fn socket_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .map_err(|_| "use an IP address of this machine and a port, such as 127.0.0.1:9090".to_owned())
 }
 
 /// `http(s)://host[:port]` and nothing more.

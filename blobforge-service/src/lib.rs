@@ -6,6 +6,7 @@ mod auth;
 pub mod cli;
 mod config;
 mod events;
+mod metrics;
 pub mod pdf_text;
 mod problem;
 pub mod serve;

@@ -100,6 +100,11 @@ impl Problem {
             .hint("look for the request id in the log of the service")
     }
 
+    /// A service that ends.
+    pub(crate) fn stopping() -> Self {
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", "the service is stopping").retry_after(5)
+    }
+
     /// Says what to do about it.
     #[must_use]
     pub fn hint(mut self, hint: impl Into<String>) -> Self {
@@ -356,10 +361,7 @@ impl From<QueueError> for Problem {
             QueueError::Busy(_) => busy(error.to_string()),
             QueueError::Storage(error) => error.into(),
             QueueError::Blob(error) => error.into(),
-            QueueError::Closed => {
-                Self::new(StatusCode::SERVICE_UNAVAILABLE, "stopping", "the service is stopping")
-                    .retry_after(5)
-            }
+            QueueError::Closed => Self::stopping(),
             error => {
                 tracing::error!(%error, "the queue failed");
                 Self::internal()

@@ -64,6 +64,9 @@ async fn announce(service: &Service) -> Result<(), ServiceError> {
     // Standard output may be closed; the service serves all the same.
     let _ = writeln!(out, "BlobForge {} serves {}", env!("CARGO_PKG_VERSION"), service.url());
     let _ = writeln!(out, "  API page     {}/docs", service.url());
+    if let Some(address) = service.metrics_address() {
+        let _ = writeln!(out, "  metrics      http://{address}/metrics, without a token");
+    }
     let token = service.admin_token_file().map_or("as it was set".into(), std::path::Path::to_string_lossy);
     let _ = writeln!(out, "  admin token  {token}");
     let _ = writeln!(out, "  log in once  {}", service.login_link()?);

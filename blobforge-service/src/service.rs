@@ -7,6 +7,7 @@ mod pace;
 mod repeats;
 mod reply;
 mod secret;
+mod streams;
 mod unannounced;
 
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
@@ -14,10 +15,11 @@ use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 use blobforge_core::{
     Queue, QueueError,
     blob::{ObjectBlobs, UrlSigner},
+    queue::Meter,
 };
 use poem::{
-    EndpointExt, Server,
-    listener::{Acceptor, Listener, TcpListener},
+    Endpoint, EndpointExt, IntoResponse, Server,
+    listener::{Acceptor, Listener, TcpAcceptor, TcpListener},
 };
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -28,6 +30,9 @@ pub(crate) use pace::paced;
 pub(crate) use repeats::{Named, Ran, Repeats};
 pub(crate) use unannounced::Unannounced;
 
+pub(crate) use reply::Served;
+pub(crate) use streams::Streams;
+
 use connection::{Connections, Doorkeeper};
 use reply::Replies;
 
@@ -36,10 +41,11 @@ use crate::{
     auth::{Accounts, Budgets, Gate, LoginLinks},
     config::ServeConfig,
     events::EventHub,
+    metrics::Metrics,
 };
 
 /// How long open connections may take to end once the service stops.
-const STOP_WITHIN: Duration = Duration::from_secs(10);
+const STOP_WITHIN: Duration = Duration::from_secs(4);
 /// Where signed URLs of local files begin.
 pub(crate) const FILES_PREFIX: &str = "/files/";
 
@@ -81,6 +87,8 @@ pub(crate) struct Shared {
     pub(crate) accounts: Accounts,
     pub(crate) links: LoginLinks,
     pub(crate) events: EventHub,
+    pub(crate) streams: Streams,
+    pub(crate) metrics: Arc<Metrics>,
     pub(crate) arrivals: Arrivals,
     pub(crate) unannounced: Unannounced,
     pub(crate) budgets: Budgets,
@@ -102,6 +110,7 @@ pub(crate) struct Shared {
 #[derive(Debug)]
 pub struct Service {
     address: SocketAddr,
+    metrics_address: Option<SocketAddr>,
     admin: admin::Admin,
     shared: Arc<Shared>,
     task: JoinHandle<Result<(), ServiceError>>,
@@ -117,10 +126,13 @@ impl Service {
         secret::private_folder(&folder)?;
         let address = SocketAddr::new(config.host, config.port);
         // Listening comes first, so that a second service on the same address changes nothing in the data folder.
-        let acceptor = TcpListener::bind(address).into_acceptor().await;
-        let acceptor = acceptor.map_err(|source| ServiceError::Bind { address, source })?;
-        let chosen = acceptor.local_addr().into_iter().find_map(|local| local.as_socket_addr().copied());
-        let queue = open_queue(&config).await?;
+        let (acceptor, chosen) = listen(address).await?;
+        let for_metrics = match config.metrics_addr {
+            Some(address) => Some(listen(address).await?),
+            None => None,
+        };
+        let metrics = Arc::new(Metrics::new());
+        let queue = open_queue(&config, Some(metrics.clone())).await?;
         let accounts = Accounts::new(queue.clone());
         let admin = admin::find_or_make(&config, &accounts).await?;
         let stop = CancellationToken::new();
@@ -130,6 +142,8 @@ impl Service {
         tokio::spawn(stop.clone().run_until_cancelled_owned(unannounced.clone().watch()));
         let shared = Arc::new(Shared {
             events: EventHub::start(queue.clone(), stop.clone()),
+            streams: Streams::new(config.max_streams),
+            metrics,
             links: LoginLinks::default(),
             arrivals,
             unannounced,
@@ -141,14 +155,18 @@ impl Service {
             stop: stop.clone(),
         });
         let routes = api::endpoint(&shared).map_to_response();
-        let connections = Connections::default();
-        let endpoint = Replies::new(Gate::new(routes, shared.clone()), connections.clone());
-        let patience = shared.config.read_timeout;
-        let server = Server::new_with_acceptor(Doorkeeper::new(acceptor, connections, patience));
-        let signal = stop.clone().cancelled_owned();
-        let serving = server.run_with_graceful_shutdown(endpoint, signal, Some(STOP_WITHIN));
+        let serving = serve(acceptor, Gate::new(routes, shared.clone()), &shared);
+        let (for_metrics, metrics_address) = for_metrics.unzip();
+        if let Some(acceptor) = for_metrics {
+            tokio::spawn(serve(acceptor, api::metrics_alone(&shared), &shared));
+        }
         let task = tokio::spawn(run(serving, shared.clone()));
-        Ok(Self { address: chosen.unwrap_or(address), admin, shared, task })
+        Ok(Self { address: chosen, metrics_address, admin, shared, task })
+    }
+
+    /// Where what is measured is told without a token, if it is.
+    pub fn metrics_address(&self) -> Option<SocketAddr> {
+        self.metrics_address
     }
 
     /// The address that it listens on.
@@ -214,7 +232,32 @@ impl Service {
     }
 }
 
-async fn open_queue(config: &ServeConfig) -> Result<Queue, ServiceError> {
+/// Listens on an address, and says which it is.
+async fn listen(address: SocketAddr) -> Result<(TcpAcceptor, SocketAddr), ServiceError> {
+    let acceptor = TcpListener::bind(address).into_acceptor().await;
+    let acceptor = acceptor.map_err(|source| ServiceError::Bind { address, source })?;
+    let chosen = acceptor.local_addr().into_iter().find_map(|local| local.as_socket_addr().copied());
+    Ok((acceptor, chosen.unwrap_or(address)))
+}
+
+/// Answers what comes in until the service stops.
+fn serve<E>(
+    acceptor: TcpAcceptor,
+    endpoint: E,
+    shared: &Arc<Shared>,
+) -> impl Future<Output = io::Result<()>> + Send + use<E>
+where
+    E: Endpoint + 'static,
+    E::Output: IntoResponse,
+{
+    let connections = Connections::default();
+    let endpoint = Replies::new(endpoint, connections.clone(), shared.clone());
+    let acceptor = Doorkeeper::new(acceptor, connections, shared.config.read_timeout);
+    let signal = shared.stop.clone().cancelled_owned();
+    Server::new_with_acceptor(acceptor).run_with_graceful_shutdown(endpoint, signal, Some(STOP_WITHIN))
+}
+
+async fn open_queue(config: &ServeConfig, meter: Option<Arc<dyn Meter>>) -> Result<Queue, ServiceError> {
     let folder = config.data_folder();
     let signer = UrlSigner::new(secret::url_secret(&folder.join("url-secret"))?, FILES_PREFIX);
     let blobs = ObjectBlobs::local(folder.join("files")).map_err(QueueError::Blob)?.with_signer(signer);
@@ -223,6 +266,9 @@ async fn open_queue(config: &ServeConfig) -> Result<Queue, ServiceError> {
         .heartbeat_every(config.heartbeat_interval)
         .max_attempts(config.max_attempts)
         .blobs(Arc::new(blobs));
+    if let Some(meter) = meter {
+        builder = builder.meter(meter);
+    }
     if let Some(clock) = &config.clock {
         builder = builder.clock(clock.clone());
     }

@@ -228,6 +228,8 @@ macro_rules! storage_conformance {
                 maintenance_does_no_more_than_its_limit,
             }
             reading: {
+                what_waits_for_longest_and_who_runs_how_much_is_told,
+                a_batch_tells_which_attempts_it_began_and_ended,
                 pages_lead_through_all_jobs_newest_first,
                 each_filter_restricts,
                 a_filter_with_nothing_in_it_restricts_nothing,

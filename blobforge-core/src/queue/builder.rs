@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::{MIN_KEPT, Queue, QueueError, Settings, Shared, driver, garbage};
+use super::{MIN_KEPT, Meter, Queue, QueueError, Settings, Shared, driver, garbage};
 use crate::{
     Clock, Entropy, Invalid, RetryPolicy, SystemClock, SystemEntropy,
     blob::{BlobStore, ObjectBlobs},
@@ -41,6 +41,7 @@ pub struct QueueBuilder {
     clock: Option<Arc<dyn Clock>>,
     entropy: Option<Arc<dyn Entropy>>,
     blobs: Option<Arc<dyn BlobStore>>,
+    meter: Option<Arc<dyn Meter>>,
 }
 
 impl QueueBuilder {
@@ -148,6 +149,15 @@ impl QueueBuilder {
         self
     }
 
+    /// Who is told what there is to be measured.
+    ///
+    /// As in [`Meter`].
+    #[must_use]
+    pub fn meter(mut self, meter: Arc<dyn Meter>) -> Self {
+        self.meter = Some(meter);
+        self
+    }
+
     /// Opens the queue in this SQLite file, or makes it. Files go to the folder beside it that has its name and
     /// `-files`, unless another blob store was given.
     ///
@@ -243,7 +253,7 @@ impl QueueBuilder {
         let clock = self.given_clock();
         let blobs = self.blobs.unwrap_or_else(|| Arc::new(ObjectBlobs::in_memory()));
         let entropy = self.entropy.unwrap_or_else(|| Arc::new(SystemEntropy));
-        let running = driver::start(storage.clone(), clock.clone());
+        let running = driver::start(storage.clone(), clock.clone(), self.meter);
         let halted = running.halted.clone();
         let shared = Arc::new(Shared {
             storage,

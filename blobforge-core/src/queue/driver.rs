@@ -6,7 +6,7 @@ use futures_util::future::OptionFuture;
 use tokio::sync::{Notify, broadcast, mpsc, oneshot, watch};
 
 use super::{
-    Notice, QueueError,
+    Measure, Meter, Notice, QueueError,
     committer::{Committer, MAX_BATCH, Ticket},
 };
 use crate::{
@@ -91,7 +91,11 @@ pub(super) struct Running {
 }
 
 /// Starts the driver. It stops when it is closed, or when every sender of requests is gone.
-pub(super) fn start(storage: Arc<dyn Storage>, clock: Arc<dyn Clock>) -> Running {
+pub(super) fn start(
+    storage: Arc<dyn Storage>,
+    clock: Arc<dyn Clock>,
+    meter: Option<Arc<dyn Meter>>,
+) -> Running {
     let (requests, inbox) = mpsc::channel(INBOX);
     let (notices, _) = broadcast::channel(NOTICES);
     let (halt, halted) = watch::channel(None);
@@ -102,6 +106,7 @@ pub(super) fn start(storage: Arc<dyn Storage>, clock: Arc<dyn Clock>) -> Running
         look_elsewhere_at: uptime,
         storage,
         clock,
+        meter,
         committer: Committer::new(),
         notices,
         listening: listening.clone(),
@@ -132,14 +137,15 @@ impl Ticket for To {
     }
 }
 
-/// A commit under way, which also says at which uptime it began.
-type Commit = Pin<Box<dyn Future<Output = (Result<Committed, StorageError>, Duration)> + Send>>;
+/// A commit under way, which also says at which uptime it began, and with how many commands.
+type Commit = Pin<Box<dyn Future<Output = (Result<Committed, StorageError>, Duration, usize)> + Send>>;
 /// A look at what others did, under way.
 type Look = Pin<Box<dyn Future<Output = Result<bool, StorageError>> + Send>>;
 
 struct Driver {
     storage: Arc<dyn Storage>,
     clock: Arc<dyn Clock>,
+    meter: Option<Arc<dyn Meter>>,
     committer: Committer<To>,
     notices: broadcast::Sender<Notice>,
     listening: Arc<Notify>,
@@ -171,8 +177,8 @@ impl Driver {
             if let Some(mut batch) = self.committer.next_batch() {
                 self.date(&mut batch);
                 let storage = self.storage.clone();
-                let begun = self.clock.uptime();
-                commit = Some(Box::pin(async move { (storage.commit(batch).await, begun) }));
+                let (begun, commands) = (self.clock.uptime(), batch.len());
+                commit = Some(Box::pin(async move { (storage.commit(batch).await, begun, commands) }));
             }
             if !open && self.committer.is_idle() {
                 break;
@@ -187,11 +193,13 @@ impl Driver {
             // a claim that waits for nothing sees all of it.
             tokio::select! {
                 biased;
-                Some((result, begun)) = OptionFuture::from(commit.as_mut()) => {
+                Some((result, begun, commands)) = OptionFuture::from(commit.as_mut()) => {
                     commit = None;
-                    if self.clock.uptime().saturating_sub(begun) > AWAY {
+                    let took = self.clock.uptime().saturating_sub(begun);
+                    if took > AWAY {
                         self.was_away();
                     }
+                    self.measure(&result, commands, took);
                     if let Err(error) = self.committed(result) {
                         self.halt(error, inbox);
                         return;
@@ -344,6 +352,14 @@ impl Driver {
             // Its outcome says when to look again; until then nothing is due.
             self.due = now + LOOK_EVERY;
             self.look_at = uptime + LOOK_EVERY;
+        }
+    }
+
+    fn measure(&self, result: &Result<Committed, StorageError>, commands: usize, took: Duration) {
+        let (Some(meter), Ok(committed)) = (&self.meter, result) else { return };
+        meter.measured(&Measure::Commit { commands, took, flush: committed.flush });
+        for change in &committed.attempts {
+            meter.measured(&Measure::Attempt(change.clone()));
         }
     }
 

@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    Checkpoint, Failure, Finish, FinishKind, Finished, Jitter, Job, JobId, JobType, LeaseSecret, LeaseToken,
-    NewJob, Output, Priority, Progress, Refused, Registration, RetryPolicy, Sha256, Status, Timestamp,
-    TypeChange, TypeRecord, TypeSettings, WorkerId,
+    Checkpoint, End, Failure, Finish, FinishKind, Finished, Jitter, Job, JobId, JobType, LeaseSecret,
+    LeaseToken, NewJob, Output, Priority, Progress, Refused, Registration, RetryPolicy, Sha256, Status,
+    Timestamp, TypeChange, TypeRecord, TypeSettings, WorkerId,
     storage::{MAX_CLASSES, RecordChange},
 };
 
@@ -374,6 +374,33 @@ pub struct Committed {
     pub woken: Vec<WorkerId>,
     /// The earliest time at which something that this batch made falls due.
     pub next_due: Option<Timestamp>,
+    /// Which attempts began and ended, for who measures.
+    pub attempts: Vec<AttemptChange>,
+    /// How long it took to make the batch durable, where that is a step of its own.
+    pub flush: Option<Duration>,
+}
+
+/// An attempt began or ended.
+///
+/// As in [`Meter`](crate::queue::Meter).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AttemptChange {
+    /// A worker took a job.
+    Begun {
+        /// Of which type.
+        job_type: JobType,
+        /// How long the job could have been taken before.
+        waited: Duration,
+    },
+    /// It is over.
+    Ended {
+        /// Of which type.
+        job_type: JobType,
+        /// How.
+        end: End,
+        /// How long it had lasted.
+        ran: Duration,
+    },
 }
 
 /// A job became claimable, or several did.

@@ -25,7 +25,9 @@ use std::{
 use serde_json::{Map, Value};
 
 use super::{
-    command::{Command, Committed, Done, Event, Maintain, Maintained, Outcome, Ready, Refusal, Wake},
+    command::{
+        AttemptChange, Command, Committed, Done, Event, Maintain, Maintained, Outcome, Ready, Refusal, Wake,
+    },
     record::RecordChange,
     rows::{AttemptRow, Place, Rows},
 };
@@ -176,6 +178,11 @@ impl<R: Rows> Batch<'_, R> {
         {
             after.started_at = Some(lease.started_at);
             after.progress = None;
+            if before.status() == Status::Pending {
+                let waited = lease.started_at.since(before.life.ready_at);
+                let begun = AttemptChange::Begun { job_type: before.job_type.clone(), waited };
+                self.committed.attempts.push(begun);
+            }
         }
         if let (Some(ended), Some(lease)) = (&to.ended, before.lease())
             && ended.end == End::Lost
@@ -196,6 +203,11 @@ impl<R: Rows> Batch<'_, R> {
         let ended_epoch = to.ended.as_ref().map(|ended| ended.token.epoch);
         if let (Some(ended), Some(lease)) = (to.ended, before.lease()) {
             let failed = has_failed(ended.end);
+            self.committed.attempts.push(AttemptChange::Ended {
+                job_type: before.job_type.clone(),
+                end: ended.end,
+                ran: self.now.since(lease.started_at),
+            });
             // Whoever was lost could report nothing: then what it said before is all there is.
             let said = self.rows.take_log(before.id)?.filter(|_| failed);
             let attempt = AttemptRow {

@@ -16,6 +16,7 @@ use serde_json::Value;
 
 use super::{
     Attempt, Command, Committed, Counts, JobFilter, JobPage, MAX_EXAMINED, MAX_PAGE, Storage, StorageError,
+    Workload,
     execute::execute,
     record::{entry_key, entry_number},
     rows::{AttemptRow, Claimer, EndedRow, FileRow, Rows, TypeRow},
@@ -172,6 +173,15 @@ impl Storage for MemoryStorage {
         let rows = self.rows();
         let known = rows.counts.iter().filter(|(_, n)| **n != 0);
         Ok(Counts(known.map(|(key, n)| (key.clone(), n.unsigned_abs())).collect()))
+    }
+
+    async fn workload(&self) -> Result<Workload, StorageError> {
+        let rows = self.rows();
+        let mut running = BTreeMap::new();
+        for (_, lease) in rows.leases() {
+            *running.entry(lease.worker.clone()).or_insert(0) += 1;
+        }
+        Ok(Workload { oldest: rows.lanes.oldest_by_type(), running })
     }
 
     async fn attempts(&self, id: JobId) -> Result<Vec<Attempt>, StorageError> {

@@ -27,6 +27,18 @@ pub const MAX_PAGE: usize = 1000;
 /// The most rows that one page looks at before it ends, matches or not.
 pub const MAX_EXAMINED: usize = 10_000;
 
+/// How much goes on, as far as it is more than numbers of jobs.
+///
+/// As in [`Storage::workload`](super::Storage::workload).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Workload {
+    /// Of each type of which jobs wait: none of them has been ready since before then, and one has been about so long.
+    /// Jobs that the limits of their key hold back do not count.
+    pub oldest: BTreeMap<JobType, Timestamp>,
+    /// How many jobs run on each worker that runs any.
+    pub running: BTreeMap<WorkerId, u64>,
+}
+
 /// Which jobs to list; what is `None` or empty does not restrict.
 ///
 /// As in [`Queue::list`](crate::Queue::list).

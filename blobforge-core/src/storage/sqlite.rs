@@ -36,7 +36,10 @@ mod writer;
 use std::{
     fmt,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
@@ -45,12 +48,13 @@ pub use within::commit_within;
 
 use async_trait::async_trait;
 use deadpool_sqlite::{Hook, HookError, InteractError, Pool, PoolError, Runtime};
-use rusqlite::Connection;
 use serde_json::Value;
 use tokio::runtime::Handle;
 
-use self::{failure::storage_error, writer::Writer};
-use super::{Attempt, Command, Committed, Counts, JobFilter, JobPage, MAX_PAGE, Storage, StorageError};
+use self::{failure::storage_error, reads::Snapshot, writer::Writer};
+use super::{
+    Attempt, Command, Committed, Counts, JobFilter, JobPage, MAX_PAGE, Storage, StorageError, Workload,
+};
 use crate::{
     Checkpoint, Clock, FailureGroup, Generation, Job, JobId, JobType, SystemClock, TypeRecord, WorkerId,
     WorkerRecord,
@@ -121,6 +125,8 @@ pub struct SqliteStorage {
     read_limit: Duration,
     /// Where the readers are closed, since closing blocks.
     runtime: Handle,
+    /// How many statements were run.
+    statements: Arc<AtomicU64>,
 }
 
 impl SqliteStorage {
@@ -135,17 +141,19 @@ impl SqliteStorage {
     pub async fn open(path: impl AsRef<Path>, options: SqliteOptions) -> Result<Self, StorageError> {
         let path = path.as_ref().to_owned();
         let SqliteOptions { readers, read_limit, .. } = options;
+        let statements = Arc::new(AtomicU64::new(0));
+        let counter = statements.clone();
         let opening = tokio::task::spawn_blocking(move || {
             let opened = open::open(&path, &options)?;
             let path = opened.path.clone();
-            let writer = Writer::start(opened, options.clock).map_err(|e| {
+            let writer = Writer::start(opened, options.clock, counter).map_err(|e| {
                 StorageError::Unusable(format!("no thread could be started to write with: {e}"))
             })?;
             Ok((path, writer))
         });
         let (path, writer) = opening.await.map_err(|_| StorageError::Closed)??;
         let readers = pool(&path, readers, read_limit)?;
-        Ok(Self { path, writer, readers, read_limit, runtime: Handle::current() })
+        Ok(Self { path, writer, readers, read_limit, runtime: Handle::current(), statements })
     }
 
     /// The file.
@@ -158,16 +166,15 @@ impl SqliteStorage {
     /// Reads within one snapshot, and gives up when the time for it is over.
     async fn read<T: Send + 'static>(
         &self,
-        read: impl FnOnce(&Connection) -> rusqlite::Result<T> + Send + 'static,
+        read: impl FnOnce(&Snapshot<'_>) -> rusqlite::Result<T> + Send + 'static,
     ) -> Result<T, StorageError> {
         let reader = self.readers.get().await.map_err(|error| no_reader(&error))?;
-        let limit = self.read_limit;
+        let (limit, statements) = (self.read_limit, self.statements.clone());
         let interaction = reader.interact(move |connection| {
             let started = Instant::now();
             let late = move || started.elapsed() >= limit;
             connection.progress_handler(STEPS_BETWEEN_LOOKS, Some(late))?;
-            let snapshot = connection.transaction()?;
-            read(&snapshot)
+            read(&Snapshot::new(connection.transaction()?, &statements))
         });
         match interaction.await {
             Ok(result) => result.map_err(|error| storage_error(&error)),
@@ -242,6 +249,10 @@ impl Storage for SqliteStorage {
         self.read(reads::counts).await
     }
 
+    async fn workload(&self) -> Result<Workload, StorageError> {
+        self.read(reads::workload).await
+    }
+
     async fn attempts(&self, id: JobId) -> Result<Vec<Attempt>, StorageError> {
         self.read(move |c| reads::attempts(c, id)).await
     }
@@ -295,6 +306,10 @@ impl Storage for SqliteStorage {
 
     fn generation(&self) -> Generation {
         self.writer.generation()
+    }
+
+    fn statements(&self) -> Option<u64> {
+        Some(self.statements.load(Ordering::Relaxed))
     }
 
     fn is_shared(&self) -> Option<Duration> {

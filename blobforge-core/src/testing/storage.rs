@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::{Fault, Faults, faults::Fate};
 use crate::{
     Checkpoint, Clock, FailureGroup, Generation, Job, JobId, JobType, TypeRecord, WorkerId, WorkerRecord,
-    storage::{Attempt, Command, Committed, Counts, JobFilter, JobPage, Storage, StorageError},
+    storage::{Attempt, Command, Committed, Counts, JobFilter, JobPage, Storage, StorageError, Workload},
 };
 
 /// Any storage, with the faults that its [`Faults`] ask for.
@@ -100,6 +100,10 @@ impl Storage for FaultyStorage {
         self.read().await?.counts().await
     }
 
+    async fn workload(&self) -> Result<Workload, StorageError> {
+        self.read().await?.workload().await
+    }
+
     async fn attempts(&self, id: JobId) -> Result<Vec<Attempt>, StorageError> {
         self.read().await?.attempts(id).await
     }
@@ -151,6 +155,10 @@ impl Storage for FaultyStorage {
 
     fn is_durable(&self) -> bool {
         self.inner.is_durable()
+    }
+
+    fn statements(&self) -> Option<u64> {
+        self.inner.statements()
     }
 
     fn is_shared(&self) -> Option<Duration> {

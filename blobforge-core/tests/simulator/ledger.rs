@@ -12,7 +12,7 @@ use blobforge_core::{
     WorkerId, WorkerRecord,
     storage::{
         Attempt, Claimed, Command, Committed, Counts, Done, Event, JobFilter, JobPage, MAX_PAGE, Outcome,
-        Storage, StorageError, memory::MemoryStorage,
+        Storage, StorageError, Workload, memory::MemoryStorage,
     },
 };
 use serde_json::Value;
@@ -144,7 +144,7 @@ impl Storage for Ledger {
         for command in commands {
             let committed = self.storage.commit(vec![command.clone()]).await?;
             // Field by field: a new one has to be put together here, too.
-            let Committed { mut outcomes, events, ready, woken, next_due } = committed;
+            let Committed { mut outcomes, events, ready, woken, next_due, attempts, flush } = committed;
             let outcome = outcomes.pop().expect("an outcome for every command");
             let before = self.now();
             let after = Arc::new(self.snapshot(&before).await?);
@@ -170,6 +170,8 @@ impl Storage for Ledger {
             all.events.extend(events);
             all.ready.extend(ready);
             all.woken.extend(woken);
+            all.attempts.extend(attempts);
+            all.flush = [all.flush, flush].into_iter().flatten().reduce(|a, b| a + b);
             all.next_due = [all.next_due, next_due].into_iter().flatten().min();
         }
         Ok(all)
@@ -189,6 +191,10 @@ impl Storage for Ledger {
 
     async fn counts(&self) -> Result<Counts, StorageError> {
         self.storage.counts().await
+    }
+
+    async fn workload(&self) -> Result<Workload, StorageError> {
+        self.storage.workload().await
     }
 
     async fn attempts(&self, id: JobId) -> Result<Vec<Attempt>, StorageError> {

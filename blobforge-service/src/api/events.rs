@@ -8,7 +8,7 @@ use poem::web::{Data, sse::Event};
 use poem_openapi::{Object, OpenApi, param::Header, payload::EventStream};
 use serde_json::Value;
 
-use crate::{auth::Principal, events::Told, service::Shared};
+use crate::{auth::Principal, events::Told, problem::Problem, service::Shared};
 
 /// A silence longer than this ends many a connection on its way.
 const KEEP_ALIVE: Duration = Duration::from_secs(15);
@@ -44,15 +44,22 @@ impl EventsApi {
         /// The id of the last event that was seen, to go on after it.
         #[oai(name = "Last-Event-ID")]
         last_event_id: Header<Option<String>>,
-    ) -> EventStream<BoxStream<'static, EventView>> {
+    ) -> Result<EventStream<BoxStream<'static, EventView>>, Problem> {
+        let open = self.0.streams.enter(&principal.id)?;
         let lapse = principal.lapse(self.0.config.clock());
         let told = self.0.events.subscribe(last_event_id.0.as_deref()).take_until(lapse);
-        EventStream::new(told.map(EventView::from).boxed()).keep_alive(KEEP_ALIVE).to_event(|told| {
+        // It is open for as long as somebody reads it.
+        let told = told.map(move |told| {
+            let _open = &open;
+            EventView::from(told)
+        });
+        let stream = EventStream::new(told.boxed()).keep_alive(KEEP_ALIVE).to_event(|told| {
             let event = Event::message(told.data.to_string()).event_type(told.name);
             match told.id {
                 Some(id) => event.id(id),
                 None => event,
             }
-        })
+        });
+        Ok(stream)
     }
 }

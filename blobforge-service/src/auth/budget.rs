@@ -192,6 +192,11 @@ pub(super) struct Spent {
 }
 
 impl Spent {
+    /// Which budget it is.
+    pub(super) fn budget(self) -> &'static str {
+        self.left.name
+    }
+
     pub(super) fn into_response(self) -> Response {
         let seconds = u32::try_from(self.wait.as_millis().div_ceil(1000)).unwrap_or(u32::MAX).max(1);
         let detail = format!(

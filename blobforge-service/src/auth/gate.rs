@@ -17,7 +17,7 @@ use super::{
 use crate::{
     audit::Actor,
     problem::Problem,
-    service::{Shared, paced},
+    service::{Served, Shared, paced},
 };
 
 /// The longest path that is looked at, in bytes.
@@ -50,6 +50,9 @@ impl<E: Endpoint> Endpoint for Gate<E> {
             Ok(route) => route,
             Err(problem) => return Ok(problem.into_response()),
         };
+        if let Some(served) = request.extensions().get::<Served>() {
+            served.by(route);
+        }
         let address = client_address(&request, &self.shared.config.trusted_proxies);
         let (principal, left) = match self.let_in(route, &request, address).await {
             Ok(entry) => entry,
@@ -100,7 +103,10 @@ impl<E> Gate<E> {
         address: Option<IpAddr>,
     ) -> std::result::Result<Entry, Box<Response>> {
         let budgets = &self.shared.budgets;
-        let spent = |spent: Spent| Box::new(spent.into_response());
+        let spent = |spent: Spent| {
+            self.shared.metrics.rate_limited(spent.budget());
+            Box::new(spent.into_response())
+        };
         // Who has a signed URL has paid for it.
         let costs = changes(request) && route.access != Access::Signed;
         let of_address = if costs { budgets.spend_of_address(route, address).map_err(spent)? } else { None };

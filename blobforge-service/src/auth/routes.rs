@@ -91,6 +91,7 @@ pub const ROUTES: &[Route] = &[
     alias("GET", "/login", Access::Public, ("GET", "/auth/login")),
     api("GET", "/api/auth/info", Access::Public),
     page("GET", "/", Access::Page),
+    page("GET", "/metrics", Access::Any),
     page("GET", "/files/{key*}", Access::Signed),
     page("PUT", "/files/{key*}", Access::Signed),
     api("POST", "/api/workers/register", Access::Worker),

@@ -6,7 +6,7 @@ use blobforge_core::WorkerId;
 use blobforge_worker_sdk::{Worker, shutdown_signal};
 
 use super::{CliError, Connection, terminal::say};
-use crate::pdf_text::PdfText;
+use crate::{config::LogFormat, pdf_text::PdfText};
 
 /// What `blobforge worker` takes.
 #[derive(Debug, clap::Args)]
@@ -20,6 +20,9 @@ pub(super) struct WorkerArgs {
     /// Folder for work in progress and for the worker's name.
     #[arg(long, env = "BLOBFORGE_WORKER_DIR")]
     work_dir: Option<PathBuf>,
+    /// How the log is written: text, or json with one object for each line.
+    #[arg(long, env = "BLOBFORGE_LOG_FORMAT", default_value = "text")]
+    pub(super) log_format: LogFormat,
     #[command(flatten)]
     connection: Connection,
 }

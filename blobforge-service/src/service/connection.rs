@@ -44,6 +44,10 @@ struct State {
     quiet_since: Instant,
     /// When the head of a request began to come that is not there yet.
     head_since: Option<Instant>,
+    /// It carries an event stream.
+    streams: bool,
+    /// Since when its reader has taken nothing of what was to be written.
+    stuck_since: Option<Instant>,
 }
 
 /// A request on a connection, until it has been answered.
@@ -58,6 +62,7 @@ impl Connections {
             let mut state = connection.state();
             state.requests += 1;
             state.head_since = None;
+            state.streams = false;
         }
         Answering(connection)
     }
@@ -68,7 +73,8 @@ impl Connections {
             return None;
         }
         let now = Instant::now();
-        let state = State { requests: 0, quiet_since: now, head_since: Some(now) };
+        let state =
+            State { requests: 0, quiet_since: now, head_since: Some(now), streams: false, stuck_since: None };
         let connection = Arc::new(Connection(Mutex::new(state)));
         if let Addr::SocketAddr(peer) = peer {
             open.insert(*peer, connection.clone());
@@ -103,13 +109,31 @@ impl Connection {
         let mut state = self.state();
         state.quiet_since = Instant::now();
         state.head_since = None;
+        state.stuck_since = None;
     }
 
-    /// Until when something has to come; `None` while a request is being answered, which may take its time.
+    fn is_stuck(&self) {
+        self.state().stuck_since.get_or_insert_with(Instant::now);
+    }
+
+    /// Until when something has to come, or go; `None` while a request is being answered, which may take its time.
     fn deadline(&self, patience: Duration) -> Option<Instant> {
         let state = self.state();
+        // What a reader of events does not take is overtaken by what happens; who fetches a file may take a break.
+        if let Some(since) = state.stuck_since.filter(|_| state.streams) {
+            return Some(since + patience);
+        }
         let waited = || state.head_since.map_or(state.quiet_since + IDLE, |since| since + patience);
         (state.requests == 0).then(waited)
+    }
+}
+
+impl Answering {
+    /// Takes note that the answer is an event stream.
+    pub(super) fn streams(&self) {
+        if let Some(connection) = &self.0 {
+            connection.state().streams = true;
+        }
     }
 }
 
@@ -184,6 +208,22 @@ impl<Io> Watched<Io> {
     }
 }
 
+impl<Io> Watched<Io> {
+    /// What came of writing, unless its reader has taken nothing for too long.
+    fn unless_stuck(
+        &mut self,
+        written: Poll<io::Result<usize>>,
+        cx: &mut Context<'_>,
+    ) -> Poll<io::Result<usize>> {
+        if written.is_ready() {
+            self.connection.has_written();
+            return written;
+        }
+        self.connection.is_stuck();
+        self.poll_patience(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
+    }
+}
+
 impl<Io> Drop for Watched<Io> {
     fn drop(&mut self) {
         self.connections.leave(&self.peer);
@@ -211,10 +251,7 @@ impl<Io: AsyncRead + Unpin> AsyncRead for Watched<Io> {
 impl<Io: AsyncWrite + Unpin> AsyncWrite for Watched<Io> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.io).poll_write(cx, bytes);
-        if written.is_ready() {
-            self.connection.has_written();
-        }
-        written
+        self.unless_stuck(written, cx)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
@@ -231,10 +268,7 @@ impl<Io: AsyncWrite + Unpin> AsyncWrite for Watched<Io> {
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.io).poll_write_vectored(cx, bytes);
-        if written.is_ready() {
-            self.connection.has_written();
-        }
-        written
+        self.unless_stuck(written, cx)
     }
 
     fn is_write_vectored(&self) -> bool {

@@ -1,6 +1,10 @@
 //! What every reply has, whatever it replies to: an id, a line in the log, and headers that keep browsers careful.
 
-use std::{panic::AssertUnwindSafe, time::Instant};
+use std::{
+    panic::AssertUnwindSafe,
+    sync::{Arc, OnceLock},
+    time::{Duration, Instant},
+};
 
 use futures_util::FutureExt;
 use poem::{
@@ -8,9 +12,13 @@ use poem::{
     http::{HeaderName, HeaderValue, header},
 };
 
-use super::connection::Connections;
-use crate::problem::Problem;
+use tracing::Instrument;
 
+use super::{Shared, connection::Connections};
+use crate::{auth::Route, problem::Problem};
+
+/// How long requests that are under way may go on once the service stops.
+const DRAIN: Duration = Duration::from_secs(3);
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// What a reply may do in a browser unless it says otherwise: nothing.
 const NOTHING: &str = "default-src 'none'; frame-ancestors 'none'";
@@ -19,41 +27,72 @@ const NOTHING: &str = "default-src 'none'; frame-ancestors 'none'";
 pub(super) struct Replies<E> {
     inner: E,
     connections: Connections,
+    shared: Arc<Shared>,
 }
 
 impl<E> Replies<E> {
-    pub(super) fn new(inner: E, connections: Connections) -> Self {
-        Self { inner, connections }
+    pub(super) fn new(inner: E, connections: Connections, shared: Arc<Shared>) -> Self {
+        Self { inner, connections, shared }
+    }
+
+    /// Waits until the service has been stopping for as long as requests get to end.
+    async fn overdue(&self) {
+        self.shared.stop.cancelled().await;
+        tokio::time::sleep(DRAIN).await;
+    }
+}
+
+/// Which route a request was for, once that is known.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Served(Arc<OnceLock<&'static Route>>);
+
+impl Served {
+    /// Takes note of the route.
+    pub(crate) fn by(&self, route: &'static Route) {
+        // A request has one route, and the first one is it.
+        let _ = self.0.set(route);
     }
 }
 
 impl<E: Endpoint> Endpoint for Replies<E> {
     type Output = Response;
 
-    async fn call(&self, request: Request) -> Result<Response> {
+    async fn call(&self, mut request: Request) -> Result<Response> {
         let started = Instant::now();
         let id = request_id(&request);
-        let _answering = self.connections.answering(&request.remote_addr().0);
+        let answering = self.connections.answering(&request.remote_addr().0);
         let method = request.method().clone();
         // Without the query, which can be a secret.
         let path = request.uri().path().to_owned();
-        let answered = AssertUnwindSafe(self.inner.call(request)).catch_unwind().await;
-        let reply = match answered {
+        let span = tracing::info_span!("request", request_id = id, %method, path);
+        let served = Served::default();
+        request.extensions_mut().insert(served.clone());
+        let inner = AssertUnwindSafe(self.inner.call(request)).catch_unwind().instrument(span.clone());
+        let answered = tokio::select! {
+            biased;
+            answered = inner => answered,
+            () = self.overdue() => Ok(Err(Problem::stopping().into())),
+        };
+        let reply = span.in_scope(|| match answered {
             Ok(Ok(reply)) => reply.into_response(),
             Ok(Err(error)) if error.is_from_response() => error.into_response(),
             Ok(Err(error)) => Problem::of_framework(&error).into_response(),
             // The panic has already said what it is.
             Err(_) => Problem::internal().into_response(),
-        };
+        });
         let mut reply = with_request_id(reply, &id);
         careful(&mut reply);
-        let status = reply.status().as_u16();
-        let ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-        if status >= 500 {
-            tracing::warn!(%method, path, status, ms, request_id = id, "request");
-        } else {
-            tracing::debug!(%method, path, status, ms, request_id = id, "request");
+        if reply.content_type().is_some_and(|of| of.starts_with("text/event-stream")) {
+            answering.streams();
         }
+        let status = reply.status().as_u16();
+        let took = started.elapsed();
+        self.shared.metrics.answered(method.as_str(), served.0.get().copied(), status, took);
+        let ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        span.in_scope(|| match status {
+            500.. => tracing::warn!(status, ms, "answered"),
+            _ => tracing::debug!(status, ms, "answered"),
+        });
         Ok(reply)
     }
 }

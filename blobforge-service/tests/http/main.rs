@@ -12,6 +12,7 @@ mod failures;
 mod files;
 mod jobs;
 mod limits;
+mod metrics;
 mod pages;
 mod paging;
 mod repeats;

@@ -2,8 +2,8 @@
 
 use super::*;
 use crate::{
-    NewSource, Priority, Progress,
-    storage::{Event, Ready, RecordChange, Wake},
+    End, NewSource, Priority, Progress,
+    storage::{AttemptChange, Event, Ready, RecordChange, Wake, Workload},
 };
 use serde_json::json;
 
@@ -228,7 +228,8 @@ pub async fn commands_see_what_earlier_ones_of_their_batch_did(bench: &Bench) {
 }
 
 pub async fn an_empty_batch_is_nothing(bench: &Bench) {
-    assert_eq!(bench.commit(Vec::new()).await, Committed::default());
+    let committed = Committed { flush: None, ..bench.commit(Vec::new()).await };
+    assert_eq!(committed, Committed::default());
 }
 
 pub async fn events_tell_what_happened(bench: &Bench) {
@@ -306,4 +307,44 @@ pub async fn what_was_submitted_is_read_back_whole(bench: &Bench) {
     bench.finish(&held, Report::Complete { outputs: outputs.clone(), result: result.clone() }).await;
     let job = bench.job(id).await;
     assert_eq!((job.body, job.progress, job.result, job.outputs), (body, Some(progress), result, outputs));
+}
+
+pub async fn what_waits_for_longest_and_who_runs_how_much_is_told(bench: &Bench) {
+    assert_eq!(bench.storage.workload().await.unwrap(), Workload::default());
+    let (a, b) = (bench.worker("a").await, bench.worker("b").await);
+    let first = bench.clock.now();
+    for _ in 0..2 {
+        bench.pending().await;
+    }
+    bench.advance(SECOND);
+    let later = bench.clock.now();
+    // Of two classes, and one that has to wait for its time.
+    bench.submit(new("pdf").requires("gpu".parse().unwrap())).await;
+    bench.submit(new("video")).await;
+    bench.submit(new("late").run_at(later + LEASE)).await;
+    let oldest = async || bench.storage.workload().await.unwrap().oldest.into_iter().collect::<Vec<_>>();
+    let video = JobType::new("video").unwrap();
+    assert_eq!(oldest().await, [(pdf(), first), (video.clone(), later)]);
+    for worker in [&a, &a, &b] {
+        bench.claims(worker, &["pdf", "video"], 1).await;
+    }
+    let workload = bench.storage.workload().await.unwrap();
+    assert_eq!(workload.running, [(a, 2), (b, 1)].into());
+    assert_eq!(oldest().await, [(pdf(), later)], "what runs does not wait");
+    bench.run(Command::SetPaused(pdf(), true)).await.unwrap();
+    assert_eq!(oldest().await, [(pdf(), later)], "what is paused does");
+}
+
+pub async fn a_batch_tells_which_attempts_it_began_and_ended(bench: &Bench) {
+    let worker = bench.worker("a").await;
+    bench.pending().await;
+    bench.advance(SECOND);
+    let claimed = bench.commit(vec![bench.claim_command(&worker, &["pdf"], 1)]).await;
+    assert_eq!(claimed.attempts, [AttemptChange::Begun { job_type: pdf(), waited: SECOND }]);
+    let Ok(Done::Claimed(held)) = &claimed.outcomes[0] else { panic!("{claimed:?}") };
+    bench.advance(SECOND * 2);
+    let report = Command::Report { job: held[0].job.id, token: held[0].token, report: Box::new(complete()) };
+    let ended = AttemptChange::Ended { job_type: pdf(), end: End::Completed, ran: SECOND * 2 };
+    assert_eq!(bench.commit(vec![report.clone()]).await.attempts, [ended]);
+    assert_eq!(bench.commit(vec![report]).await.attempts, [], "a report that is repeated ends nothing");
 }

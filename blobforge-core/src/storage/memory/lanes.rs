@@ -75,6 +75,17 @@ impl MemoryLanes {
         row.state.head = head.copied();
     }
 
+    /// Since when no job of each type has been ready that may start.
+    pub(super) fn oldest_by_type(&self) -> BTreeMap<JobType, Timestamp> {
+        let mut all = BTreeMap::new();
+        let firsts = self.oldest.iter().filter_map(|((name, _), heads)| Some((name, heads.first()?.0)));
+        for (job_type, oldest) in firsts {
+            let known = all.entry(job_type.clone()).or_insert(oldest);
+            *known = oldest.min(*known);
+        }
+        all
+    }
+
     fn key_of(&self, lane: LaneId) -> Option<String> {
         self.lanes.get(&lane).map(|lane| lane.key.clone())
     }

@@ -381,6 +381,18 @@ pub(super) fn count(row: &Row<'_>) -> rusqlite::Result<((JobType, Status), u64)>
     Ok((key, c.take::<i64>()?.unsigned_abs()))
 }
 
+/// Reads `type` and a time.
+pub(super) fn type_and_time(row: &Row<'_>) -> rusqlite::Result<(JobType, Timestamp)> {
+    let mut c = Columns::of(row);
+    Ok((c.checked(|name: String| JobType::new(name))?, c.time()?))
+}
+
+/// Reads `worker` and a number.
+pub(super) fn worker_and_number(row: &Row<'_>) -> rusqlite::Result<(WorkerId, u64)> {
+    let mut c = Columns::of(row);
+    Ok((c.checked(|id: String| WorkerId::new(id))?, c.take::<i64>()?.unsigned_abs()))
+}
+
 /// Reads one JSON column.
 pub(super) fn json<T: DeserializeOwned>(row: &Row<'_>, column: usize) -> rusqlite::Result<T> {
     let text = row.get_ref(column)?.as_str()?;

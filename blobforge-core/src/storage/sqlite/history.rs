@@ -1,9 +1,10 @@
 //! Keys of submissions, groups of failures and logs, in SQLite.
 
-use rusqlite::{Connection, OptionalExtension, params};
+use rusqlite::{OptionalExtension, params};
 
 use super::{
     columns,
+    reads::Snapshot,
     rows::{SqliteRows, rows},
     statements::Sql,
 };
@@ -15,17 +16,17 @@ use crate::{
 
 /// The groups of a type or of all, the one with most failed jobs first, then the one met last.
 pub(super) fn failure_groups(
-    connection: &Connection,
+    snapshot: &Snapshot<'_>,
     job_type: Option<&JobType>,
     limit: usize,
 ) -> rusqlite::Result<Vec<FailureGroup>> {
     let limit = rows(limit);
     match job_type {
-        Some(job_type) => connection
+        Some(job_type) => snapshot
             .prepare_cached(Sql::FailureGroupsOf.text())?
             .query_map(params![job_type.as_str(), limit], columns::failure_group)?
             .collect(),
-        None => connection
+        None => snapshot
             .prepare_cached(Sql::FailureGroups.text())?
             .query_map([limit], columns::failure_group)?
             .collect(),
@@ -33,8 +34,8 @@ pub(super) fn failure_groups(
 }
 
 /// What the handler of a running attempt said last.
-pub(super) fn log(connection: &Connection, job: JobId) -> rusqlite::Result<Option<String>> {
-    connection.prepare_cached(Sql::Log.text())?.query_row([job.get()], |row| row.get(0)).optional()
+pub(super) fn log(snapshot: &Snapshot<'_>, job: JobId) -> rusqlite::Result<Option<String>> {
+    snapshot.prepare_cached(Sql::Log.text())?.query_row([job.get()], |row| row.get(0)).optional()
 }
 
 impl LogRows for SqliteRows<'_, '_> {

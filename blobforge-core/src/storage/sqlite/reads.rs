@@ -1,6 +1,8 @@
 //! Reads, each within one snapshot.
 
-use rusqlite::{Connection, OptionalExtension, ToSql, params};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use rusqlite::{CachedStatement, OptionalExtension, ToSql, Transaction, params};
 use serde_json::Value;
 
 use super::{
@@ -12,69 +14,101 @@ use super::{
 use crate::{
     Checkpoint, FailureGroupId, Job, JobId, Status, TypeRecord, WorkerId, WorkerRecord,
     storage::{
-        Attempt, Counts, JobFilter, JobPage, MAX_EXAMINED, MAX_PAGE,
+        Attempt, Counts, JobFilter, JobPage, MAX_EXAMINED, MAX_PAGE, Workload,
         record::{entry_key, entry_number},
     },
 };
 
-pub(super) fn job(connection: &Connection, id: JobId) -> rusqlite::Result<Option<Job>> {
-    connection.prepare_cached(Sql::Job.text())?.query_row([id.get()], columns::job).optional()
+/// One state of the store, read within a transaction.
+pub(super) struct Snapshot<'c> {
+    transaction: Transaction<'c>,
+    statements: &'c AtomicU64,
 }
 
-pub(super) fn types(connection: &Connection) -> rusqlite::Result<Vec<TypeRecord>> {
-    connection.prepare_cached(Sql::Types.text())?.query_map([], columns::type_record)?.collect()
+impl<'c> Snapshot<'c> {
+    /// `statements` counts what is read.
+    pub(super) fn new(transaction: Transaction<'c>, statements: &'c AtomicU64) -> Self {
+        Self { transaction, statements }
+    }
+
+    pub(super) fn prepare_cached(&self, sql: &str) -> rusqlite::Result<CachedStatement<'_>> {
+        self.statements.fetch_add(1, Ordering::Relaxed);
+        self.transaction.prepare_cached(sql)
+    }
 }
 
-pub(super) fn counts(connection: &Connection) -> rusqlite::Result<Counts> {
-    let mut counts = connection.prepare_cached(Sql::Counts.text())?;
+pub(super) fn job(snapshot: &Snapshot<'_>, id: JobId) -> rusqlite::Result<Option<Job>> {
+    snapshot.prepare_cached(Sql::Job.text())?.query_row([id.get()], columns::job).optional()
+}
+
+pub(super) fn types(snapshot: &Snapshot<'_>) -> rusqlite::Result<Vec<TypeRecord>> {
+    snapshot.prepare_cached(Sql::Types.text())?.query_map([], columns::type_record)?.collect()
+}
+
+pub(super) fn counts(snapshot: &Snapshot<'_>) -> rusqlite::Result<Counts> {
+    let mut counts = snapshot.prepare_cached(Sql::Counts.text())?;
     Ok(Counts(counts.query_map([], columns::count)?.collect::<Result<_, _>>()?))
 }
 
-pub(super) fn attempts(connection: &Connection, id: JobId) -> rusqlite::Result<Vec<Attempt>> {
-    let mut ended = connection.prepare_cached(Sql::Attempts.text())?;
+/// What waits for longest, and who runs how much.
+pub(super) fn workload(snapshot: &Snapshot<'_>) -> rusqlite::Result<Workload> {
+    let mut workload = Workload::default();
+    let mut oldest = snapshot.prepare_cached(Sql::OldestByClass.text())?;
+    for class in oldest.query_map([], columns::type_and_time)? {
+        let (job_type, at) = class?;
+        let known = workload.oldest.entry(job_type).or_insert(at);
+        *known = at.min(*known);
+    }
+    let mut running = snapshot.prepare_cached(Sql::RunningByWorker.text())?;
+    workload.running = running.query_map([], columns::worker_and_number)?.collect::<Result<_, _>>()?;
+    Ok(workload)
+}
+
+pub(super) fn attempts(snapshot: &Snapshot<'_>, id: JobId) -> rusqlite::Result<Vec<Attempt>> {
+    let mut ended = snapshot.prepare_cached(Sql::Attempts.text())?;
     let ended = ended.query_map([id.get()], |row| Ok(columns::attempt(row)?.to_attempt()))?;
     let mut attempts = ended.collect::<Result<Vec<_>, _>>()?;
-    if let Some(running) = job(connection, id)?.as_ref().and_then(Attempt::running) {
-        attempts.push(Attempt { log_tail: history::log(connection, id)?, ..running });
+    if let Some(running) = job(snapshot, id)?.as_ref().and_then(Attempt::running) {
+        attempts.push(Attempt { log_tail: history::log(snapshot, id)?, ..running });
     }
     Ok(attempts)
 }
 
-pub(super) fn checkpoints(connection: &Connection, id: JobId) -> rusqlite::Result<Vec<Checkpoint>> {
-    let mut checkpoints = connection.prepare_cached(Sql::Checkpoints.text())?;
+pub(super) fn checkpoints(snapshot: &Snapshot<'_>, id: JobId) -> rusqlite::Result<Vec<Checkpoint>> {
+    let mut checkpoints = snapshot.prepare_cached(Sql::Checkpoints.text())?;
     checkpoints.query_map([id.get()], columns::checkpoint)?.collect()
 }
 
-pub(super) fn worker(connection: &Connection, id: &WorkerId) -> rusqlite::Result<Option<WorkerRecord>> {
-    let mut worker = connection.prepare_cached(Sql::Worker.text())?;
+pub(super) fn worker(snapshot: &Snapshot<'_>, id: &WorkerId) -> rusqlite::Result<Option<WorkerRecord>> {
+    let mut worker = snapshot.prepare_cached(Sql::Worker.text())?;
     worker.query_row([id.as_str()], columns::worker).optional()
 }
 
-pub(super) fn workers(connection: &Connection) -> rusqlite::Result<Vec<WorkerRecord>> {
-    connection.prepare_cached(Sql::Workers.text())?.query_map([], columns::worker)?.collect()
+pub(super) fn workers(snapshot: &Snapshot<'_>) -> rusqlite::Result<Vec<WorkerRecord>> {
+    snapshot.prepare_cached(Sql::Workers.text())?.query_map([], columns::worker)?.collect()
 }
 
 pub(super) fn record(
-    connection: &Connection,
+    snapshot: &Snapshot<'_>,
     collection: &str,
     key: &str,
 ) -> rusqlite::Result<Option<Value>> {
-    let mut record = connection.prepare_cached(Sql::Record.text())?;
+    let mut record = snapshot.prepare_cached(Sql::Record.text())?;
     record.query_row([collection, key], |row| columns::json(row, 0)).optional()
 }
 
-pub(super) fn records(connection: &Connection, collection: &str) -> rusqlite::Result<Vec<(String, Value)>> {
-    let mut records = connection.prepare_cached(Sql::Records.text())?;
+pub(super) fn records(snapshot: &Snapshot<'_>, collection: &str) -> rusqlite::Result<Vec<(String, Value)>> {
+    let mut records = snapshot.prepare_cached(Sql::Records.text())?;
     records.query_map([collection], |row| Ok((row.get(0)?, columns::json(row, 1)?)))?.collect()
 }
 
 pub(super) fn log(
-    connection: &Connection,
+    snapshot: &Snapshot<'_>,
     log: &str,
     before: Option<u64>,
     limit: usize,
 ) -> rusqlite::Result<Vec<(u64, Value)>> {
-    let mut entries = connection.prepare_cached(Sql::LogEntries.text())?;
+    let mut entries = snapshot.prepare_cached(Sql::LogEntries.text())?;
     let before = entry_key(before.unwrap_or(u64::MAX));
     let limit = i64::try_from(limit.min(MAX_PAGE)).unwrap_or(i64::MAX);
     let page = params![log, before, limit];
@@ -83,8 +117,8 @@ pub(super) fn log(
     entries.query_map(page, entry)?.collect()
 }
 
-pub(super) fn has_file(connection: &Connection, key: &str) -> rusqlite::Result<bool> {
-    connection.prepare_cached(Sql::HasFile.text())?.exists([key])
+pub(super) fn has_file(snapshot: &Snapshot<'_>, key: &str) -> rusqlite::Result<bool> {
+    snapshot.prepare_cached(Sql::HasFile.text())?.exists([key])
 }
 
 /// The rows that a page of jobs walks down.
@@ -183,14 +217,14 @@ fn conditions(walk: Walk, filter: &JobFilter) -> rusqlite::Result<(String, Vec<B
 }
 
 /// One page of jobs. When time runs out, what was found by then is the page.
-pub(super) fn jobs(connection: &Connection, filter: &JobFilter) -> rusqlite::Result<JobPage> {
+pub(super) fn jobs(snapshot: &Snapshot<'_>, filter: &JobFilter) -> rusqlite::Result<JobPage> {
     let limit = filter.page_size();
     let below = filter.below.map_or(i64::MAX, JobId::get);
     let walk = Walk::of(filter);
     let (conditions, values) = conditions(walk, filter)?;
     let all_match = conditions.is_empty() && filter.wanted_text().is_none();
     // Where nothing is passed over, the page is full long before it has looked at too many rows.
-    let floor = if all_match { None } else { floor(connection, walk, below)? };
+    let floor = if all_match { None } else { floor(snapshot, walk, below)? };
     let (source, id, of_walk) = (walk.source(), walk.id(), walk.condition());
     let columns = job_columns!();
     let sql = format!(
@@ -199,7 +233,7 @@ pub(super) fn jobs(connection: &Connection, filter: &JobFilter) -> rusqlite::Res
     let lowest = floor.unwrap_or(i64::MIN);
     let mut bound: Vec<&dyn ToSql> = vec![&lowest, &below];
     bound.extend(values.iter().map(|value| &**value));
-    let mut statement = connection.prepare_cached(&sql)?;
+    let mut statement = snapshot.prepare_cached(&sql)?;
     let mut rows = statement.query(&*bound)?;
     let mut page = JobPage::default();
     let mut examined = None;
@@ -221,23 +255,23 @@ pub(super) fn jobs(connection: &Connection, filter: &JobFilter) -> rusqlite::Res
     }
     let full = page.items.len() == limit;
     let last = page.items.last().filter(|_| full).map(|job| job.id.get()).or(floor);
-    page.next = last.map(|last| next(connection, walk, last)).transpose()?.flatten();
+    page.next = last.map(|last| next(snapshot, walk, last)).transpose()?.flatten();
     Ok(page)
 }
 
 /// The last row that a page may look at; `None` if it may look at all there are.
-fn floor(connection: &Connection, walk: Walk, below: i64) -> rusqlite::Result<Option<i64>> {
+fn floor(snapshot: &Snapshot<'_>, walk: Walk, below: i64) -> rusqlite::Result<Option<i64>> {
     let (ids, id, of_walk, skipped) = (walk.ids(), walk.id(), walk.condition(), MAX_EXAMINED - 1);
     let sql = format!(
         "SELECT {id} FROM {ids} WHERE {of_walk}{id} < ?1 ORDER BY {id} DESC LIMIT 1 OFFSET {skipped}"
     );
-    connection.prepare_cached(&sql)?.query_row([below], |row| row.get(0)).optional()
+    snapshot.prepare_cached(&sql)?.query_row([below], |row| row.get(0)).optional()
 }
 
 /// Where the page after one that ended at `last` begins, if there is anything more.
-fn next(connection: &Connection, walk: Walk, last: i64) -> rusqlite::Result<Option<JobId>> {
+fn next(snapshot: &Snapshot<'_>, walk: Walk, last: i64) -> rusqlite::Result<Option<JobId>> {
     let (ids, id, of_walk) = (walk.ids(), walk.id(), walk.condition());
     let sql = format!("SELECT max({id}) FROM {ids} WHERE {of_walk}{id} < ?1");
-    let below: Option<i64> = connection.prepare_cached(&sql)?.query_row(params![last], |row| row.get(0))?;
+    let below: Option<i64> = snapshot.prepare_cached(&sql)?.query_row(params![last], |row| row.get(0))?;
     Ok(below.map(|id| JobId::new(id + 1)))
 }

@@ -175,6 +175,13 @@ statements! {
     DeleteRecordsUpTo: "DELETE FROM records WHERE collection = ?1 AND key <= ?2",
     LogEntries: "SELECT key, value FROM records WHERE collection = ?1 AND key < ?2 ORDER BY key DESC LIMIT ?3",
 
+    OldestByClass: "SELECT type, at FROM (SELECT t.type, (SELECT oldest FROM lanes INDEXED BY heads_oldest \
+         WHERE type = t.type AND class = 0 AND priority IS NOT NULL ORDER BY oldest, id LIMIT 1) AS at FROM types t \
+         UNION ALL SELECT c.type, (SELECT oldest FROM lanes INDEXED BY heads_oldest \
+         WHERE type = c.type AND class = c.class AND priority IS NOT NULL ORDER BY oldest, id LIMIT 1) FROM classes c) \
+         WHERE at IS NOT NULL",
+    RunningByWorker: "SELECT worker, count(*) FROM leases GROUP BY worker",
+
     Counts: "SELECT type, status, n FROM counts WHERE n <> 0",
     AddCount: "INSERT INTO counts (type, status, n) VALUES (?1, ?2, ?3) \
          ON CONFLICT (type, status) DO UPDATE SET n = n + excluded.n",
@@ -192,12 +199,14 @@ impl Sql {
 pub(super) struct Statements<'c> {
     connection: &'c Connection,
     prepared: Vec<Option<Statement<'c>>>,
+    /// How many were asked for.
+    pub(super) asked_for: u64,
 }
 
 impl<'c> Statements<'c> {
     /// None prepared yet.
     pub(super) fn new(connection: &'c Connection) -> Self {
-        Self { connection, prepared: TEXTS.iter().map(|_| None).collect() }
+        Self { connection, prepared: TEXTS.iter().map(|_| None).collect(), asked_for: 0 }
     }
 
     /// The connection they belong to.
@@ -207,6 +216,7 @@ impl<'c> Statements<'c> {
 
     /// A statement, prepared when it is first wanted.
     pub(super) fn get(&mut self, sql: Sql) -> rusqlite::Result<&mut Statement<'c>> {
+        self.asked_for += 1;
         match &mut self.prepared[sql as usize] {
             Some(statement) => Ok(statement),
             empty => {
@@ -242,6 +252,8 @@ mod tests {
                     "SCAN workers",
                     "SCAN counts",
                     "SCAN types",
+                    "SCAN t",
+                    "SCAN c",
                     "SCAN (subquery-1)",
                     // No further than its limit.
                     "SCAN failure_groups USING INDEX failure_groups_worst",

@@ -4,7 +4,7 @@ use std::{
     io,
     sync::{
         Arc,
-        atomic::{AtomicU32, Ordering},
+        atomic::{AtomicU32, AtomicU64, Ordering},
     },
     thread,
 };
@@ -46,13 +46,17 @@ enum Request {
 
 impl Writer {
     /// Starts the thread.
-    pub(super) fn start(opened: Opened, clock: Arc<dyn Clock>) -> io::Result<Self> {
+    pub(super) fn start(
+        opened: Opened,
+        clock: Arc<dyn Clock>,
+        statements: Arc<AtomicU64>,
+    ) -> io::Result<Self> {
         let (requests, inbox) = mpsc::channel(WAITING_REQUESTS);
         let place = Place::of(&opened.path)?;
         let generation = Arc::new(AtomicU32::new(opened.generation.get()));
         let (connection, version, shown) = (opened.writer, opened.version, generation.clone());
         let name = "blobforge-sqlite".to_owned();
-        let write = move || write(&connection, &*clock, place, version, &shown, inbox);
+        let write = move || write(&connection, &*clock, place, version, (&shown, &statements), inbox);
         let thread = thread::Builder::new().name(name).spawn(write)?;
         Ok(Self { requests: Some(requests), thread: Some(thread), generation })
     }
@@ -100,11 +104,12 @@ fn write(
     clock: &dyn Clock,
     place: Place,
     version: i64,
-    generation: &AtomicU32,
+    (generation, statements): (&AtomicU32, &AtomicU64),
     mut inbox: mpsc::Receiver<Request>,
 ) {
     let sql = Statements::new(connection);
-    let mut transactions = Transactions { sql, place, generation, version, changed: false, broken: None };
+    let mut transactions =
+        Transactions { sql, place, generation, statements, version, changed: false, broken: None };
     while let Some(request) = inbox.blocking_recv() {
         // Who stopped waiting does not need the answer.
         match request {
@@ -118,6 +123,8 @@ struct Transactions<'c> {
     sql: Statements<'c>,
     place: Place,
     generation: &'c AtomicU32,
+    /// Counts what is run.
+    statements: &'c AtomicU64,
     /// SQLite's number for what other connections have written, as last read.
     version: i64,
     /// Others have written since somebody asked.
@@ -155,11 +162,13 @@ impl Transactions<'_> {
         if let Some(broken) = &self.broken {
             return Err(broken.clone());
         }
-        act(self).inspect_err(|error| {
+        let acted = act(self).inspect_err(|error| {
             if matches!(error, StorageError::Broken(_)) {
                 self.broken = Some(error.clone());
             }
-        })
+        });
+        self.statements.fetch_add(std::mem::take(&mut self.sql.asked_for), Ordering::Relaxed);
+        acted
     }
 
     fn try_commit(&mut self, clock: &dyn Clock, commands: Vec<Command>) -> rusqlite::Result<Committed> {
@@ -170,8 +179,10 @@ impl Transactions<'_> {
         let generation = Generation::new(self.generation.load(Ordering::Relaxed));
         let mut rows = SqliteRows { sql: &mut self.sql, generation };
         let committed = execute(&mut rows, now, commands)?;
+        let begun = clock.uptime();
         self.sql.get(Sql::Commit)?.execute([])?;
-        Ok(committed)
+        let flush = Some(clock.uptime().saturating_sub(begun));
+        Ok(Committed { flush, ..committed })
     }
 
     /// Whether others have written; then the generation may be another one.
@@ -223,7 +234,7 @@ mod tests {
         let path = folder.path().join("queue.db");
         let opened = read_only(&path);
         let before = fs::read(&path).unwrap();
-        let writer = Writer::start(opened, Arc::new(SystemClock)).unwrap();
+        let writer = Writer::start(opened, Arc::new(SystemClock), Arc::default()).unwrap();
         let refused = writer.commit(pause()).await.unwrap_err();
         assert!(matches!(&refused, StorageError::Broken(why) if why.contains("readonly")), "{refused}");
         let again = writer.commit(pause()).await.unwrap_err();
