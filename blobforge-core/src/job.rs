@@ -5,7 +5,7 @@ use std::{fmt, str::FromStr};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{FailureGroupId, Lease, Life, Phase, Requirements, Timestamp};
+use crate::{FailureGroupId, Lease, Life, Phase, Requirements, Timestamp, TraceParent};
 
 /// A job's number, unique within its store and never reused.
 ///
@@ -508,6 +508,13 @@ pub struct Body {
     /// Who submitted it: an account, or whatever the embedding program says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub submitter: Option<String>,
+    /// Where in a trace its submission belongs. It tells no two submissions apart.
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "crate::trace_parent::lenient"
+    )]
+    pub traceparent: Option<TraceParent>,
 }
 
 /// The durable record of one piece of work.

@@ -79,6 +79,7 @@ mod task;
 #[cfg(feature = "testing")]
 pub mod testing;
 mod time;
+mod trace_parent;
 mod worker;
 
 pub use bounds::{MAX_ATTEMPTS_LIMIT, MAX_FILE_BYTES, MAX_JSON_DEPTH, MAX_SPAN};
@@ -116,6 +117,7 @@ pub use settings::{
 };
 pub use task::Task;
 pub use time::{BadTimestamp, Clock, ManualClock, SystemClock, Timestamp};
+pub use trace_parent::{BadTraceParent, TraceId, TraceParent};
 pub use worker::{
     MAX_HOST_BYTES, MAX_INSTANCE_BYTES, MAX_WORKER_NAME_BYTES, MAX_WORKER_TYPES, Registration, WorkerId,
     WorkerRecord,

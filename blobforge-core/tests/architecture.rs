@@ -188,6 +188,7 @@ fn what_is_said_is_plain_data_and_pure_functions() {
             "blobforge-core/src/limits.rs",
             "blobforge-core/src/requirement.rs",
             "blobforge-core/src/bounds.rs",
+            "blobforge-core/src/trace_parent.rs",
             "blobforge-core/src/settings.rs",
             "blobforge-core/src/failure_group.rs",
             "blobforge-core/src/storage/rows/front.rs",

@@ -30,7 +30,7 @@ pub(crate) use pace::paced;
 pub(crate) use repeats::{Named, Ran, Repeats};
 pub(crate) use unannounced::Unannounced;
 
-pub(crate) use reply::Served;
+pub(crate) use reply::{Served, Traced};
 pub(crate) use streams::Streams;
 
 use connection::{Connections, Doorkeeper};

@@ -13,7 +13,7 @@ use std::{
 };
 
 use blobforge_core::{
-    Checkpoint, JobId, JobType, Output, Progress, Task,
+    Checkpoint, JobId, JobType, Output, Progress, Task, TraceParent,
     broker::{Assignment, Broker, BrokerError},
 };
 use serde::de::DeserializeOwned;
@@ -151,6 +151,11 @@ impl JobContext {
     /// Whatever the submitter wants to find again.
     pub fn metadata(&self) -> &Map<String, Value> {
         &self.inner.assignment.body.metadata
+    }
+
+    /// Where in a trace its submission belongs, for whatever the handler asks other programs for.
+    pub fn traceparent(&self) -> Option<TraceParent> {
+        self.inner.assignment.body.traceparent
     }
 
     /// What the source is called where it came from: for messages, never to be opened.

@@ -44,6 +44,8 @@ pub(crate) struct JobView {
     requires: Vec<String>,
     /// Who submitted it.
     submitter: Option<String>,
+    /// Where in a trace its submission belongs, as the submitter's `traceparent` said.
+    traceparent: Option<String>,
     /// Which worker runs it now.
     worker_id: Option<String>,
     /// How often it was claimed.
@@ -101,6 +103,7 @@ impl JobView {
             metadata: Value::Object(job.body.metadata),
             requires: job.body.requires.iter().map(ToString::to_string).collect(),
             submitter: job.body.submitter,
+            traceparent: job.body.traceparent.map(|parent| parent.to_string()),
             attempts: job.life.epoch.get(),
             failures: job.life.failures,
             losses: job.life.losses,

@@ -25,7 +25,7 @@ use super::{
 use crate::{
     auth::Principal,
     problem::Problem,
-    service::Shared,
+    service::{Shared, Traced},
     stats::{self, Stats},
 };
 
@@ -124,10 +124,13 @@ impl JobsApi {
     }
 
     /// Hand in a job
+    ///
+    /// A W3C `traceparent` header is kept with the job and comes back with its claim.
     #[oai(path = "/jobs", method = "post", operation_id = "submit_job")]
     async fn submit(
         &self,
         principal: Data<&Principal>,
+        traced: Data<&Traced>,
         /// A name for this request, 1 to 255 printable ASCII characters, such as a UUID. The same request under the same
         /// name within 7 days is answered with the same job, and another request with 409.
         #[oai(name = "Idempotency-Key")]
@@ -136,6 +139,7 @@ impl JobsApi {
     ) -> Result<SubmitReply, Problem> {
         let mut job = body.0.into_job(principal.0)?;
         job.idempotency_key = idempotency_key.0;
+        job.body.traceparent = traced.0.0;
         submission::submit(&self.0, job).await
     }
 

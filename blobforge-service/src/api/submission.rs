@@ -28,7 +28,7 @@ use super::{
 use crate::{
     auth::Principal,
     problem::Problem,
-    service::{Named, Shared},
+    service::{Named, Shared, Traced},
 };
 
 /// The largest body that a batch may have, in bytes.
@@ -178,6 +178,7 @@ impl SubmissionApi {
     async fn batch(
         &self,
         principal: Data<&Principal>,
+        traced: Data<&Traced>,
         /// A name for this request, 1 to 255 printable ASCII characters, such as a UUID. Repeated under it within 7 days,
         /// the same batch is answered with the same jobs, each known by a key that is made of this one and of its place;
         /// another request is answered with 409.
@@ -200,6 +201,9 @@ impl SubmissionApi {
                 .map_err(at)
         };
         let mut jobs = jobs.into_iter().enumerate().map(parse).collect::<Result<Vec<_>, _>>()?;
+        for job in &mut jobs {
+            job.body.traceparent = traced.0.0;
+        }
         if let Some(key) = idempotency_key.0 {
             let named = Named { by: &principal, route: "POST /api/jobs/batch", key: &key, said: &said };
             let id = self.0.repeats.same(named).await?;
@@ -220,6 +224,7 @@ impl SubmissionApi {
     async fn upload(
         &self,
         principal: Data<&Principal>,
+        traced: Data<&Traced>,
         /// What kind of work it is.
         #[oai(name = "type")]
         job_type: Query<String>,
@@ -245,6 +250,7 @@ impl SubmissionApi {
         let tags = tags.0.unwrap_or_default();
         job.body.tags = tags.split(',').filter(|tag| !tag.is_empty()).map(str::to_owned).collect();
         job.body.submitter = Some(principal.id.clone());
+        job.body.traceparent = traced.0.0;
         let stream = content.0.into_bytes_stream().boxed();
         let submitted = self.0.queue.submit_stream(job, stream, UPLOAD_LIMIT).await?;
         Ok(view(&self.0, submitted).await?.into())

@@ -6,6 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use blobforge_core::TraceParent;
 use futures_util::FutureExt;
 use poem::{
     Endpoint, IntoResponse, Request, Response, Result,
@@ -19,6 +20,7 @@ use crate::{auth::Route, problem::Problem};
 
 /// How long requests that are under way may go on once the service stops.
 const DRAIN: Duration = Duration::from_secs(3);
+const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// What a reply may do in a browser unless it says otherwise: nothing.
 const NOTHING: &str = "default-src 'none'; frame-ancestors 'none'";
@@ -39,6 +41,18 @@ impl<E> Replies<E> {
     async fn overdue(&self) {
         self.shared.stop.cancelled().await;
         tokio::time::sleep(DRAIN).await;
+    }
+}
+
+/// Where in a trace a request belongs, as far as its sender says so in a way that can be read.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Traced(pub(crate) Option<TraceParent>);
+
+impl Traced {
+    fn of(request: &Request) -> Self {
+        let mut given = request.headers().get_all(TRACEPARENT).iter();
+        let only = given.next().filter(|_| given.next().is_none());
+        Self(only.and_then(|value| value.to_str().ok()?.parse().ok()))
     }
 }
 
@@ -64,7 +78,10 @@ impl<E: Endpoint> Endpoint for Replies<E> {
         let method = request.method().clone();
         // Without the query, which can be a secret.
         let path = request.uri().path().to_owned();
-        let span = tracing::info_span!("request", request_id = id, %method, path);
+        let traced = Traced::of(&request);
+        let trace_id = traced.0.map(|parent| tracing::field::display(parent.trace_id()));
+        let span = tracing::info_span!("request", request_id = id, %method, path, trace_id);
+        request.set_data(traced);
         let served = Served::default();
         request.extensions_mut().insert(served.clone());
         let inner = AssertUnwindSafe(self.inner.call(request)).catch_unwind().instrument(span.clone());

@@ -1,6 +1,7 @@
 //! The command line as people use it: real processes, and what they print.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod logs;
 mod settings;
 
 use std::{
@@ -56,8 +57,13 @@ struct Forge {
 
 impl Forge {
     fn serve(more: &[&str]) -> Self {
+        Self::serve_with(more, &[])
+    }
+
+    fn serve_with(more: &[&str], environment: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let mut command = blobforge();
+        command.envs(environment.iter().copied());
         command
             .args(["serve", "--port", "0", "--db-path"])
             .arg(folder.path().join("blobforge.db"))
@@ -68,6 +74,19 @@ impl Forge {
         BufReader::new(service.stdout.take().unwrap()).read_line(&mut first).unwrap();
         let url = first.trim().split_once("serves ").unwrap_or_else(|| panic!("{first:?}")).1.to_owned();
         Self { folder, service, url }
+    }
+
+    fn log(&self) -> String {
+        fs::read_to_string(self.folder.path().join("service.log")).unwrap()
+    }
+
+    fn token(&self) -> String {
+        fs::read_to_string(self.folder.path().join("admin-token")).unwrap().trim().to_owned()
+    }
+
+    /// A request of the admin's.
+    fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
+        reqwest::Client::new().request(method, format!("{}{path}", self.url)).bearer_auth(self.token())
     }
 
     /// A command that reaches this service as people on the same machine do.

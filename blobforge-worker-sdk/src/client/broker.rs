@@ -10,8 +10,8 @@ use blobforge_core::{
     broker::{AssignedSource, Assignment, Broker, BrokerError, Ending, Welcome, Wish},
     storage::{Beat, BeatReply, LeaseState},
 };
-use reqwest::Method;
-use serde::Deserialize;
+use reqwest::{Method, RequestBuilder};
+use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use super::{ANSWER_WITHIN, Client, ClientError, transfer::Transfer};
@@ -201,7 +201,8 @@ impl Broker for Client {
             Ending::Release => ("release", json!({"lease": lease})),
             Ending::Snooze(delay) => ("snooze", json!({"lease": lease, "seconds": delay.as_secs_f64()})),
         };
-        let reply: FinishedReply = self.post(&format!("api/jobs/{}/{verb}", assignment.job), &body).await?;
+        let path = format!("api/jobs/{}/{verb}", assignment.job);
+        let reply: FinishedReply = self.report(assignment, &path, &body).await?;
         Ok(Finished { status: reply.status, ready_at: reply.retry_at })
     }
 
@@ -209,13 +210,14 @@ impl Broker for Client {
         let source = assignment.source.as_ref();
         let source =
             source.ok_or_else(|| BrokerError::Refused(format!("job {} has no source", assignment.job)))?;
-        self.fetch_or_ask_again(&source.location, assignment.job, "source", "").await
+        self.fetch_or_ask_again(&source.location, assignment, "source", "").await
     }
 
     async fn source_verified(&self, assignment: &Assignment, read: Stored) -> Result<(), BrokerError> {
         let lease = assignment.token.to_string();
         let body = json!({"lease": lease, "size": read.size, "sha256": read.sha256});
-        let Done {} = self.post(&format!("api/jobs/{}/source-verified", assignment.job), &body).await?;
+        let path = format!("api/jobs/{}/source-verified", assignment.job);
+        let Done {} = self.report(assignment, &path, &body).await?;
         Ok(())
     }
 
@@ -244,7 +246,8 @@ impl Broker for Client {
             "size": sent.size,
             "sha256": sent.sha256,
         });
-        let Done {} = self.post(&format!("api/jobs/{}/checkpoint", assignment.job), &body).await?;
+        let path = format!("api/jobs/{}/checkpoint", assignment.job);
+        let Done {} = self.report(assignment, &path, &body).await?;
         Ok(())
     }
 
@@ -253,22 +256,40 @@ impl Broker for Client {
         assignment: &Assignment,
         checkpoint: &Checkpoint,
     ) -> Result<ByteStream, BrokerError> {
-        self.fetch_or_ask_again(&checkpoint.key, assignment.job, "checkpoint", &checkpoint.name).await
+        self.fetch_or_ask_again(&checkpoint.key, assignment, "checkpoint", &checkpoint.name).await
+    }
+}
+
+/// A request for a job, in the trace that the job belongs to.
+fn traced(request: RequestBuilder, assignment: &Assignment) -> RequestBuilder {
+    match assignment.body.traceparent {
+        Some(parent) => request.header("traceparent", parent.to_string()),
+        None => request,
     }
 }
 
 impl Client {
+    /// Says something about an attempt.
+    async fn report<T: DeserializeOwned>(
+        &self,
+        assignment: &Assignment,
+        path: &str,
+        body: &Value,
+    ) -> Result<T, ClientError> {
+        self.read(traced(self.request(Method::POST, path)?, assignment).json(body)).await
+    }
+
     /// Where a file of an attempt is to be sent.
     async fn place(&self, assignment: &Assignment, name: &str, kind: &str) -> Result<Transfer, ClientError> {
         let body = json!({"lease": assignment.token.to_string(), "name": name, "kind": kind});
-        self.post(&format!("api/files/{}/outputs/url", assignment.job), &body).await
+        self.report(assignment, &format!("api/files/{}/outputs/url", assignment.job), &body).await
     }
 
     /// A file by the URL that came with the claim, or by a fresh one if that is too old.
     async fn fetch_or_ask_again(
         &self,
         url: &str,
-        job: JobId,
+        assignment: &Assignment,
         kind: &str,
         name: &str,
     ) -> Result<ByteStream, BrokerError> {
@@ -276,9 +297,9 @@ impl Client {
             Err(ClientError::Refused { status: 403, .. }) => {}
             other => return Ok(other?),
         }
-        let request =
-            self.request(Method::GET, &format!("api/files/{job}/{kind}/url"))?.query(&[("name", name)]);
-        let fresh: Transfer = self.read(request).await?;
+        let path = format!("api/files/{}/{kind}/url", assignment.job);
+        let request = self.request(Method::GET, &path)?.query(&[("name", name)]);
+        let fresh: Transfer = self.read(traced(request, assignment)).await?;
         Ok(self.fetch(fresh.url()).await?)
     }
 }

@@ -167,7 +167,8 @@ impl Floor {
             "job",
             id = %assignment.job,
             r#type = %assignment.job_type,
-            attempt = assignment.token.epoch.get()
+            attempt = assignment.token.epoch.get(),
+            trace_id = assignment.body.traceparent.map(|parent| tracing::field::display(parent.trace_id()))
         );
         let held = Arc::new(Held::new(
             assignment.job,
