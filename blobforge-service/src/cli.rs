@@ -10,7 +10,7 @@ mod terminal;
 mod tokens;
 mod worker;
 
-use std::{ffi::OsString, path::PathBuf, process::ExitCode};
+use std::{ffi::OsString, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
@@ -55,6 +55,8 @@ enum Command {
     Demo(demo::DemoArgs),
 }
 
+/// How long the service may take to stop once it was told to and its own worker has given back what it ran.
+const END_WITHIN: Duration = Duration::from_secs(5);
 /// How a command ends that was not understood.
 const USAGE: u8 = 2;
 
@@ -135,7 +137,7 @@ async fn run(cli: Cli, layers: &Layers) -> Result<ExitCode, CliError> {
             log_to_stderr("info", args.log_format);
             let with_worker = args.with_worker;
             let config = ServeConfig::new(*args, |name| layers.origin(name))?;
-            serve::run(config, with_worker).await?;
+            serve::run_until(config, with_worker, end_in_time).await?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Worker(args) => {
@@ -155,6 +157,19 @@ async fn run(cli: Cli, layers: &Layers) -> Result<ExitCode, CliError> {
             log_to_stderr("error", LogFormat::Text);
             demo::run(args).await
         }
+    }
+}
+
+/// Ends the process when the service has not ended by itself in time, such as over a disk that does not answer: whoever
+/// sent SIGTERM sends SIGKILL next. What was acknowledged is durable by then.
+fn end_in_time() {
+    let watch = || {
+        std::thread::sleep(END_WITHIN);
+        tracing::error!("not stopped within {END_WITHIN:?}: ending the process");
+        std::process::exit(1);
+    };
+    if let Err(error) = std::thread::Builder::new().name("end-in-time".to_owned()).spawn(watch) {
+        tracing::warn!(%error, "nobody watches how long the service takes to stop");
     }
 }
 

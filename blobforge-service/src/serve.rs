@@ -38,6 +38,15 @@ pub enum ServeError {
 /// # Errors
 /// When the service does not start, or its storage fails.
 pub async fn run(config: ServeConfig, with_worker: bool) -> Result<(), ServeError> {
+    run_until(config, with_worker, || {}).await
+}
+
+/// As [`run`]; `ending` is called once the service begins to stop.
+pub(crate) async fn run_until(
+    config: ServeConfig,
+    with_worker: bool,
+    ending: impl FnOnce(),
+) -> Result<(), ServeError> {
     let signal = shutdown_signal();
     let data = config.data_folder();
     let service = Service::start(config).await?;
@@ -55,7 +64,9 @@ pub async fn run(config: ServeConfig, with_worker: bool) -> Result<(), ServeErro
             ended?;
         }
     }
+    ending();
     service.stop().await?;
+    tracing::info!("stopped in good order");
     Ok(())
 }
 

@@ -45,7 +45,7 @@ use crate::{
 };
 
 /// How long open connections may take to end once the service stops.
-const STOP_WITHIN: Duration = Duration::from_secs(4);
+const STOP_WITHIN: Duration = Duration::from_millis(3500);
 /// Where signed URLs of local files begin.
 pub(crate) const FILES_PREFIX: &str = "/files/";
 

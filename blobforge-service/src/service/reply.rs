@@ -19,7 +19,7 @@ use super::{Shared, connection::Connections};
 use crate::{auth::Route, problem::Problem};
 
 /// How long requests that are under way may go on once the service stops.
-const DRAIN: Duration = Duration::from_secs(3);
+const DRAIN: Duration = Duration::from_millis(2500);
 const TRACEPARENT: HeaderName = HeaderName::from_static("traceparent");
 const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// What a reply may do in a browser unless it says otherwise: nothing.

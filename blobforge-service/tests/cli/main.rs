@@ -3,6 +3,7 @@
 
 mod logs;
 mod settings;
+mod shutdown;
 
 use std::{
     fs,
