@@ -67,8 +67,10 @@ pub enum ServiceError {
         source: io::Error,
     },
     /// The address cannot be listened on.
-    #[error("cannot listen on {address}: {source}. Choose another port with --port, or 0 for a free one")]
+    #[error("cannot listen on {address}: {source}. Choose another port with {flag}, or 0 for a free one")]
     Bind {
+        /// The flag that says where to listen.
+        flag: &'static str,
         /// Which.
         address: SocketAddr,
         /// Why.
@@ -126,9 +128,9 @@ impl Service {
         secret::private_folder(&folder)?;
         let address = SocketAddr::new(config.host, config.port);
         // Listening comes first, so that a second service on the same address changes nothing in the data folder.
-        let (acceptor, chosen) = listen(address).await?;
+        let (acceptor, chosen) = listen(address, "--port").await?;
         let for_metrics = match config.metrics_addr {
-            Some(address) => Some(listen(address).await?),
+            Some(address) => Some(listen(address, "--metrics-addr").await?),
             None => None,
         };
         let metrics = Arc::new(Metrics::new());
@@ -233,9 +235,9 @@ impl Service {
 }
 
 /// Listens on an address, and says which it is.
-async fn listen(address: SocketAddr) -> Result<(TcpAcceptor, SocketAddr), ServiceError> {
+async fn listen(address: SocketAddr, flag: &'static str) -> Result<(TcpAcceptor, SocketAddr), ServiceError> {
     let acceptor = TcpListener::bind(address).into_acceptor().await;
-    let acceptor = acceptor.map_err(|source| ServiceError::Bind { address, source })?;
+    let acceptor = acceptor.map_err(|source| ServiceError::Bind { flag, address, source })?;
     let chosen = acceptor.local_addr().into_iter().find_map(|local| local.as_socket_addr().copied());
     Ok((acceptor, chosen.unwrap_or(address)))
 }

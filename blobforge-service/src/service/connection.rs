@@ -112,8 +112,11 @@ impl Connection {
         state.stuck_since = None;
     }
 
-    fn is_stuck(&self) {
-        self.state().stuck_since.get_or_insert_with(Instant::now);
+    /// Takes note that its reader takes nothing; whether that may not go on for ever.
+    fn is_stuck(&self) -> bool {
+        let mut state = self.state();
+        state.stuck_since.get_or_insert_with(Instant::now);
+        state.streams
     }
 
     /// Until when something has to come, or go; `None` while a request is being answered, which may take its time.
@@ -219,7 +222,9 @@ impl<Io> Watched<Io> {
             self.connection.has_written();
             return written;
         }
-        self.connection.is_stuck();
+        if !self.connection.is_stuck() {
+            return Poll::Pending;
+        }
         self.poll_patience(cx).map(|()| Err(io::ErrorKind::TimedOut.into()))
     }
 }

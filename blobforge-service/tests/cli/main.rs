@@ -1,6 +1,7 @@
 //! The command line as people use it: real processes, and what they print.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod crowd;
 mod logs;
 mod settings;
 mod shutdown;
