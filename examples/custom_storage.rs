@@ -15,8 +15,7 @@ use blobforge_core::storage::{
     memory::MemoryStorage,
 };
 use blobforge_core::{
-    Checkpoint, FailureGroup, Generation, Job, JobId, JobType, NewJob, Queue, TypeRecord, WorkerId,
-    WorkerRecord,
+    Checkpoint, FailureGroup, Generation, Job, JobId, JobType, NewJob, TypeRecord, WorkerId, WorkerRecord,
 };
 use serde_json::Value;
 
@@ -60,7 +59,7 @@ impl Storage for Counting {
 #[tokio::main]
 async fn main() -> Result<(), Box<dyn Error>> {
     let store = Arc::new(Counting { inner: MemoryStorage::default(), commits: AtomicU64::new(0) });
-    let queue = Queue::builder().open_on(store.clone())?;
+    let queue = blobforge_core::Queue::builder().open_on(store.clone())?;
     let letters = (0..500).map(|number| Ok(NewJob::new("letter")?.param("number", number)));
     queue.submit_many(letters.collect::<Result<_, Box<dyn Error>>>()?).await?;
     // What arrives while a commit is under way shares the next one.

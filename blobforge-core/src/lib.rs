@@ -117,7 +117,7 @@ pub use settings::{
 };
 pub use task::Task;
 pub use time::{BadTimestamp, Clock, ManualClock, SystemClock, Timestamp};
-pub use trace_parent::{BadTraceParent, TraceId, TraceParent};
+pub use trace_parent::{BadTraceParent, TraceParent};
 pub use worker::{
     MAX_HOST_BYTES, MAX_INSTANCE_BYTES, MAX_WORKER_NAME_BYTES, MAX_WORKER_TYPES, Registration, WorkerId,
     WorkerRecord,

@@ -13,42 +13,30 @@ const BYTES: usize = 55;
 /// use blobforge_core::{NewJob, TraceParent};
 /// let text = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
 /// let parent: TraceParent = text.parse().unwrap();
-/// assert_eq!(parent.trace_id().to_string(), "0af7651916cd43dd8448eb211c80319c");
+/// assert_eq!(parent.trace_id(), "0af7651916cd43dd8448eb211c80319c");
 /// assert_eq!(parent.to_string(), text);
 /// let mut job = NewJob::new("pdf").unwrap();
 /// job.body.traceparent = Some(parent);
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TraceParent {
-    trace: TraceId,
+    trace: [u8; 16],
     span: [u8; 8],
     flags: u8,
 }
 
-/// The name of a trace.
-///
-/// As in [`TraceParent`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct TraceId([u8; 16]);
-
 impl TraceParent {
-    /// The trace.
+    /// The name of the trace, in hexadecimal.
     ///
     /// As in [`TraceParent`].
-    pub fn trace_id(&self) -> TraceId {
-        self.trace
-    }
-}
-
-impl fmt::Display for TraceId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&hex::encode(self.0))
+    pub fn trace_id(&self) -> String {
+        hex::encode(self.trace)
     }
 }
 
 impl fmt::Display for TraceParent {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "00-{}-{}-{:02x}", self.trace, hex::encode(self.span), self.flags)
+        write!(f, "00-{}-{}-{:02x}", self.trace_id(), hex::encode(self.span), self.flags)
     }
 }
 
@@ -80,7 +68,7 @@ fn parsed(text: &str) -> Option<TraceParent> {
     let ends_well = added.is_empty() || (version > 0 && added.starts_with('-'));
     let names_something = trace != [0; 16] && span != [0; 8];
     let fits = version != 0xff && parts.next().is_none() && ends_well && names_something;
-    fits.then_some(TraceParent { trace: TraceId(trace), span, flags })
+    fits.then_some(TraceParent { trace, span, flags })
 }
 
 /// As many bytes in small hexadecimal digits.

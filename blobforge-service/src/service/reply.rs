@@ -79,7 +79,7 @@ impl<E: Endpoint> Endpoint for Replies<E> {
         // Without the query, which can be a secret.
         let path = request.uri().path().to_owned();
         let traced = Traced::of(&request);
-        let trace_id = traced.0.map(|parent| tracing::field::display(parent.trace_id()));
+        let trace_id = traced.0.map(|parent| parent.trace_id());
         let span = tracing::info_span!("request", request_id = id, %method, path, trace_id);
         request.set_data(traced);
         let served = Served::default();

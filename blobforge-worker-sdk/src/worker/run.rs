@@ -168,7 +168,7 @@ impl Floor {
             id = %assignment.job,
             r#type = %assignment.job_type,
             attempt = assignment.token.epoch.get(),
-            trace_id = assignment.body.traceparent.map(|parent| tracing::field::display(parent.trace_id()))
+            trace_id = assignment.body.traceparent.map(|parent| parent.trace_id())
         );
         let held = Arc::new(Held::new(
             assignment.job,
