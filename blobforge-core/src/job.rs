@@ -508,6 +508,9 @@ pub struct Body {
     /// Who submitted it: an account, or whatever the embedding program says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub submitter: Option<String>,
+    /// Where its ends are to be told: at most [`MAX_NOTIFY`](crate::MAX_NOTIFY) places.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notify: Vec<crate::Notify>,
 }
 
 /// The durable record of one piece of work.

@@ -8,8 +8,8 @@ use std::{
 
 use async_trait::async_trait;
 use blobforge_core::{
-    Checkpoint, Clock, FailureGroup, Generation, Job, JobId, JobType, ManualClock, Timestamp, TypeRecord,
-    WorkerId, WorkerRecord,
+    Checkpoint, Clock, FailureGroup, Generation, Job, JobId, JobType, ManualClock, Subscriber, Timestamp,
+    TypeRecord, WorkerId, WorkerRecord,
     storage::{
         Attempt, Claimed, Command, Committed, Counts, Done, Event, JobFilter, JobPage, MAX_PAGE, Outcome,
         Storage, StorageError, memory::MemoryStorage,
@@ -213,6 +213,14 @@ impl Storage for Ledger {
 
     async fn workers(&self) -> Result<Vec<WorkerRecord>, StorageError> {
         self.storage.workers().await
+    }
+
+    async fn subscribers(&self) -> Result<Vec<Subscriber>, StorageError> {
+        self.storage.subscribers().await
+    }
+
+    async fn next_message(&self) -> Result<Option<Timestamp>, StorageError> {
+        self.storage.next_message().await
     }
 
     async fn record(&self, collection: &str, key: &str) -> Result<Option<Value>, StorageError> {
