@@ -72,6 +72,10 @@ pub struct ServeArgs {
     /// Seconds within which a request has to come, and each further 16 KiB of its body.
     #[arg(long, env = "BLOBFORGE_READ_TIMEOUT", default_value_t = 30, value_parser = number::<u64, 1, 3600>)]
     pub read_timeout: u64,
+    /// Networks of private addresses that webhooks may lead to all the same, such as 10.1.0.0/16, with commas between
+    /// them.
+    #[arg(long, env = "BLOBFORGE_WEBHOOK_ALLOW_PRIVATE", value_delimiter = ',', value_parser = network)]
+    pub webhook_allow_private: Vec<IpNet>,
     /// Also run a worker for pdf-text, beside the service.
     #[arg(long)]
     pub with_worker: bool,
@@ -106,6 +110,8 @@ pub struct ServeConfig {
     pub login_rate_limit: u32,
     /// How long a request may take to come, and each further 16 KiB of its body.
     pub read_timeout: Duration,
+    /// Networks of private addresses that webhooks may lead to all the same.
+    pub webhook_allow_private: Vec<IpNet>,
     /// Where the time comes from, if not from the machine.
     pub clock: Option<Arc<dyn Clock>>,
 }
@@ -127,6 +133,7 @@ impl ServeConfig {
             rate_limit: 6000,
             login_rate_limit: 10,
             read_timeout: Duration::from_secs(30),
+            webhook_allow_private: Vec::new(),
             clock: None,
         }
     }
@@ -161,6 +168,7 @@ impl ServeConfig {
             rate_limit: args.rate_limit,
             login_rate_limit: args.login_rate_limit,
             read_timeout: Duration::from_secs(args.read_timeout),
+            webhook_allow_private: args.webhook_allow_private,
             clock: None,
         })
     }

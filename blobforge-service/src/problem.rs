@@ -278,7 +278,9 @@ impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         let (code, text) = (refusal.kind(), refusal.to_string());
         match refusal {
-            Refusal::NoSuchJob(_) | Refusal::NoSuchWorker(_) => Self::not_found(code, text),
+            Refusal::NoSuchJob(_) | Refusal::NoSuchWorker(_) | Refusal::NoSuchSubscriber => {
+                Self::not_found(code, text)
+            }
             Refusal::Lifecycle(Refused::LeaseLost { status, .. }) => Self::conflict(code, text)
                 .hint("stop this attempt and report nothing more of it")
                 .job_status(status),

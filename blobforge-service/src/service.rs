@@ -8,6 +8,7 @@ mod repeats;
 mod reply;
 mod secret;
 mod unannounced;
+mod webhooks;
 
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
@@ -36,6 +37,7 @@ use crate::{
     auth::{Accounts, Budgets, Gate, LoginLinks},
     config::ServeConfig,
     events::EventHub,
+    webhooks::{Deliverer, Hooks, Reach},
 };
 
 /// How long open connections may take to end once the service stops.
@@ -85,6 +87,7 @@ pub(crate) struct Shared {
     pub(crate) unannounced: Unannounced,
     pub(crate) budgets: Budgets,
     pub(crate) repeats: Repeats,
+    pub(crate) hooks: Hooks,
     pub(crate) stop: CancellationToken,
 }
 
@@ -123,7 +126,11 @@ impl Service {
         let queue = open_queue(&config).await?;
         let accounts = Accounts::new(queue.clone());
         let admin = admin::find_or_make(&config, &accounts).await?;
+        let hooks = Hooks::new(queue.clone(), Reach::new(config.webhook_allow_private.clone()));
+        webhooks::show_secret(&folder, &hooks).await?;
+        let deliverer = Deliverer::new(queue.clone(), config.clock(), hooks.clone())?;
         let stop = CancellationToken::new();
+        tokio::spawn(stop.clone().run_until_cancelled_owned(deliverer.run()));
         tokio::spawn(stop.clone().run_until_cancelled_owned(accounts.clone().watch()));
         let arrivals = Arrivals::default();
         let unannounced = Unannounced::new(queue.clone(), arrivals.clone(), config.clock());
@@ -135,6 +142,7 @@ impl Service {
             unannounced,
             budgets: Budgets::new(&config),
             repeats: Repeats::new(queue.clone()),
+            hooks,
             config,
             queue,
             accounts,

@@ -34,6 +34,8 @@ pub(super) enum Section {
     Types,
     /// How the service is, and what happens in it.
     Service,
+    /// Who is told by a request that a job has ended.
+    Webhooks,
     /// Tokens for programs.
     Tokens,
 }

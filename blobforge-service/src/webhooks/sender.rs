@@ -1,0 +1,98 @@
+//! Sending one request, wherever it may go and no further.
+
+use std::{error::Error, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use reqwest::{Client, Response, StatusCode, Url, header, redirect::Policy};
+
+use super::reach::Reach;
+use crate::service::ServiceError;
+
+/// How long a request may take, with all its redirects.
+const ANSWER_WITHIN: Duration = Duration::from_secs(15);
+/// How long a connection may take to come about.
+const CONNECT_WITHIN: Duration = Duration::from_secs(5);
+/// How many redirects are followed.
+const MAX_REDIRECTS: usize = 3;
+
+/// Sends requests.
+#[derive(Clone, Debug)]
+pub(super) struct Sender {
+    http: Client,
+    reach: Reach,
+}
+
+/// A request to be sent.
+#[derive(Debug)]
+pub(super) struct Letter {
+    pub(super) url: String,
+    /// The end's own name: the same however often it is sent.
+    pub(super) id: String,
+    pub(super) event: &'static str,
+    pub(super) signature: String,
+    pub(super) body: Bytes,
+}
+
+/// Why there is no answer.
+#[derive(Debug)]
+pub(super) struct Unanswered(pub(super) String);
+
+impl Sender {
+    pub(super) fn new(reach: Reach) -> Result<Self, ServiceError> {
+        let http = Client::builder()
+            // A proxy would resolve names as it likes, and redirects are judged one by one.
+            .no_proxy()
+            .redirect(Policy::none())
+            .referer(false)
+            .dns_resolver(Arc::new(reach.clone()))
+            .connect_timeout(CONNECT_WITHIN)
+            .user_agent(concat!("blobforge/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|error| ServiceError::Config(format!("no HTTP client can be made: {error}")))?;
+        Ok(Self { http, reach })
+    }
+
+    /// Sends a request and says with which status it was answered. What else the answer says is not read.
+    pub(super) async fn post(&self, letter: &Letter) -> Result<StatusCode, Unanswered> {
+        let answer = tokio::time::timeout(ANSWER_WITHIN, self.follow(letter)).await;
+        answer.unwrap_or_else(|_| {
+            Err(Unanswered(format!("there was no answer within {} s", ANSWER_WITHIN.as_secs())))
+        })
+    }
+
+    async fn follow(&self, letter: &Letter) -> Result<StatusCode, Unanswered> {
+        let mut url = Url::parse(&letter.url).map_err(|error| Unanswered(error.to_string()))?;
+        for _ in 0..=MAX_REDIRECTS {
+            self.reach.check(&url).map_err(|reason| Unanswered(reason.to_owned()))?;
+            let answer = self.send(url.clone(), letter).await?;
+            // Others would make another request of it, without its content.
+            let moved = [StatusCode::TEMPORARY_REDIRECT, StatusCode::PERMANENT_REDIRECT];
+            if !moved.contains(&answer.status()) {
+                return Ok(answer.status());
+            }
+            url = next(&url, &answer).ok_or_else(|| Unanswered("the redirect leads nowhere".to_owned()))?;
+        }
+        Err(Unanswered(format!("there were more than {MAX_REDIRECTS} redirects")))
+    }
+
+    async fn send(&self, url: Url, letter: &Letter) -> Result<Response, Unanswered> {
+        let request = self
+            .http
+            .post(url)
+            .header(header::CONTENT_TYPE, "application/json")
+            .header("BlobForge-Id", &letter.id)
+            .header("BlobForge-Event", letter.event)
+            .header("BlobForge-Signature", &letter.signature)
+            .body(letter.body.clone());
+        request.send().await.map_err(|error| Unanswered(innermost(&error.without_url())))
+    }
+}
+
+fn next(url: &Url, answer: &Response) -> Option<Url> {
+    url.join(answer.headers().get(header::LOCATION)?.to_str().ok()?).ok()
+}
+
+/// What happened first: on its way up an error is wrapped in others that say less.
+fn innermost(error: &dyn Error) -> String {
+    error.source().map_or_else(|| error.to_string(), innermost)
+}
