@@ -10,8 +10,6 @@ mod sender;
 mod signature;
 
 pub(crate) use deliverer::Deliverer;
-pub(crate) use hook::{
-    Delivery, Hook, Hooks, JOB_HOOKS, NewHook, Outcome, event_id, event_of,
-};
+pub(crate) use hook::{Delivery, Hook, Hooks, JOB_HOOKS, NewHook, Outcome, event_id, event_of};
 pub(crate) use reach::{Reach, origin};
 pub(crate) use signature::SigningSecret;

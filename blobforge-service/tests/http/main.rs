@@ -14,8 +14,10 @@ mod jobs;
 mod limits;
 mod pages;
 mod paging;
+mod receiver;
 mod repeats;
 mod types;
+mod webhooks;
 mod workers;
 
 use std::time::Duration;
