@@ -40,6 +40,7 @@
 //! | find jobs, wait, listen | [`Queue::list`], [`Queue::wait`], [`queue::Feed`], [`Job`] |
 //! | work | [`Registration`], [`Queue::claim`], [`Queue::heartbeat`], [`Queue::report`] |
 //! | steer | [`Queue::cancel`], [`Queue::retry`], [`Queue::bulk`], [`Queue::pause`] |
+//! | tell others of ends | [`Subscriber`], [`NewJob::notify`], [`queue::Notice::Outbox`] |
 //! | say what holds for a type | [`TypeSettings`], [`Limits`], [`RetryPolicy`], [`Retention`] |
 //! | say which worker can do what | [`Requirement`], [`Registration::labels`] |
 //! | know what went wrong | [`QueueError`], [`Queue::failure_groups`], [`Queue::obstacle`] |

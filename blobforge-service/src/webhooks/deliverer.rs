@@ -5,9 +5,10 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use blobforge_core::{
     Clock, Jitter, Job, Message, Queue, QueueError, RetryPolicy, Timestamp,
     queue::{Feed, Notice},
-    storage::{Command, Done, Settled},
+    storage::{Command, Done, Settled, StorageError},
 };
 use bytes::Bytes;
+use futures_util::future::try_join_all;
 use poem_openapi::types::ToJSON;
 use reqwest::{StatusCode, Url};
 use serde_json::{Value, json};
@@ -94,12 +95,14 @@ impl Deliverer {
                 Err(QueueError::Closed) => return,
                 Err(error) => {
                     tracing::warn!(%error, "the outbox could not be looked into");
-                    AFTER_TROUBLE
+                    after_trouble(&error)
                 }
             };
             tokio::select! {
-                is_open = something_new(&mut feed) => if !is_open { return },
+                biased;
+                // First, so that what was learnt of a host counts for what is sent next.
                 Some(ended) = deliveries.join_next_with_id() => self.ended(ended),
+                is_open = something_new(&mut feed) => if !is_open { return },
                 () = self.courier.clock.sleep(wait) => {}
             }
         }
@@ -119,24 +122,33 @@ impl Deliverer {
             }
             let take = Command::TakeMessages { limit: room, hold: HOLD };
             let Done::Messages(messages) = queue.run(take).await? else { return Ok(LOOK_EVERY) };
+            let mut put_off = Vec::new();
             for message in messages {
-                self.begin(message, deliveries).await?;
+                put_off.extend(self.begin(message, deliveries).await?);
             }
+            // Together, so that they are written in few commits.
+            try_join_all(put_off).await?;
         }
     }
 
-    async fn begin(&mut self, message: Message, deliveries: &mut JoinSet<Went>) -> Result<(), QueueError> {
+    /// Begins to tell a message, unless its host is to be left alone: then what is to be written of that.
+    async fn begin(
+        &mut self,
+        message: Message,
+        deliveries: &mut JoinSet<Went>,
+    ) -> Result<Option<impl Future<Output = Result<(), QueueError>> + use<>>, QueueError> {
         // Its hold was cut short because the time of day moved: it is being told.
         if self.under_way.values().any(|number| *number == message.number) {
-            return Ok(());
+            return Ok(None);
         }
         let courier = self.courier.clone();
         let Some(target) = courier.hooks.target(&message).await? else {
-            return courier.settle(&message, Settled::Told, None).await;
+            courier.settle(&message, Settled::Told, None).await?;
+            return Ok(None);
         };
         let (host, now) = (host_of(&target.url), courier.queue.now());
         if let Some(until) = self.hosts.get(&host).map(|silence| silence.until).filter(|until| *until > now) {
-            return courier.put_off(message, target, until, now).await;
+            return Ok(Some(courier.put_off(message, target, until, now)));
         }
         let number = message.number;
         let delivery = deliveries.spawn(async move {
@@ -144,7 +156,7 @@ impl Deliverer {
             Went { host, was_answered }
         });
         self.under_way.insert(delivery.id(), number);
-        Ok(())
+        Ok(None)
     }
 
     fn ended(&mut self, ended: Result<(Id, Went), JoinError>) {
@@ -239,7 +251,7 @@ impl Courier {
 
     /// Leaves a message for a silent host until that is asked again, unless it is no news any more by then.
     async fn put_off(
-        &self,
+        self,
         message: Message,
         target: Target,
         until: Timestamp,
@@ -262,7 +274,11 @@ impl Courier {
     }
 
     async fn letter(&self, message: &Message, target: &Target) -> Result<Letter, QueueError> {
-        let job = self.queue.get(message.job).await?;
+        let job = match self.queue.get(message.job).await {
+            // Nobody else is told less for it.
+            Err(QueueError::Storage(StorageError::Unreadable(_))) => None,
+            found => found?,
+        };
         let now = self.queue.now();
         let (id, event) = (event_id(message), event_of(message.status));
         let body = Bytes::from(content(message, job, now).to_string());
@@ -294,6 +310,12 @@ fn settled(answer: &Result<StatusCode, Unanswered>, message: &Message, now: Time
         return Settled::Told;
     }
     Settled::Again(now + RETRY.delay(message.tries, jitter()))
+}
+
+/// How long to leave a store alone: what cannot be read will hardly be readable in a second, and fails those beside it.
+fn after_trouble(error: &QueueError) -> Duration {
+    let is_unreadable = matches!(error, QueueError::Storage(StorageError::Unreadable(_)));
+    if is_unreadable { LOOK_EVERY } else { AFTER_TROUBLE }
 }
 
 /// Waits until something new may lie in the outbox; `false` when the queue has stopped.

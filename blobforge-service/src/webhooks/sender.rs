@@ -70,7 +70,12 @@ impl Sender {
             if !moved.contains(&answer.status()) {
                 return Ok(answer.status());
             }
-            url = next(&url, &answer).ok_or_else(|| Unanswered("the redirect leads nowhere".to_owned()))?;
+            let to = next(&url, &answer);
+            let to = to.ok_or_else(|| Unanswered("the redirect leads nowhere".to_owned()))?;
+            if url.scheme() == "https" && to.scheme() != "https" {
+                return Err(Unanswered("the redirect leads away from https".to_owned()));
+            }
+            url = to;
         }
         Err(Unanswered(format!("there were more than {MAX_REDIRECTS} redirects")))
     }

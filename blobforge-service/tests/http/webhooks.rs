@@ -2,7 +2,7 @@
 
 use std::{os::unix::fs::PermissionsExt, process::Stdio, sync::Arc};
 
-use blobforge_core::{ManualClock, Timestamp};
+use blobforge_core::{ManualClock, Timestamp, queue::Notice};
 use tokio::io::AsyncWriteExt;
 
 use super::{
@@ -224,6 +224,33 @@ async fn one_receiver_that_never_answers_does_not_hold_up_the_others() {
     forge.hook(json!({"url": receiver.url(), "type": "work"})).await;
     let job = forge.end_one("work").await;
     assert_eq!(receiver.heard().await.body()["job_id"], job);
+}
+
+#[tokio::test]
+async fn a_host_that_does_not_answer_is_left_alone_for_a_while() {
+    let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_772_366_400_000)));
+    let forge = forge_with(|config| config.clock = Some(clock.clone())).await;
+    let gone = Receiver::start([]).await.address;
+    let (id, _) = forge.hook(json!({"url": format!("http://{gone}/")})).await;
+    for sent in 1..=5 {
+        forge.end_one("work").await;
+        assert_eq!(forge.deliveries(&id, sent).await[0]["status"], Value::Null);
+    }
+    let mut feed = forge.service.queue().events();
+    forge.end_one("work").await;
+    // One more in the outbox, which is put off.
+    for _ in 0..2 {
+        while feed.next().await.unwrap() != Notice::Outbox {}
+    }
+    assert_eq!(forge.deliveries(&id, 5).await.len(), 5, "it was not asked");
+    let storage = forge.service.queue().storage().clone();
+    assert!(storage.next_message().await.unwrap().unwrap() > forge.service.queue().now());
+    // Once it answers again, all of it is told.
+    let mut receiver = Receiver::at(&gone.to_string(), []).await;
+    clock.advance(Duration::from_secs(15));
+    for _ in 0..6 {
+        receiver.heard().await;
+    }
 }
 
 #[tokio::test]

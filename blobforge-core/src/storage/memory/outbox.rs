@@ -66,6 +66,11 @@ impl OutboxRows for MemoryRows {
         Ok(due.into_iter().take(limit).map(|(_, message)| message.clone()).collect())
     }
 
+    fn due_numbers(&mut self, until: Timestamp, limit: usize) -> Result<Vec<u64>, Infallible> {
+        let due = self.due_messages(until, limit)?;
+        Ok(due.into_iter().map(|message| message.number).collect())
+    }
+
     fn hasten_messages(&mut self, at: Timestamp) -> Result<usize, Infallible> {
         let later = self.outbox.messages.values_mut().filter(|(due_at, _)| *due_at > at);
         Ok(later.map(|(due_at, _)| *due_at = at).count())

@@ -19,6 +19,8 @@ pub(in crate::storage) trait OutboxRows: LaneRows {
     fn delete_message(&mut self, number: u64) -> Result<(), Self::Error>;
     /// Those due up to `until`, the earliest first.
     fn due_messages(&mut self, until: Timestamp, limit: usize) -> Result<Vec<Message>, Self::Error>;
+    /// The numbers of those due up to `until`, the earliest first: also of those that cannot be read.
+    fn due_numbers(&mut self, until: Timestamp, limit: usize) -> Result<Vec<u64>, Self::Error>;
     /// Makes all of them that are due later due at `at`; says how many.
     fn hasten_messages(&mut self, at: Timestamp) -> Result<usize, Self::Error>;
 }

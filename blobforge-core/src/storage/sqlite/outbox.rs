@@ -67,6 +67,11 @@ impl OutboxRows for SqliteRows<'_, '_> {
         self.sql.get(Sql::DueMessages)?.query_map(params, message)?.collect()
     }
 
+    fn due_numbers(&mut self, until: Timestamp, limit: usize) -> rusqlite::Result<Vec<u64>> {
+        let number = |row: &Row<'_>| row.get(0).map(i64::cast_unsigned);
+        self.sql.get(Sql::DueNumbers)?.query_map(params![until.as_millis(), rows(limit)], number)?.collect()
+    }
+
     fn hasten_messages(&mut self, at: Timestamp) -> rusqlite::Result<usize> {
         self.sql.get(Sql::HastenMessages)?.execute([at.as_millis()])
     }

@@ -174,6 +174,7 @@ statements! {
          ended_at, tries, due_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
     Message: concat!("SELECT ", message_columns!(), " FROM outbox WHERE number = ?1"),
     DueMessages: concat!("SELECT ", message_columns!(), " FROM outbox WHERE due_at <= ?1 ORDER BY due_at, number LIMIT ?2"),
+    DueNumbers: "SELECT number FROM outbox WHERE due_at <= ?1 ORDER BY due_at, number LIMIT ?2",
     NextMessage: "SELECT min(due_at) FROM outbox",
     HastenMessages: "UPDATE outbox SET due_at = ?1 WHERE due_at > ?1",
     DeleteMessage: "DELETE FROM outbox WHERE number = ?1",
