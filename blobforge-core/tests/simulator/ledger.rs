@@ -144,7 +144,7 @@ impl Storage for Ledger {
         for command in commands {
             let committed = self.storage.commit(vec![command.clone()]).await?;
             // Field by field: a new one has to be put together here, too.
-            let Committed { mut outcomes, events, ready, woken, next_due } = committed;
+            let Committed { mut outcomes, events, ready, woken, outbox, next_due } = committed;
             let outcome = outcomes.pop().expect("an outcome for every command");
             let before = self.now();
             let after = Arc::new(self.snapshot(&before).await?);
@@ -170,6 +170,7 @@ impl Storage for Ledger {
             all.events.extend(events);
             all.ready.extend(ready);
             all.woken.extend(woken);
+            all.outbox |= outbox;
             all.next_due = [all.next_due, next_due].into_iter().flatten().min();
         }
         Ok(all)

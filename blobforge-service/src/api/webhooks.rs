@@ -33,15 +33,20 @@ pub(super) struct WebhooksApi(pub(super) Arc<Shared>);
 
 /// How a job ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Enum, Deserialize)]
-#[oai(rename = "WebhookEvent", rename_all = "snake_case")]
-#[serde(rename_all = "snake_case")]
+#[oai(rename = "WebhookEvent")]
 pub(super) enum Event {
     /// It was completed.
-    JobCompleted,
+    #[oai(rename = "job_completed")]
+    #[serde(rename = "job_completed")]
+    Completed,
     /// It failed for good.
-    JobFailed,
+    #[oai(rename = "job_failed")]
+    #[serde(rename = "job_failed")]
+    Failed,
     /// It was cancelled.
-    JobCancelled,
+    #[oai(rename = "job_cancelled")]
+    #[serde(rename = "job_cancelled")]
+    Cancelled,
 }
 
 /// A webhook to be made.
@@ -342,17 +347,17 @@ fn ends_of(events: Option<Vec<Event>>, field: &'static str) -> Result<Ends, Inva
     }
     let has = |event| events.contains(&event);
     Ok(Ends {
-        completed: has(Event::JobCompleted),
-        failed: has(Event::JobFailed),
-        cancelled: has(Event::JobCancelled),
+        completed: has(Event::Completed),
+        failed: has(Event::Failed),
+        cancelled: has(Event::Cancelled),
     })
 }
 
 fn events_of(ends: Ends) -> Vec<Event> {
     let all = [
-        (ends.completed, Event::JobCompleted),
-        (ends.failed, Event::JobFailed),
-        (ends.cancelled, Event::JobCancelled),
+        (ends.completed, Event::Completed),
+        (ends.failed, Event::Failed),
+        (ends.cancelled, Event::Cancelled),
     ];
     all.into_iter().filter(|(is_wanted, _)| *is_wanted).map(|(_, event)| event).collect()
 }

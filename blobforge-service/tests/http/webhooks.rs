@@ -330,6 +330,10 @@ async fn a_circle_of_redirects_has_an_end() {
     assert_eq!(delivery["error"], "there were more than 3 redirects");
     let asked = std::iter::from_fn(|| receiver.heard_by_now()).count();
     assert_eq!(asked, 4, "the first one and three more");
+    receiver.answer_always();
+    let again = json!({"delivery_id": delivery["id"]});
+    forge.post(&format!("/api/webhooks/{id}/redeliver"), again).await.ok();
+    assert_eq!(forge.deliveries(&id, 2).await[0]["outcome"], "delivered", "at once, for whoever repaired it");
 }
 
 #[tokio::test]

@@ -256,9 +256,9 @@ pub async fn a_message_is_told_again_under_its_number(bench: &Bench) {
     bench.advance(WEEK);
     let committed = bench.commit(vec![Command::SendAgain(Box::new(first.clone()))]).await;
     assert!(committed.outbox);
-    assert_eq!(bench.take().await, [first.clone()], "and its tries begin anew");
+    assert_eq!(bench.take().await, vec![first.clone()], "and its tries begin anew");
     bench.run(Command::SendAgain(Box::new(first.clone()))).await.unwrap();
-    assert_eq!(bench.told().await, [first.clone()], "at once, though it was taken out");
+    assert_eq!(bench.told().await, vec![first.clone()], "at once, though it was taken out");
     bench.run(Command::Unsubscribe("bell".to_owned())).await.unwrap();
     let refused = bench.refused(Command::SendAgain(Box::new(first))).await;
     assert_eq!(refused, Refusal::NoSuchSubscriber);
