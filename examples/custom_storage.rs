@@ -3,11 +3,8 @@
 //! This one counts its commits and leaves the rest to another one. What a store has to keep is said in the documentation of
 //! [`Storage`], and checked by the suite at the end, which is the same for all of them.
 
-use std::{
-    error::Error,
-    sync::Arc,
-    sync::atomic::{AtomicU64, Ordering},
-};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::{error::Error, sync::Arc};
 
 use async_trait::async_trait;
 use blobforge_core::storage::{

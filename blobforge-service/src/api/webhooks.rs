@@ -14,7 +14,7 @@ use serde_json::Value;
 
 use super::{
     body::Body,
-    paging::{Page, USUAL_LIMIT, after, page_limit},
+    paging::{Age, Asked, List, Page, USUAL_LIMIT, after, page_limit},
     reports::{DONE, Done},
     time::Time,
     types,
@@ -168,9 +168,18 @@ struct RedeliverRequest {
 impl WebhooksApi {
     /// List webhooks, the oldest first; those of single jobs are none of them
     #[oai(path = "/webhooks", method = "get", operation_id = "list_webhooks")]
-    async fn list(&self, principal: Data<&Principal>) -> Result<Json<Vec<WebhookView>>, Problem> {
+    async fn list(
+        &self,
+        principal: Data<&Principal>,
+        /// The `next_cursor` of the page before, empty for the first page; without it there are no pages.
+        cursor: Query<Option<String>>,
+        /// At most this many, 1 to 1,000.
+        limit: Query<Option<usize>>,
+    ) -> Result<Json<List<WebhookView>>, Problem> {
         let hooks = self.0.hooks.list().await?;
-        Ok(Json(hooks.into_iter().map(|hook| WebhookView::new(hook, &principal)).collect()))
+        let hooks = hooks.into_iter().map(|hook| WebhookView::new(hook, &principal)).collect();
+        let asked = Asked { cursor: cursor.0, limit: limit.0 };
+        Ok(Json(asked.of(hooks, |hook| Age::new(hook.created_at.0, &hook.id))?))
     }
 
     /// Have somebody told by a signed request whenever a job ends; the secret is shown once

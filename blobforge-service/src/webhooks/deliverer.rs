@@ -68,14 +68,16 @@ struct Courier {
 #[derive(Debug, Default)]
 struct Silence {
     requests: u32,
-    until: Timestamp,
+    /// An uptime: the time of day can be set.
+    until: Duration,
 }
 
 /// How a delivery went.
 #[derive(Debug)]
 struct Went {
     host: String,
-    was_answered: bool,
+    /// Whether its host said anything; `None` if it was not asked.
+    was_heard: Option<bool>,
 }
 
 impl Deliverer {
@@ -146,17 +148,24 @@ impl Deliverer {
             courier.settle(&message, Settled::Told, None).await?;
             return Ok(None);
         };
-        let (host, now) = (host_of(&target.url), courier.queue.now());
-        if let Some(until) = self.hosts.get(&host).map(|silence| silence.until).filter(|until| *until > now) {
-            return Ok(Some(courier.put_off(message, target, until, now)));
+        let host = host_of(&target.url);
+        let silence = self.silence_of(&host);
+        if silence > Duration::ZERO {
+            return Ok(Some(courier.put_off(message, target, silence)));
         }
         let number = message.number;
         let delivery = deliveries.spawn(async move {
-            let was_answered = courier.deliver(message, target).await;
-            Went { host, was_answered }
+            let was_heard = courier.deliver(message, target).await;
+            Went { host, was_heard }
         });
         self.under_way.insert(delivery.id(), number);
         Ok(None)
+    }
+
+    /// For how long a host is left alone.
+    fn silence_of(&self, host: &str) -> Duration {
+        let until = self.hosts.get(host).map_or(Duration::ZERO, |silence| silence.until);
+        until.saturating_sub(self.courier.clock.uptime())
     }
 
     fn ended(&mut self, ended: Result<(Id, Went), JoinError>) {
@@ -175,12 +184,17 @@ impl Deliverer {
 
     /// Remembers which hosts are silent.
     fn note(&mut self, went: Went) {
-        let Went { host, was_answered } = went;
-        if was_answered {
-            self.hosts.remove(&host);
-            return;
+        let Went { host, was_heard } = went;
+        match was_heard {
+            Some(true) => drop(self.hosts.remove(&host)),
+            // Several may have been under way when the first of them found out.
+            Some(false) if self.silence_of(&host).is_zero() => self.note_silence(host),
+            _ => {}
         }
-        let now = self.courier.queue.now();
+    }
+
+    fn note_silence(&mut self, host: String) {
+        let now = self.courier.clock.uptime();
         if self.hosts.len() >= MAX_HOSTS && !self.hosts.contains_key(&host) {
             self.hosts.retain(|_, silence| silence.until > now);
             if self.hosts.len() >= MAX_HOSTS {
@@ -197,14 +211,14 @@ impl Deliverer {
 }
 
 impl Courier {
-    /// Sends a message and writes down what came of it; says whether there was an answer.
-    async fn deliver(&self, message: Message, target: Target) -> bool {
+    /// Sends a message and writes down what came of it; says whether its host said anything, if it was asked.
+    async fn deliver(&self, message: Message, target: Target) -> Option<bool> {
         let begun = self.clock.uptime();
         let letter = match self.letter(&message, &target).await {
             Ok(letter) => letter,
             Err(error) => {
                 tracing::warn!(%error, "a message could not be written");
-                return true;
+                return None;
             }
         };
         let answer = self.sender.post(&letter).await;
@@ -212,7 +226,7 @@ impl Courier {
         let settled = settled(&answer, &message, at);
         let (status, error) = match &answer {
             Ok(status) => (Some(status.as_u16()), None),
-            Err(Unanswered(why)) => (None, Some(why.clone())),
+            Err(unanswered) => (None, Some(unanswered.why.clone())),
         };
         let is_success = answer.as_ref().is_ok_and(StatusCode::is_success);
         let (outcome, next_at) = match settled {
@@ -235,7 +249,7 @@ impl Courier {
             // It is due again after its hold, under the same id.
             tracing::warn!(%error, id = event_id(&message), "what came of a delivery could not be written down");
         }
-        answer.is_ok()
+        Some(!answer.is_err_and(|unanswered| unanswered.is_silent))
     }
 
     async fn settle(
@@ -250,15 +264,10 @@ impl Courier {
     }
 
     /// Leaves a message for a silent host until that is asked again, unless it is no news any more by then.
-    async fn put_off(
-        self,
-        message: Message,
-        target: Target,
-        until: Timestamp,
-        now: Timestamp,
-    ) -> Result<(), QueueError> {
+    async fn put_off(self, message: Message, target: Target, silence: Duration) -> Result<(), QueueError> {
+        let now = self.queue.now();
         if now.since(message.ended_at) <= MAX_AGE {
-            return self.settle(&message, Settled::NotTried(until), None).await;
+            return self.settle(&message, Settled::NotTried(now + silence), None).await;
         }
         let delivery = Delivery {
             at: now,
@@ -389,7 +398,7 @@ mod tests {
         for status in [StatusCode::FOUND, StatusCode::NOT_FOUND, StatusCode::TOO_MANY_REQUESTS] {
             assert!(matches!(settled(&Ok(status), &message(1), now()), Settled::Again(_)), "{status}");
         }
-        let unanswered = Err(Unanswered("no route".to_owned()));
+        let unanswered = Err(Unanswered { why: "no route".to_owned(), is_silent: true });
         assert!(matches!(settled(&unanswered, &message(1), now()), Settled::Again(_)));
     }
 

@@ -98,12 +98,10 @@ impl Hooks {
         &self.reach
     }
 
-    /// All of them, the oldest first.
+    /// All of them.
     pub(crate) async fn list(&self) -> Result<Vec<Hook>, QueueError> {
         let records = self.queue.storage().records(HOOKS).await?;
-        let mut hooks: Vec<Hook> = records.into_iter().filter_map(|(_, value)| read(value)).collect();
-        hooks.sort_by(|one, other| (one.created_at, &one.id).cmp(&(other.created_at, &other.id)));
-        Ok(hooks)
+        Ok(records.into_iter().filter_map(|(_, value)| read(value)).collect())
     }
 
     pub(crate) async fn find(&self, id: &str) -> Result<Option<Hook>, QueueError> {

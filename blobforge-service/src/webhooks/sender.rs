@@ -35,7 +35,11 @@ pub(super) struct Letter {
 
 /// Why there is no answer.
 #[derive(Debug)]
-pub(super) struct Unanswered(pub(super) String);
+pub(super) struct Unanswered {
+    pub(super) why: String,
+    /// The host itself did not answer: what it may have led to is not its fault.
+    pub(super) is_silent: bool,
+}
 
 impl Sender {
     pub(super) fn new(reach: Reach) -> Result<Self, ServiceError> {
@@ -54,33 +58,35 @@ impl Sender {
 
     /// Sends a request and says with which status it was answered. What else the answer says is not read.
     pub(super) async fn post(&self, letter: &Letter) -> Result<StatusCode, Unanswered> {
-        let answer = tokio::time::timeout(ANSWER_WITHIN, self.follow(letter)).await;
-        answer.unwrap_or_else(|_| {
-            Err(Unanswered(format!("there was no answer within {} s", ANSWER_WITHIN.as_secs())))
-        })
+        let mut was_heard = false;
+        let answer = tokio::time::timeout(ANSWER_WITHIN, self.follow(letter, &mut was_heard)).await;
+        let answer = answer
+            .unwrap_or_else(|_| Err(format!("there was no answer within {} s", ANSWER_WITHIN.as_secs())));
+        answer.map_err(|why| Unanswered { why, is_silent: !was_heard })
     }
 
-    async fn follow(&self, letter: &Letter) -> Result<StatusCode, Unanswered> {
-        let mut url = Url::parse(&letter.url).map_err(|error| Unanswered(error.to_string()))?;
+    async fn follow(&self, letter: &Letter, was_heard: &mut bool) -> Result<StatusCode, String> {
+        let mut url = Url::parse(&letter.url).map_err(|error| error.to_string())?;
         for _ in 0..=MAX_REDIRECTS {
-            self.reach.check(&url).map_err(|reason| Unanswered(reason.to_owned()))?;
+            self.reach.check(&url)?;
             let answer = self.send(url.clone(), letter).await?;
+            *was_heard = true;
             // Others would make another request of it, without its content.
             let moved = [StatusCode::TEMPORARY_REDIRECT, StatusCode::PERMANENT_REDIRECT];
             if !moved.contains(&answer.status()) {
                 return Ok(answer.status());
             }
             let to = next(&url, &answer);
-            let to = to.ok_or_else(|| Unanswered("the redirect leads nowhere".to_owned()))?;
+            let to = to.ok_or("the redirect leads nowhere")?;
             if url.scheme() == "https" && to.scheme() != "https" {
-                return Err(Unanswered("the redirect leads away from https".to_owned()));
+                return Err("the redirect leads away from https".to_owned());
             }
             url = to;
         }
-        Err(Unanswered(format!("there were more than {MAX_REDIRECTS} redirects")))
+        Err(format!("there were more than {MAX_REDIRECTS} redirects"))
     }
 
-    async fn send(&self, url: Url, letter: &Letter) -> Result<Response, Unanswered> {
+    async fn send(&self, url: Url, letter: &Letter) -> Result<Response, String> {
         let request = self
             .http
             .post(url)
@@ -89,7 +95,7 @@ impl Sender {
             .header("BlobForge-Event", letter.event)
             .header("BlobForge-Signature", &letter.signature)
             .body(letter.body.clone());
-        request.send().await.map_err(|error| Unanswered(innermost(&error.without_url())))
+        request.send().await.map_err(|error| innermost(&error.without_url()))
     }
 }
 
