@@ -3,11 +3,8 @@
 //! This one counts its commits and leaves the rest to another one. What a store has to keep is said in the documentation of
 //! [`Storage`], and checked by the suite at the end, which is the same for all of them.
 
-use std::{
-    error::Error,
-    sync::Arc,
-    sync::atomic::{AtomicU64, Ordering},
-};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::{error::Error, sync::Arc};
 
 use async_trait::async_trait;
 use blobforge_core::storage::{
@@ -15,7 +12,8 @@ use blobforge_core::storage::{
     memory::MemoryStorage,
 };
 use blobforge_core::{
-    Checkpoint, FailureGroup, Generation, Job, JobId, JobType, NewJob, TypeRecord, WorkerId, WorkerRecord,
+    Checkpoint, FailureGroup, Generation, Job, JobId, JobType, NewJob, Queue, Subscriber, Timestamp,
+    TypeRecord, WorkerId, WorkerRecord,
 };
 use serde_json::Value;
 
@@ -46,6 +44,8 @@ impl Storage for Counting {
     async fn checkpoints(&self, id: JobId) -> Read<Vec<Checkpoint>> { self.inner.checkpoints(id).await }
     async fn worker(&self, id: &WorkerId) -> Read<Option<WorkerRecord>> { self.inner.worker(id).await }
     async fn workers(&self) -> Read<Vec<WorkerRecord>> { self.inner.workers().await }
+    async fn subscribers(&self) -> Read<Vec<Subscriber>> { self.inner.subscribers().await }
+    async fn next_message(&self) -> Read<Option<Timestamp>> { self.inner.next_message().await }
     async fn record(&self, of: &str, key: &str) -> Read<Option<Value>> { self.inner.record(of, key).await }
     async fn records(&self, of: &str) -> Read<Vec<(String, Value)>> { self.inner.records(of).await }
     async fn log(&self, of: &str, before: Option<u64>, limit: usize) -> Read<Vec<(u64, Value)>> {

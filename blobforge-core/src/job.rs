@@ -515,6 +515,9 @@ pub struct Body {
         deserialize_with = "crate::trace_parent::lenient"
     )]
     pub traceparent: Option<TraceParent>,
+    /// Where its ends are to be told: at most [`MAX_NOTIFY`](crate::MAX_NOTIFY) places.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub notify: Vec<crate::Notify>,
 }
 
 /// The durable record of one piece of work.

@@ -40,6 +40,7 @@
 //! | find jobs, wait, listen | [`Queue::list`], [`Queue::wait`], [`queue::Feed`], [`Job`] |
 //! | work | [`Registration`], [`Queue::claim`], [`Queue::heartbeat`], [`Queue::report`] |
 //! | steer | [`Queue::cancel`], [`Queue::retry`], [`Queue::bulk`], [`Queue::pause`] |
+//! | tell others of ends | [`Subscriber`], [`NewJob::notify`], [`queue::Notice::Outbox`] |
 //! | say what holds for a type | [`TypeSettings`], [`Limits`], [`RetryPolicy`], [`Retention`] |
 //! | say which worker can do what | [`Requirement`], [`Registration::labels`] |
 //! | know what went wrong | [`QueueError`], [`Queue::failure_groups`], [`Queue::obstacle`] |
@@ -70,6 +71,7 @@ mod lease;
 pub mod lifecycle;
 mod limits;
 mod new_job;
+mod outbox;
 pub mod queue;
 mod requirement;
 mod retry;
@@ -104,6 +106,9 @@ pub use limits::{KeyLimits, LimitBy, Limits, MAX_LIMIT_KEY_BYTES, Rate, StartedU
 pub use new_job::{
     MAX_JSON_BYTES, MAX_KEY_BYTES, MAX_SOURCE_PATH_BYTES, MAX_SOURCE_PATHS, MAX_SUBMITTER_BYTES,
     MAX_TAG_BYTES, MAX_TAGS, NewJob, NewSource, check_key, file_name,
+};
+pub use outbox::{
+    Ends, MAX_NOTIFY, MAX_NOTIFY_BYTES, MAX_SUBSCRIBERS, Message, Notify, Recipient, Subscriber,
 };
 pub use queue::{Queue, QueueBuilder, QueueError};
 pub use requirement::{

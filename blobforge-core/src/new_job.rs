@@ -2,7 +2,10 @@
 
 use serde_json::Value;
 
-use crate::{Body, Invalid, JobType, MAX_REQUIREMENTS, Priority, Requirement, Sha256, Timestamp, bounds};
+use crate::{
+    Body, Ends, Invalid, JobType, MAX_NOTIFY, MAX_REQUIREMENTS, Notify, Priority, Requirement, Sha256,
+    Timestamp, bounds, outbox::check_notify,
+};
 
 /// The most bytes that `params` and `metadata` may each have as JSON.
 ///
@@ -153,6 +156,15 @@ impl NewJob {
     #[must_use]
     pub fn requires(mut self, requirement: Requirement) -> Self {
         self.body.requires.push(requirement);
+        self
+    }
+
+    /// Wants its ends told there; see [`Notify`].
+    ///
+    /// As in [`Subscriber`](crate::Subscriber).
+    #[must_use]
+    pub fn notify(mut self, to: impl Into<String>, ends: Ends) -> Self {
+        self.body.notify.push(Notify { to: to.into(), ends });
         self
     }
 
@@ -320,6 +332,7 @@ impl NewJob {
         bounds::at_most("other_paths", self.body.other_paths.len(), MAX_SOURCE_PATHS - 1)?;
         let mut others = self.body.other_paths.iter();
         others.try_for_each(|path| bounds::text("other_paths", path, MAX_SOURCE_PATH_BYTES))?;
+        check_notify(&self.body.notify)?;
         bounds::text_if_any("submitter", self.body.submitter.as_deref(), MAX_SUBMITTER_BYTES)?;
         self.idempotency_key.as_deref().map_or(Ok(()), |key| printable("idempotency_key", key))?;
         self.max_attempts.map_or(Ok(()), bounds::attempts)?;
@@ -356,12 +369,17 @@ pub(crate) fn printable(field: &'static str, name: &str) -> Result<(), Invalid> 
 }
 
 impl Body {
-    /// Adds by which tags and paths somebody knows it who submits the same work. What is beyond [`MAX_TAGS`] and
-    /// [`MAX_SOURCE_PATHS`] is left out: it only serves to find the job.
+    /// Adds by which tags and paths somebody knows it who submits the same work, and where that one wants its ends told.
+    /// What is beyond [`MAX_TAGS`], [`MAX_SOURCE_PATHS`] and [`MAX_NOTIFY`] is left out.
     pub(crate) fn add_names(&mut self, other: Self) {
         for tag in other.tags {
             if self.tags.len() < MAX_TAGS && !self.tags.contains(&tag) {
                 self.tags.push(tag);
+            }
+        }
+        for notify in other.notify {
+            if self.notify.len() < MAX_NOTIFY && !self.notify.contains(&notify) {
+                self.notify.push(notify);
             }
         }
         for path in other.source_path.into_iter().chain(other.other_paths) {

@@ -21,7 +21,7 @@ mod verdict;
 pub use command::{
     AttemptChange, Beat, BeatReply, Claim, Claimed, Command, Committed, Done, Event, GarbagePlace, HeldLease,
     LeaseState, MAX_CHECKPOINTS, Maintain, Maintained, MarkGarbage, MarkedGarbage, Outcome, Ready, Refusal,
-    Report, Submit, Submitted, Wake,
+    Report, Settled, Submit, Submitted, Wake,
 };
 pub use execute::MAX_ATTEMPTS_KEPT;
 pub(crate) use execute::MAX_CLASSES;
@@ -36,7 +36,10 @@ use std::{fmt, time::Duration};
 use async_trait::async_trait;
 use serde_json::Value;
 
-use crate::{Checkpoint, FailureGroup, Generation, Job, JobId, JobType, TypeRecord, WorkerId, WorkerRecord};
+use crate::{
+    Checkpoint, FailureGroup, Generation, Job, JobId, JobType, Subscriber, Timestamp, TypeRecord, WorkerId,
+    WorkerRecord,
+};
 
 /// A durable home for jobs. See the [contract](self).
 ///
@@ -159,6 +162,16 @@ pub trait Storage: Send + Sync + fmt::Debug {
     ///
     /// As in [`Storage::jobs`].
     async fn workers(&self) -> Result<Vec<WorkerRecord>, StorageError>;
+
+    /// Who is told of the ends of jobs, by name.
+    ///
+    /// As in [`Subscriber`].
+    async fn subscribers(&self) -> Result<Vec<Subscriber>, StorageError>;
+
+    /// When the first message of the outbox is due; `None` while there is none.
+    ///
+    /// As in [`Subscriber`].
+    async fn next_message(&self) -> Result<Option<Timestamp>, StorageError>;
 
     /// One record that a program keeps beside its jobs.
     ///

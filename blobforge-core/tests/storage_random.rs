@@ -161,6 +161,8 @@ async fn compare(memory: &MemoryStorage, sqlite: &SqliteStorage, world: &World) 
             (sqlite.records(collection).await.unwrap(), memory.records(collection).await.unwrap());
         assert_eq!(found, expected);
     }
+    assert_eq!(sqlite.subscribers().await.unwrap(), memory.subscribers().await.unwrap());
+    assert_eq!(sqlite.next_message().await.unwrap(), memory.next_message().await.unwrap());
     let log = async |of: &dyn Storage| of.log("book", None, 4).await.unwrap();
     assert_eq!(log(sqlite).await, log(memory).await);
     for filter in filters() {

@@ -23,6 +23,7 @@ mod submission;
 mod time;
 mod tokens;
 mod types;
+mod webhooks;
 mod workers;
 
 use std::sync::Arc;
@@ -31,6 +32,8 @@ use poem::{Endpoint, EndpointExt, Route, get};
 use poem_openapi::OpenApiService;
 
 use crate::service::{FILES_PREFIX, Shared};
+
+pub(crate) use job::JobView;
 
 /// Everything behind the door.
 pub(crate) fn endpoint(shared: &Arc<Shared>) -> impl Endpoint + use<> {
@@ -47,6 +50,7 @@ pub(crate) fn endpoint(shared: &Arc<Shared>) -> impl Endpoint + use<> {
         workers::WorkersApi(shared.clone()),
         types::TypesApi(shared.clone()),
         events::EventsApi(shared.clone()),
+        webhooks::WebhooksApi(shared.clone()),
         tokens::TokensApi(shared.clone()),
         accounts::AccountsApi(shared.clone()),
         audit::AuditApi(shared.clone()),

@@ -81,6 +81,10 @@ pub struct ServeArgs {
     /// How the log is written: text, or json with one object for each line.
     #[arg(long, env = "BLOBFORGE_LOG_FORMAT", default_value = "text")]
     pub log_format: LogFormat,
+    /// Networks of private addresses that webhooks may lead to all the same, such as 10.1.0.0/16, with commas between
+    /// them.
+    #[arg(long, env = "BLOBFORGE_WEBHOOK_ALLOW_PRIVATE", value_delimiter = ',', value_parser = network)]
+    pub webhook_allow_private: Vec<IpNet>,
     /// Also run a worker for pdf-text, beside the service.
     #[arg(long)]
     pub with_worker: bool,
@@ -128,6 +132,8 @@ pub struct ServeConfig {
     pub max_streams: u32,
     /// Where what is measured is told without a token, if it is.
     pub metrics_addr: Option<SocketAddr>,
+    /// Networks of private addresses that webhooks may lead to all the same.
+    pub webhook_allow_private: Vec<IpNet>,
     /// Where the time comes from, if not from the machine.
     pub clock: Option<Arc<dyn Clock>>,
 }
@@ -151,6 +157,7 @@ impl ServeConfig {
             read_timeout: Duration::from_secs(30),
             max_streams: 100,
             metrics_addr: None,
+            webhook_allow_private: Vec::new(),
             clock: None,
         }
     }
@@ -187,6 +194,7 @@ impl ServeConfig {
             read_timeout: Duration::from_secs(args.read_timeout),
             max_streams: args.max_streams,
             metrics_addr: args.metrics_addr,
+            webhook_allow_private: args.webhook_allow_private,
             clock: None,
         })
     }

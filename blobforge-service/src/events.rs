@@ -84,6 +84,7 @@ impl EventHub {
                 notice = feed.next() => {
                     let Some(notice) = notice else { return };
                     match notice {
+                        Notice::Outbox => continue,
                         Notice::Event(event) => {
                             let (name, data) = told(event);
                             self.publish(name, data);

@@ -12,6 +12,7 @@ mod problem;
 pub mod serve;
 mod service;
 mod stats;
+mod webhooks;
 
 pub use auth::{Access, ROUTES, Route, Scope, TokenText};
 pub use config::{ServeArgs, ServeConfig};

@@ -48,6 +48,9 @@ pub struct Problem {
     /// After how many seconds to try again.
     #[oai(skip)]
     pub(crate) retry_after: Option<u32>,
+    /// The methods that the address takes, if that is what is wrong.
+    #[oai(skip)]
+    pub(crate) allow: Option<Box<str>>,
 }
 
 impl Problem {
@@ -66,6 +69,7 @@ impl Problem {
             job_status: None,
             request_id: None,
             retry_after: None,
+            allow: None,
         }
     }
 
@@ -124,6 +128,12 @@ impl Problem {
 
     pub(crate) fn retry_after(mut self, seconds: u32) -> Self {
         self.retry_after = Some(seconds);
+        self
+    }
+
+    /// Says which methods the address takes.
+    pub(crate) fn allow(mut self, methods: &[&str]) -> Self {
+        self.allow = Some(methods.join(", ").into());
         self
     }
 
@@ -207,6 +217,9 @@ impl IntoResponse for Problem {
         if let Some(seconds) = self.retry_after {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
         }
+        if let Some(Ok(methods)) = self.allow.as_deref().map(HeaderValue::from_str) {
+            headers.insert(header::ALLOW, methods);
+        }
         if self.status == StatusCode::UNAUTHORIZED.as_u16() {
             headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
         }
@@ -283,7 +296,9 @@ impl From<Refusal> for Problem {
     fn from(refusal: Refusal) -> Self {
         let (code, text) = (refusal.kind(), refusal.to_string());
         match refusal {
-            Refusal::NoSuchJob(_) | Refusal::NoSuchWorker(_) => Self::not_found(code, text),
+            Refusal::NoSuchJob(_) | Refusal::NoSuchWorker(_) | Refusal::NoSuchSubscriber => {
+                Self::not_found(code, text)
+            }
             Refusal::Lifecycle(Refused::LeaseLost { status, .. }) => Self::conflict(code, text)
                 .hint("stop this attempt and report nothing more of it")
                 .job_status(status),

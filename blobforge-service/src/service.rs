@@ -9,6 +9,7 @@ mod reply;
 mod secret;
 mod streams;
 mod unannounced;
+mod webhooks;
 
 use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
@@ -42,6 +43,7 @@ use crate::{
     config::ServeConfig,
     events::EventHub,
     metrics::Metrics,
+    webhooks::{Deliverer, Hooks, Reach},
 };
 
 /// How long open connections may take to end once the service stops.
@@ -95,6 +97,7 @@ pub(crate) struct Shared {
     pub(crate) unannounced: Unannounced,
     pub(crate) budgets: Budgets,
     pub(crate) repeats: Repeats,
+    pub(crate) hooks: Hooks,
     pub(crate) stop: CancellationToken,
 }
 
@@ -137,7 +140,11 @@ impl Service {
         let queue = open_queue(&config, Some(metrics.clone())).await?;
         let accounts = Accounts::new(queue.clone());
         let admin = admin::find_or_make(&config, &accounts).await?;
+        let hooks = Hooks::new(queue.clone(), Reach::new(config.webhook_allow_private.clone()));
+        webhooks::show_secret(&folder, &hooks).await?;
+        let deliverer = Deliverer::new(queue.clone(), config.clock(), hooks.clone())?;
         let stop = CancellationToken::new();
+        tokio::spawn(stop.clone().run_until_cancelled_owned(deliverer.run()));
         tokio::spawn(stop.clone().run_until_cancelled_owned(accounts.clone().watch()));
         let arrivals = Arrivals::default();
         let unannounced = Unannounced::new(queue.clone(), arrivals.clone(), config.clock());
@@ -151,6 +158,7 @@ impl Service {
             unannounced,
             budgets: Budgets::new(&config),
             repeats: Repeats::new(queue.clone()),
+            hooks,
             config,
             queue,
             accounts,

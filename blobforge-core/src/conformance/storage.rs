@@ -16,6 +16,7 @@ pub mod idempotency;
 pub mod labels;
 pub mod leases;
 pub mod limits;
+pub mod outbox;
 pub mod reading;
 pub mod repeating;
 pub mod retention;
@@ -159,6 +160,25 @@ macro_rules! storage_conformance {
                 a_key_waits_for_its_turn_since_its_first_job_whatever_that_required,
                 a_clock_set_back_delays_nobody_whom_limits_hold_back,
                 a_time_that_moves_within_a_batch_moved_for_all_of_it,
+            }
+            outbox: {
+                every_way_to_end_is_put_into_the_outbox,
+                the_same_report_again_is_not_told_again,
+                a_second_end_is_told_again,
+                what_has_not_ended_is_told_to_nobody,
+                a_subscriber_hears_of_its_type_and_its_ends_alone,
+                a_job_names_its_own_recipients,
+                a_second_submitters_recipient_is_added,
+                a_job_that_is_deleted_is_still_told,
+                what_was_taken_out_is_held_and_due_again_after_that,
+                who_took_a_message_out_before_cannot_put_it_off,
+                a_try_that_was_none_does_not_count,
+                a_message_is_told_again_under_its_number,
+                what_is_for_nobody_any_more_is_dropped,
+                numbers_of_messages_are_not_given_again,
+                a_clock_set_back_does_not_hold_messages_back,
+                what_nobody_takes_out_for_a_week_is_dropped,
+                there_are_so_many_subscribers_and_no_more,
             }
             types: {
                 a_paused_type_gives_nothing_until_it_is_resumed,

@@ -9,7 +9,7 @@ use crate::{
     check_failure_kind, check_result, file_name,
     inline::cut_log,
     new_job::printable,
-    storage::{Claim, Command, RecordChange, Report},
+    storage::{Claim, Command, MAX_PAGE, RecordChange, Report},
 };
 
 /// The most leases that one heartbeat names.
@@ -84,6 +84,12 @@ fn check(command: &Command) -> Result<(), Invalid> {
             span("alive_for", *alive_for)?;
         }
         Command::PutRecord { collection, key, value } => check_record(collection, key, value)?,
+        Command::Subscribe(subscriber) => text("name", &subscriber.name, MAX_KEY_BYTES)?,
+        Command::TakeMessages { limit, hold } => {
+            at_most("limit", *limit, MAX_PAGE)?;
+            span("hold", *hold)?;
+        }
+        Command::SendAgain(message) => message.to.check()?,
         Command::Recorded { command, records } => {
             command.as_deref().map_or(Ok(()), check_recorded)?;
             at_most("records", records.len(), MAX_RECORDS)?;
@@ -104,6 +110,8 @@ fn check(command: &Command) -> Result<(), Invalid> {
         | Command::RemoveWorker(_)
         | Command::Maintain(_)
         | Command::TimeMoved
+        | Command::Unsubscribe(_)
+        | Command::SettleMessage { .. }
         | Command::DeleteRecord { .. } => {}
     }
     Ok(())

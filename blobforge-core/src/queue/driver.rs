@@ -377,6 +377,9 @@ impl Driver {
         for event in committed.events {
             self.notify(Notice::Event(event));
         }
+        if committed.outbox {
+            self.notify(Notice::Outbox);
+        }
         Ok(())
     }
 

@@ -14,6 +14,8 @@ use crate::{JobId, storage::Event};
 pub enum Notice {
     /// This happened.
     Event(Event),
+    /// Messages were put into the outbox, or are due at another time.
+    Outbox,
     /// So many events were missed: look again at whatever matters.
     Missed(u64),
     /// Another process has changed the store, and told nobody what: look again at whatever matters.
@@ -62,7 +64,7 @@ impl Feed {
         loop {
             match self.next().await {
                 Some(Notice::Event(Event::Job { id, .. } | Event::JobDeleted { id, .. })) if id != job => {}
-                Some(Notice::Event(Event::WorkerOnline(_) | Event::WorkerOffline(_))) => {}
+                Some(Notice::Outbox | Notice::Event(Event::WorkerOnline(_) | Event::WorkerOffline(_))) => {}
                 heard => return heard.is_some(),
             }
         }

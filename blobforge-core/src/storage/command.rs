@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use crate::{
     Checkpoint, End, Failure, Finish, FinishKind, Finished, Jitter, Job, JobId, JobType, LeaseSecret,
-    LeaseToken, NewJob, Output, Priority, Progress, Refused, Registration, RetryPolicy, Sha256, Status,
-    Timestamp, TypeChange, TypeRecord, TypeSettings, WorkerId,
+    LeaseToken, MAX_SUBSCRIBERS, Message, NewJob, Output, Priority, Progress, Refused, Registration,
+    RetryPolicy, Sha256, Status, Subscriber, Timestamp, TypeChange, TypeRecord, TypeSettings, WorkerId,
     storage::{MAX_CLASSES, RecordChange},
 };
 
@@ -148,6 +148,28 @@ pub enum Command {
         /// Its key.
         key: String,
     },
+    /// Tell somebody of ends from now on.
+    Subscribe(Subscriber),
+    /// Tell the subscriber of this name nothing more; what is still to be told is dropped when it is due.
+    Unsubscribe(String),
+    /// Take out messages that are due, for whoever is to tell them.
+    TakeMessages {
+        /// At most this many.
+        limit: usize,
+        /// For how long nobody else gets them: longer than telling takes.
+        hold: Duration,
+    },
+    /// Say what became of a message that was taken out. One that is not there any more is left alone.
+    SettleMessage {
+        /// Its number.
+        number: u64,
+        /// How often it had been taken out then: who took it out since knows better.
+        tries: u32,
+        /// What became of it.
+        settled: Settled,
+    },
+    /// Tell this once more, under the number that it has, as if it had never been tried.
+    SendAgain(Box<Message>),
     /// Do something, and write with it what the embedding program keeps beside its jobs. If it is refused, nothing is
     /// written.
     Recorded {
@@ -289,6 +311,32 @@ impl Report {
     }
 }
 
+/// What became of a message that was taken out.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// use blobforge_core::{Ends, ManualClock, NewJob, Queue, Timestamp, storage::{Command, Done, Settled}};
+/// use std::{sync::Arc, time::Duration};
+/// let queue = Queue::builder().clock(Arc::new(ManualClock::new(Timestamp::ZERO))).open_in_memory().unwrap();
+/// let job = queue.submit(NewJob::new("pdf").unwrap().notify("ann", Ends::ALL)).await.unwrap().id;
+/// queue.cancel(job).await.unwrap();
+/// let take = || Command::TakeMessages { limit: 1, hold: Duration::from_secs(60) };
+/// let Done::Messages(taken) = queue.run(take()).await.unwrap() else { unreachable!() };
+/// let (number, tries, later) = (taken[0].number, taken[0].tries, queue.now() + Duration::from_secs(5));
+/// queue.run(Command::SettleMessage { number, tries, settled: Settled::NotTried(later) }).await.unwrap();
+/// assert_eq!(queue.storage().next_message().await.unwrap(), Some(later), "and this try does not count");
+/// # });
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Settled {
+    /// It was told, or is not to be tried any more.
+    Told,
+    /// It could not be told; try again at this time.
+    Again(Timestamp),
+    /// It was not even tried; do so at this time.
+    NotTried(Timestamp),
+}
+
 /// Asks for what time has made due.
 ///
 /// ```
@@ -372,6 +420,8 @@ pub struct Committed {
     pub ready: Vec<Ready>,
     /// Workers that may be given more than before: their claims should look again.
     pub woken: Vec<WorkerId>,
+    /// Messages were put into the outbox, or are due at another time.
+    pub outbox: bool,
     /// The earliest time at which something that this batch made falls due.
     pub next_due: Option<Timestamp>,
     /// Which attempts began and ended, for who measures.
@@ -449,6 +499,8 @@ pub enum Done {
     Maintained(Maintained),
     /// To `MarkGarbage`.
     Garbage(MarkedGarbage),
+    /// To `TakeMessages`.
+    Messages(Vec<Message>),
     /// To everything else.
     Ok,
 }
@@ -531,6 +583,8 @@ pub struct Maintained {
     pub workers_forgotten: usize,
     /// Jobs deleted because they had been kept for long enough.
     pub expired: usize,
+    /// Messages dropped because nobody took them out for a week.
+    pub messages_dropped: usize,
     /// When the next thing falls due.
     pub next_due: Option<Timestamp>,
 }
@@ -617,6 +671,12 @@ pub enum Refusal {
         "job {0} has {MAX_CHECKPOINTS} checkpoints already: save under a name that it has, which replaces that one"
     )]
     TooManyCheckpoints(JobId),
+    /// There is nobody any more to be told.
+    #[error("there is no such subscriber any more: nobody is to be told")]
+    NoSuchSubscriber,
+    /// The store has as many subscribers as may be.
+    #[error("there are {MAX_SUBSCRIBERS} subscribers already: take one back that is not needed any more")]
+    TooManySubscribers,
     /// A file is to be written that a job has already, or that is another job's, or is being deleted.
     #[error(
         "the file {0:?} has arrived, is another job's or is being deleted: ask anew where to send this one"
@@ -656,6 +716,8 @@ impl Refusal {
             Self::FileTaken(_) => "file_taken",
             Self::TooManyClasses(_) => "too_many_requirements",
             Self::TooManyCheckpoints(_) => "too_many_checkpoints",
+            Self::NoSuchSubscriber => "subscriber_not_found",
+            Self::TooManySubscribers => "too_many_subscribers",
             Self::IdempotencyKeyReused(_) => "idempotency_key_reused",
             Self::IdempotencyKeyOfDeleted(..) => "job_deleted",
         }

@@ -11,6 +11,7 @@ mod garbage;
 mod idempotency;
 mod jobs;
 mod lanes;
+mod outbox;
 mod records;
 mod retention;
 mod sources;
@@ -32,8 +33,8 @@ use super::{
     rows::{AttemptRow, Place, Rows},
 };
 use crate::{
-    End, Epoch, Failure, Job, JobId, JobType, Lease, Phase, Refused, Status, Step, Timestamp, Transition,
-    WorkerId, lifecycle,
+    End, Epoch, Failure, Job, JobId, JobType, Lease, Phase, Refused, Status, Step, Subscriber, Timestamp,
+    Transition, WorkerId, lifecycle,
 };
 use lanes::Lanes;
 
@@ -72,6 +73,7 @@ pub(super) fn execute<R: Rows>(
         lanes: Lanes::default(),
         labels: HashMap::new(),
         waiting: BTreeMap::new(),
+        subscribers: None,
     };
     for command in commands {
         let outcome = batch.command(command)?;
@@ -95,6 +97,8 @@ struct Batch<'a, R: Rows> {
     labels: HashMap<WorkerId, Map<String, Value>>,
     /// The jobs that came into a line and that nobody has taken yet.
     waiting: BTreeMap<JobId, JobType>,
+    /// Who is told of ends, once anybody ended.
+    subscribers: Option<Vec<Subscriber>>,
 }
 
 /// The outer error fails the batch, the inner one only its command.
@@ -148,6 +152,11 @@ impl<R: Rows> Batch<'_, R> {
                 self.change_record(RecordChange::Delete { collection, key })?;
                 Ok(Ok(Done::Ok))
             }
+            Command::Subscribe(subscriber) => self.subscribe(subscriber),
+            Command::Unsubscribe(name) => self.unsubscribe(&name),
+            Command::TakeMessages { limit, hold } => self.take_messages(limit, hold),
+            Command::SettleMessage { number, tries, settled } => self.settle_message(number, tries, settled),
+            Command::SendAgain(message) => self.send_again(*message),
             Command::Recorded { command, records } => self.recorded(command.map(|command| *command), records),
         }
     }
@@ -268,6 +277,9 @@ impl<R: Rows> Batch<'_, R> {
         self.lanes.live(of, &after.body.requires, ended(before) - ended(after));
         self.lanes.count(of, before.status(), -1);
         self.lanes.count(of, after.status(), 1);
+        if after.status().is_final() && !before.status().is_final() {
+            self.note_end(after)?;
+        }
         if before.ended_at != after.ended_at {
             self.note_expiry(after, before.ended_at.is_some())?;
         }
@@ -366,6 +378,7 @@ impl<R: Rows> Batch<'_, R> {
         let leases = leases.map(|at| if at > until { at } else { held_back.unwrap_or(self.now) });
         done.workers_forgotten = self.forget_silent_workers(maintain.limit)?;
         done.expired = self.expire(maintain.limit)?;
+        done.messages_dropped = self.drop_messages(maintain.limit)?;
         let rescan = self.rescan(maintain.limit)?;
         let (scheduled, reopening) = (self.rows.next_scheduled()?, self.rows.next_reopening()?);
         let next = [leases, held_back, scheduled, reopening, self.rows.next_expiry()?, rescan, more_keys];

@@ -4,6 +4,7 @@
 
 mod history;
 mod lanes;
+mod outbox;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -23,10 +24,11 @@ use super::{
 };
 use crate::{
     Checkpoint, Clock, EndedLease, Epoch, FailureGroup, Generation, Job, JobId, JobType, Lease, Phase,
-    Sha256, Status, SystemClock, Timestamp, TypeRecord, WorkerId, WorkerRecord,
+    Sha256, Status, Subscriber, SystemClock, Timestamp, TypeRecord, WorkerId, WorkerRecord,
 };
 use history::MemoryHistory;
 use lanes::MemoryLanes;
+use outbox::MemoryOutbox;
 
 /// Jobs in memory.
 ///
@@ -85,6 +87,7 @@ struct MemoryRows {
     last_id: i64,
     lanes: MemoryLanes,
     history: MemoryHistory,
+    outbox: MemoryOutbox,
     scheduled: BTreeSet<(Timestamp, JobId)>,
     attempts: BTreeMap<(JobId, Epoch), AttemptRow>,
     checkpoints: BTreeMap<(JobId, String), Checkpoint>,
@@ -213,6 +216,14 @@ impl Storage for MemoryStorage {
 
     async fn workers(&self) -> Result<Vec<WorkerRecord>, StorageError> {
         Ok(self.rows().workers.values().cloned().collect())
+    }
+
+    async fn subscribers(&self) -> Result<Vec<Subscriber>, StorageError> {
+        Ok(self.rows().outbox.subscribers())
+    }
+
+    async fn next_message(&self) -> Result<Option<Timestamp>, StorageError> {
+        Ok(self.rows().outbox.next_message())
     }
 
     async fn record(&self, collection: &str, key: &str) -> Result<Option<Value>, StorageError> {

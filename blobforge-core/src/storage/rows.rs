@@ -2,6 +2,7 @@
 
 mod front;
 mod history;
+mod outbox;
 
 use std::rc::Rc;
 
@@ -132,6 +133,7 @@ pub(super) struct EndedRow {
 
 pub(super) use front::{Front, MAX_FRONT};
 pub(super) use history::{FailureGroupRows, KeyRow, KeyRows, LogRows};
+pub(super) use outbox::OutboxRows;
 
 /// As much of a worker as its claims need.
 #[derive(Clone, Debug)]
@@ -141,7 +143,7 @@ pub(super) struct Claimer {
 }
 
 /// The rows of a store within one transaction.
-pub(super) trait Rows: KeyRows + FailureGroupRows + LogRows {
+pub(super) trait Rows: KeyRows + FailureGroupRows + LogRows + OutboxRows {
     fn generation(&self) -> Generation;
 
     fn job(&mut self, id: JobId) -> Result<Option<Job>, Self::Error>;

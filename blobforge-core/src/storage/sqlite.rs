@@ -25,6 +25,7 @@ mod history;
 mod lanes;
 mod migrations;
 mod open;
+mod outbox;
 mod place;
 mod reads;
 mod restore;
@@ -56,8 +57,8 @@ use super::{
     Attempt, Command, Committed, Counts, JobFilter, JobPage, MAX_PAGE, Storage, StorageError, Workload,
 };
 use crate::{
-    Checkpoint, Clock, FailureGroup, Generation, Job, JobId, JobType, SystemClock, TypeRecord, WorkerId,
-    WorkerRecord,
+    Checkpoint, Clock, FailureGroup, Generation, Job, JobId, JobType, Subscriber, SystemClock, Timestamp,
+    TypeRecord, WorkerId, WorkerRecord,
 };
 
 /// How many steps of SQLite's machine pass between two looks at the time: some tens of microseconds.
@@ -277,6 +278,14 @@ impl Storage for SqliteStorage {
 
     async fn workers(&self) -> Result<Vec<WorkerRecord>, StorageError> {
         self.read(reads::workers).await
+    }
+
+    async fn subscribers(&self) -> Result<Vec<Subscriber>, StorageError> {
+        self.read(outbox::subscribers).await
+    }
+
+    async fn next_message(&self) -> Result<Option<Timestamp>, StorageError> {
+        self.read(outbox::next_message).await
     }
 
     async fn record(&self, collection: &str, key: &str) -> Result<Option<Value>, StorageError> {

@@ -7,7 +7,8 @@ use serde_json::Value;
 
 use super::{Fault, Faults, faults::Fate};
 use crate::{
-    Checkpoint, Clock, FailureGroup, Generation, Job, JobId, JobType, TypeRecord, WorkerId, WorkerRecord,
+    Checkpoint, Clock, FailureGroup, Generation, Job, JobId, JobType, Subscriber, Timestamp, TypeRecord,
+    WorkerId, WorkerRecord,
     storage::{Attempt, Command, Committed, Counts, JobFilter, JobPage, Storage, StorageError, Workload},
 };
 
@@ -128,6 +129,14 @@ impl Storage for FaultyStorage {
         self.read().await?.workers().await
     }
 
+    async fn subscribers(&self) -> Result<Vec<Subscriber>, StorageError> {
+        self.read().await?.subscribers().await
+    }
+
+    async fn next_message(&self) -> Result<Option<Timestamp>, StorageError> {
+        self.read().await?.next_message().await
+    }
+
     async fn record(&self, collection: &str, key: &str) -> Result<Option<Value>, StorageError> {
         self.read().await?.record(collection, key).await
     }
@@ -175,7 +184,7 @@ mod tests {
     use futures_util::FutureExt;
 
     use super::*;
-    use crate::{ManualClock, Timestamp, storage::memory::MemoryStorage};
+    use crate::{ManualClock, storage::memory::MemoryStorage};
 
     fn storage() -> (FaultyStorage, Faults, Arc<ManualClock>) {
         let clock = Arc::new(ManualClock::new(Timestamp::ZERO));

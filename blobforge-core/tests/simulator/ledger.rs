@@ -8,8 +8,8 @@ use std::{
 
 use async_trait::async_trait;
 use blobforge_core::{
-    Checkpoint, Clock, FailureGroup, Generation, Job, JobId, JobType, ManualClock, Timestamp, TypeRecord,
-    WorkerId, WorkerRecord,
+    Checkpoint, Clock, FailureGroup, Generation, Job, JobId, JobType, ManualClock, Subscriber, Timestamp,
+    TypeRecord, WorkerId, WorkerRecord,
     storage::{
         Attempt, Claimed, Command, Committed, Counts, Done, Event, JobFilter, JobPage, MAX_PAGE, Outcome,
         Storage, StorageError, Workload, memory::MemoryStorage,
@@ -144,7 +144,8 @@ impl Storage for Ledger {
         for command in commands {
             let committed = self.storage.commit(vec![command.clone()]).await?;
             // Field by field: a new one has to be put together here, too.
-            let Committed { mut outcomes, events, ready, woken, next_due, attempts, flush } = committed;
+            let Committed { mut outcomes, events, ready, woken, outbox, next_due, attempts, flush } =
+                committed;
             let outcome = outcomes.pop().expect("an outcome for every command");
             let before = self.now();
             let after = Arc::new(self.snapshot(&before).await?);
@@ -172,6 +173,7 @@ impl Storage for Ledger {
             all.woken.extend(woken);
             all.attempts.extend(attempts);
             all.flush = [all.flush, flush].into_iter().flatten().reduce(|a, b| a + b);
+            all.outbox |= outbox;
             all.next_due = [all.next_due, next_due].into_iter().flatten().min();
         }
         Ok(all)
@@ -219,6 +221,14 @@ impl Storage for Ledger {
 
     async fn workers(&self) -> Result<Vec<WorkerRecord>, StorageError> {
         self.storage.workers().await
+    }
+
+    async fn subscribers(&self) -> Result<Vec<Subscriber>, StorageError> {
+        self.storage.subscribers().await
+    }
+
+    async fn next_message(&self) -> Result<Option<Timestamp>, StorageError> {
+        self.storage.next_message().await
     }
 
     async fn record(&self, collection: &str, key: &str) -> Result<Option<Value>, StorageError> {

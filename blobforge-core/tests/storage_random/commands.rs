@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use blobforge_core::{
-    Checkpoint, Epoch, Failure, Generation, Jitter, JobId, JobType, KeyLimits, LeaseSecret, LeaseToken,
-    LimitBy, Limits, NewJob, NewSource, Output, Priority, Progress, Rate, Registration, Retention,
-    RetryPolicy, Sha256, Timestamp, TypeChange, TypeSettings, WorkerId,
+    Checkpoint, Ends, Epoch, Failure, Generation, Jitter, JobId, JobType, KeyLimits, LeaseSecret, LeaseToken,
+    LimitBy, Limits, Message, NewJob, NewSource, Output, Priority, Progress, Rate, Registration, Retention,
+    RetryPolicy, Sha256, Subscriber, Timestamp, TypeChange, TypeSettings, WorkerId,
     storage::{
         Beat, Claim, Command, Committed, Done, HeldLease, Maintain, MarkGarbage, RecordChange, Report,
-        Submit, Submitted,
+        Settled, Submit, Submitted,
     },
 };
 use rand::{RngExt, rngs::StdRng, seq::IndexedRandom};
@@ -27,6 +27,7 @@ pub(crate) struct World {
     /// Where the sources of which jobs were to be sent.
     uploads: Vec<(JobId, String)>,
     leases: Vec<(JobId, LeaseToken)>,
+    messages: Vec<Message>,
     secrets: u64,
     began: Timestamp,
     fresh: bool,
@@ -40,6 +41,7 @@ impl World {
             marked: Vec::new(),
             uploads: Vec::new(),
             leases: Vec::new(),
+            messages: Vec::new(),
             secrets: 0,
             began,
             fresh: true,
@@ -57,6 +59,7 @@ impl World {
                 Ok(Done::Claimed(claimed)) => {
                     self.leases.extend(claimed.iter().map(|c| (c.job.id, c.token)));
                 }
+                Ok(Done::Messages(messages)) => self.messages.extend(messages.iter().cloned()),
                 Ok(Done::Garbage(garbage)) => self.marked.extend(garbage.keys.iter().cloned()),
                 _ => {}
             }
@@ -71,8 +74,33 @@ impl World {
         (0..size).map(|_| self.command(rng, now)).collect()
     }
 
+    /// Who is told of ends, and what becomes of what is to be told.
+    fn outbox(&mut self, rng: &mut StdRng, now: Timestamp) -> Command {
+        let name = ["bell", "Ärger", "board"].choose(rng).unwrap().to_string();
+        let known = self.messages.choose(rng).cloned();
+        match (rng.random_range(0..8), known) {
+            (0..2, _) => {
+                let job_type = rng.random_bool(0.5).then(|| job_type(rng));
+                Command::Subscribe(Subscriber { name, job_type, ends: ends(rng) })
+            }
+            (2, _) => Command::Unsubscribe(name),
+            (3, Some(message)) => Command::SendAgain(Box::new(message)),
+            (4..6, Some(message)) => {
+                let at = now + Duration::from_secs(rng.random_range(0..60));
+                let settled =
+                    *[Settled::Told, Settled::Again(at), Settled::NotTried(at)].choose(rng).unwrap();
+                Command::SettleMessage { number: message.number, tries: message.tries, settled }
+            }
+            (6, _) if rng.random_bool(0.1) => Command::TimeMoved,
+            _ => {
+                let hold = Duration::from_secs(rng.random_range(0..60));
+                Command::TakeMessages { limit: *[1, 3, 100].choose(rng).unwrap(), hold }
+            }
+        }
+    }
+
     fn command(&mut self, rng: &mut StdRng, now: Timestamp) -> Command {
-        match rng.random_range(0..143) {
+        match rng.random_range(0..150) {
             0..30 => self.submit(rng, now),
             30..58 => self.claim(rng),
             58..68 => self.beat(rng),
@@ -114,6 +142,7 @@ impl World {
                 let marked = self.marked.pop();
                 Command::ForgetFiles((0..3).map(|_| self.key(rng)).chain(marked).collect())
             }
+            135..142 => self.outbox(rng, now),
             _ => Command::Maintain(Maintain {
                 asked_at: now - Duration::from_secs(rng.random_range(0..5)),
                 available_since: self.began + Duration::from_secs(rng.random_range(0..200)),
@@ -149,6 +178,9 @@ impl World {
             if rng.random_bool(0.1) {
                 job = job.requires(asked.parse().unwrap());
             }
+        }
+        if rng.random_bool(0.1) {
+            job = job.notify(["ann", "bob"].choose(rng).unwrap().to_string(), ends(rng));
         }
         if rng.random_bool(0.2) {
             job.body.source_path = Some(["/books/ärger.pdf", "rules.pdf"].choose(rng).unwrap().to_string());
@@ -407,4 +439,9 @@ fn progress(rng: &mut StdRng) -> Progress {
 fn around(rng: &mut StdRng, now: Timestamp) -> Timestamp {
     let span = Duration::from_secs(rng.random_range(0..60));
     if rng.random_bool(0.3) { now - span } else { now + span }
+}
+
+fn ends(rng: &mut StdRng) -> Ends {
+    let mut is = || rng.random_bool(0.7);
+    Ends { completed: is(), failed: is(), cancelled: is() }
 }

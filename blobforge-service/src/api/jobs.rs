@@ -137,7 +137,7 @@ impl JobsApi {
         idempotency_key: Header<Option<String>>,
         body: Body<JobRequest>,
     ) -> Result<SubmitReply, Problem> {
-        let mut job = body.0.into_job(principal.0)?;
+        let mut job = body.0.into_job(principal.0, self.0.hooks.reach())?;
         job.idempotency_key = idempotency_key.0;
         job.body.traceparent = traced.0.0;
         submission::submit(&self.0, job).await

@@ -34,6 +34,8 @@ pub(super) enum Section {
     Types,
     /// How the service is, and what happens in it.
     Service,
+    /// Who is told by a request that a job has ended.
+    Webhooks,
     /// Tokens for programs.
     Tokens,
 }
@@ -80,6 +82,8 @@ pub(super) fn document(spec: &str) -> String {
     let mut document = Value::Object(rest);
     document["paths"] = json!(paths.0);
     document["components"]["securitySchemes"] = json!({SCHEME: {"type": "http", "scheme": "bearer"}});
+    let schemas = document["components"]["schemas"].as_object_mut();
+    schemas.into_iter().flat_map(Map::values_mut).for_each(tell_the_truth);
     if let Some(paths) = document["paths"].as_object_mut() {
         for (path, operations) in paths {
             let Some(operations) = operations.as_object_mut() else { continue };
@@ -91,6 +95,27 @@ pub(super) fn document(spec: &str) -> String {
         }
     }
     serde_json::to_string_pretty(&document).unwrap_or_default()
+}
+
+/// Says in a schema what the framework leaves out: what need not be there may be `null`, here as in requests, and one of
+/// several things need not be an object.
+fn tell_the_truth(schema: &mut Value) {
+    let Some(schema) = schema.as_object_mut() else { return };
+    if schema.contains_key("anyOf") || schema.contains_key("oneOf") {
+        schema.remove("type");
+    }
+    let required = schema.get("required").cloned().unwrap_or_default();
+    let is_required = |name: &str| required.as_array().is_some_and(|all| all.iter().any(|one| one == name));
+    let properties = schema.get_mut("properties").and_then(Value::as_object_mut);
+    for (name, property) in properties.into_iter().flatten() {
+        tell_the_truth(property);
+        let Some(property) = property.as_object_mut().filter(|_| !is_required(name)) else { continue };
+        // Beside a reference nothing else counts.
+        if let Some(reference) = property.remove("$ref") {
+            property.insert("allOf".to_owned(), json!([{ "$ref": reference }]));
+        }
+        property.insert("nullable".to_owned(), true.into());
+    }
 }
 
 fn access_of(method: &str, path: &str) -> Option<Access> {

@@ -23,12 +23,13 @@ use super::{
     files::TransferView,
     job::JobView,
     time::Time,
-    types,
+    types, webhooks,
 };
 use crate::{
     auth::Principal,
     problem::Problem,
     service::{Named, Shared, Traced},
+    webhooks::Reach,
 };
 
 /// The largest body that a batch may have, in bytes.
@@ -71,10 +72,14 @@ pub(super) struct JobRequest {
     dedup: Option<bool>,
     /// If that job has failed, run it again.
     retry_failed: Option<bool>,
+    /// Where to send a signed request when it ends: a URL, or `{url, events}` with some of `job_completed`, `job_failed`
+    /// and `job_cancelled`. Where a job that does this work is handed back, it is added to that one's, at most 8, and hears
+    /// of the next end: whether that job has ended already is said by `status`.
+    webhook: Option<Value>,
 }
 
 impl JobRequest {
-    pub(super) fn into_job(self, principal: &Principal) -> Result<NewJob, Problem> {
+    pub(super) fn into_job(self, principal: &Principal, reach: &Reach) -> Result<NewJob, Problem> {
         let mut job = NewJob::new(types::job_type(&self.job_type)?)?;
         job.source = source(self.source.as_deref(), self.source_hash, self.source_size)?;
         job.priority = self.priority.map(priority).transpose()?.unwrap_or_default();
@@ -86,6 +91,9 @@ impl JobRequest {
         job.body.requires = Requirements::parse(self.requires.unwrap_or_default())?;
         job.body.source_path = self.source_path;
         job.body.submitter = Some(principal.id.clone());
+        let webhook = self.webhook.filter(|webhook| !webhook.is_null());
+        job.body.notify =
+            webhook.map(|webhook| webhooks::of_job(webhook, reach)).transpose()?.into_iter().collect();
         job.dedup = self.dedup.unwrap_or(true);
         job.retry_failed = self.retry_failed.unwrap_or(false);
         Ok(job)
@@ -196,7 +204,7 @@ impl SubmissionApi {
                 let field = problem.field.clone().map_or(String::new(), |field| format!(".{field}"));
                 problem.field(format!("jobs[{place}]{field}"))
             };
-            job.into_job(principal.0)
+            job.into_job(principal.0, self.0.hooks.reach())
                 .and_then(|job| job.validate().map(|()| job).map_err(Problem::from))
                 .map_err(at)
         };

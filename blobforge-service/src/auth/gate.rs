@@ -242,7 +242,7 @@ fn looked_up(request: &mut Request) -> std::result::Result<&'static Route, Probl
         }
         routes::Found::OtherMethods(methods) => {
             let detail = format!("this address takes {}, not {}", methods.join(" and "), request.method());
-            Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail))
+            Err(Problem::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", detail).allow(&methods))
         }
         routes::Found::Nothing => {
             Err(Problem::not_found("no_such_route", "there is nothing at this address")

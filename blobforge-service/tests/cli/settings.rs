@@ -79,6 +79,7 @@ fn a_wrong_value_names_itself_its_origin_and_what_is_allowed() {
         ("HEARTBEAT_INTERVAL", "-5", "1 to 86400"),
         ("MAX_ATTEMPTS", "3.5", "1 to 1000"),
         ("TRUSTED_PROXIES", "10.0.0.1,proxy", "10.0.0.0/8"),
+        ("WEBHOOK_ALLOW_PRIVATE", "yes", "10.0.0.0/8"),
         ("RATE_LIMIT", "-1", "0 to 100000000"),
         ("PUBLIC_URL", "forge.example", "https://forge.example.org"),
     ];

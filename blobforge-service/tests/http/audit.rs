@@ -55,7 +55,13 @@ async fn every_administrative_change_is_recorded_with_who_what_when_and_from_whe
     forge.post(&format!("/api/jobs/{job}/cancel"), Value::Null).await.ok();
     let before =
         Timestamp::from_millis(SystemTime::UNIX_EPOCH.elapsed().unwrap().as_millis().try_into().unwrap());
-    let mut done = BTreeSet::from([("DELETE", "/api/admin/tokens/{id}")]);
+    let mut done = BTreeSet::from([
+        ("DELETE", "/api/admin/tokens/{id}"),
+        // Where there is somebody to be told, in `webhooks`.
+        ("POST", "/api/webhooks"),
+        ("DELETE", "/api/webhooks/{id}"),
+        ("POST", "/api/webhooks/{id}/redeliver"),
+    ]);
     let made = act(&forge, "POST", "/api/tokens", &json!({"name": "Bob", "scopes": ["submit"]})).await;
     let id = made["id"].as_str().unwrap().to_owned();
     act(&forge, "DELETE", &format!("/api/tokens/{id}"), &Value::Null).await;

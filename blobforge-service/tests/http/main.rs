@@ -15,8 +15,10 @@ mod limits;
 mod metrics;
 mod pages;
 mod paging;
+mod receiver;
 mod repeats;
 mod types;
+mod webhooks;
 mod workers;
 
 use std::time::Duration;

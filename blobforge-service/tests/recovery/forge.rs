@@ -65,6 +65,8 @@ impl Forge {
         let mut command = Command::new(env!("CARGO_BIN_EXE_blobforge"));
         command.arg("serve").args(["--port", &self.port.to_string(), "--db-path"]).arg(self.database());
         command.args(["--worker-timeout", &self.lease_seconds.to_string()]).env_remove("BLOBFORGE_HOST");
+        // Receivers of webhooks are on this machine.
+        command.env("BLOBFORGE_WEBHOOK_ALLOW_PRIVATE", "127.0.0.1");
         self.service = Some(Process::start(&mut command, &self.path("service.log")));
         let live = format!("{}/api/health/live", self.url());
         let http = self.http.clone();

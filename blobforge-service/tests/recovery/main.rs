@@ -4,13 +4,18 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod forge;
+#[allow(dead_code, reason = "the other tests use more of it")]
+#[path = "../http/receiver.rs"]
+mod receiver;
 
 use std::{collections::BTreeSet, sync::Mutex};
 
 use forge::Forge;
 use futures_util::{StreamExt, stream};
+use receiver::{Answer, Receiver};
 use reqwest::Method;
 use rustix::process::Signal;
+use serde_json::json;
 
 const JOBS: usize = 200;
 
@@ -54,6 +59,41 @@ async fn every_acknowledged_job_ends_once_though_the_service_is_killed() {
     let path = format!("/api/jobs/{one}/outputs/document.md");
     let document = forge.request(Method::GET, &path).send().await.unwrap().text().await.unwrap();
     assert!(document.contains('#'), "the document is there: {document}");
+}
+
+/// The end of a job is put down in the commit in which it happens: whoever dies between that and telling it tells it later.
+#[tokio::test(flavor = "multi_thread")]
+async fn every_end_is_told_though_the_service_is_killed_before_it_tells_it() {
+    const ENDS: usize = 40;
+    let mut receiver = Receiver::start(vec![Answer::Silence; ENDS]).await;
+    let mut forge = Forge::start(60).await;
+    let submit = json!({"type": "work", "source": "none", "webhook": receiver.url()});
+    let mut ended = BTreeSet::new();
+    for _ in 0..ENDS {
+        let submitted = forge.request(Method::POST, "/api/jobs").json(&submit).send().await.unwrap();
+        let submitted: serde_json::Value = submitted.json().await.unwrap();
+        let job = submitted["job_id"].as_i64().unwrap();
+        let cancel = forge.request(Method::POST, &format!("/api/jobs/{job}/cancel"));
+        assert!(cancel.send().await.unwrap().status().is_success());
+        ended.insert(job);
+    }
+    // Some are being told, and the others wait for their turn.
+    let first = receiver.heard().await;
+    forge.strike_service();
+    forge.bury_service();
+    receiver.answer_always();
+    while receiver.heard_by_now().is_some() {}
+    forge.serve().await;
+    let mut told = BTreeSet::new();
+    let mut ids = BTreeSet::new();
+    while told.len() < ENDS {
+        let heard = receiver.heard().await;
+        told.insert(heard.body()["job_id"].as_i64().unwrap());
+        ids.insert(heard.id());
+    }
+    assert_eq!(told, ended);
+    assert_eq!(ids.len(), ENDS, "each under a name of its own");
+    assert!(ids.contains(&first.id()), "which is the same the second time");
 }
 
 /// Submits copies, eight at a time, and notes what was acknowledged. A service that is gone acknowledges nothing.

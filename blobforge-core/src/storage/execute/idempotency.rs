@@ -91,7 +91,7 @@ fn fingerprint(job: &NewJob) -> [u8; 32] {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::{Priority, Sha256, Timestamp};
+    use crate::{Ends, Priority, Sha256, Timestamp};
 
     fn job() -> NewJob {
         NewJob::new("pdf").unwrap()
@@ -130,6 +130,8 @@ mod tests {
             job().requires("gpu".parse().unwrap()),
             with(|body| body.source_path = Some("a".to_owned())),
             with(|body| body.submitter = Some("a".to_owned())),
+            job().notify("a", Ends::ALL),
+            job().notify("a", Ends { failed: false, ..Ends::ALL }),
             with(|body| drop(body.metadata.insert("a".to_owned(), 1.into()))),
             job().source(upload(1, None)),
             job().source(upload(2, None)),

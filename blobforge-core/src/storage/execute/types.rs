@@ -63,6 +63,7 @@ impl<R: Rows> Batch<'_, R> {
     pub(super) fn time_moved(&mut self) -> Result<Outcome, R::Error> {
         self.lanes.settle(self.rows, self.now)?;
         self.rows.reopen_all_at(self.now)?;
+        self.hasten_messages()?;
         // What was known of them is read again.
         self.lanes = Lanes::default();
         self.falls_due(self.now);

@@ -55,6 +55,14 @@ macro_rules! file_columns {
 }
 pub(super) use file_columns;
 
+/// What a message of the outbox is read from.
+macro_rules! message_columns {
+    () => {
+        "number, generation, subscriber, address, job_id, type, status, epoch, ended_at, tries"
+    };
+}
+pub(super) use message_columns;
+
 /// The columns of a row, taken one after another.
 pub(super) struct Columns<'r, 's> {
     row: &'r Row<'s>,
@@ -62,7 +70,8 @@ pub(super) struct Columns<'r, 's> {
 }
 
 impl<'r, 's> Columns<'r, 's> {
-    fn of(row: &'r Row<'s>) -> Self {
+    /// From the first one on.
+    pub(super) fn of(row: &'r Row<'s>) -> Self {
         Self { row, next: 0 }
     }
 
@@ -411,7 +420,8 @@ pub(super) const fn status_code(status: Status) -> u8 {
     }
 }
 
-fn status(code: u8) -> Result<Status, String> {
+/// The status that a number stands for.
+pub(super) fn status(code: u8) -> Result<Status, String> {
     let found = Status::ALL.into_iter().find(|status| status_code(*status) == code);
     found.ok_or_else(|| format!("{code} is no status"))
 }

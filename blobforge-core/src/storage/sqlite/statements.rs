@@ -2,7 +2,7 @@
 
 use rusqlite::{Connection, PrepFlags, Statement};
 
-use super::columns::{attempt_columns, file_columns, job_columns, lane_columns};
+use super::columns::{attempt_columns, file_columns, job_columns, lane_columns, message_columns};
 
 macro_rules! statements {
     ($($name:ident: $text:expr,)*) => {
@@ -167,6 +167,18 @@ statements! {
     FailureGroupsOf: "SELECT id, type, kind, message, jobs, failures, first_seen, last_seen FROM failure_groups \
          WHERE type = ?1 ORDER BY jobs DESC, last_seen DESC, id DESC LIMIT ?2",
 
+    Subscribers: "SELECT name, type, ends FROM subscribers ORDER BY name",
+    PutSubscriber: "INSERT OR REPLACE INTO subscribers (name, type, ends) VALUES (?1, ?2, ?3)",
+    DeleteSubscriber: "DELETE FROM subscribers WHERE name = ?1",
+    PutMessage: "INSERT OR REPLACE INTO outbox (number, generation, subscriber, address, job_id, type, status, epoch, \
+         ended_at, tries, due_at) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11)",
+    Message: concat!("SELECT ", message_columns!(), " FROM outbox WHERE number = ?1"),
+    DueMessages: concat!("SELECT ", message_columns!(), " FROM outbox WHERE due_at <= ?1 ORDER BY due_at, number LIMIT ?2"),
+    DueNumbers: "SELECT number FROM outbox WHERE due_at <= ?1 ORDER BY due_at, number LIMIT ?2",
+    NextMessage: "SELECT min(due_at) FROM outbox",
+    HastenMessages: "UPDATE outbox SET due_at = ?1 WHERE due_at > ?1",
+    DeleteMessage: "DELETE FROM outbox WHERE number = ?1",
+
     Record: "SELECT value FROM records WHERE collection = ?1 AND key = ?2",
     Records: "SELECT key, value FROM records WHERE collection = ?1 ORDER BY key",
     PutRecord: "INSERT OR REPLACE INTO records (collection, key, value) VALUES (?1, ?2, ?3)",
@@ -258,6 +270,7 @@ mod tests {
                     // No further than its limit.
                     "SCAN failure_groups USING INDEX failure_groups_worst",
                     "SCAN rescans",
+                    "SCAN subscribers",
                     "USE TEMP B-TREE FOR ORDER BY",
                 ];
                 let looks_once = text.starts_with("SELECT min(run_at)") && step.starts_with("SEARCH");

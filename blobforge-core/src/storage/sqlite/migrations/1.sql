@@ -237,6 +237,26 @@ CREATE TABLE failure_groups (
 CREATE INDEX failure_groups_worst ON failure_groups (jobs, last_seen, id);
 CREATE INDEX failure_groups_worst_of_type ON failure_groups (type, jobs, last_seen, id);
 
+-- Who is told of ends: of jobs of a type, or of all. `ends` is 1 for completed, 2 for failed and 4 for cancelled, added up.
+CREATE TABLE subscribers (name TEXT PRIMARY KEY, type TEXT, ends INTEGER NOT NULL) STRICT, WITHOUT ROWID;
+
+-- Ends that somebody is still to be told of, a subscriber or whoever the job itself named. While one is being told it is
+-- due only after that.
+CREATE TABLE outbox (
+    number     INTEGER PRIMARY KEY AUTOINCREMENT,
+    generation INTEGER NOT NULL,
+    subscriber TEXT,
+    address    TEXT,
+    job_id     INTEGER NOT NULL,
+    type       TEXT    NOT NULL,
+    status     INTEGER NOT NULL,
+    epoch      INTEGER NOT NULL,
+    ended_at   INTEGER NOT NULL,
+    tries      INTEGER NOT NULL,
+    due_at     INTEGER NOT NULL
+) STRICT;
+CREATE INDEX outbox_due ON outbox (due_at, number);
+
 -- What the embedding program keeps beside its jobs.
 CREATE TABLE records (
     collection TEXT NOT NULL,
