@@ -12,8 +12,8 @@ use blobforge_core::storage::{
     memory::MemoryStorage,
 };
 use blobforge_core::{
-    Checkpoint, FailureGroup, Generation, Job, JobId, JobType, NewJob, Queue, Subscriber, Timestamp,
-    TypeRecord, WorkerId, WorkerRecord,
+    Checkpoint, FailureGroup, Generation, Job, JobId, JobType, NewJob, Subscriber, Timestamp, TypeRecord,
+    WorkerId, WorkerRecord,
 };
 use serde_json::Value;
 

@@ -2,7 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
 mod crowd;
+mod large;
 mod logs;
+mod secrets;
 mod settings;
 mod shutdown;
 
