@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use tokio::{sync::broadcast, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use crate::stats;
+use crate::{metrics::Metrics, stats};
 
 /// How many events can be asked for again.
 const KEPT: usize = 1000;
@@ -60,7 +60,7 @@ struct Log {
 
 impl EventHub {
     /// Begins to listen to a queue, until `stop`.
-    pub(crate) fn start(queue: Queue, stop: CancellationToken) -> Self {
+    pub(crate) fn start(queue: Queue, metrics: Arc<Metrics>, stop: CancellationToken) -> Self {
         let process = format!("{:x}", queue.now().as_millis());
         let log = Log { process, next: 1, kept: VecDeque::new(), live: broadcast::channel(BEHIND).0 };
         let hub = Self { log: Arc::new(Mutex::new(log)), stop: stop.clone() };
@@ -68,13 +68,13 @@ impl EventHub {
         tokio::spawn(async move {
             tokio::select! {
                 () = stop.cancelled() => {}
-                () = listener.listen(queue) => {}
+                () = listener.listen(queue, metrics) => {}
             }
         });
         hub
     }
 
-    async fn listen(&self, queue: Queue) {
+    async fn listen(&self, queue: Queue, metrics: Arc<Metrics>) {
         let mut feed = queue.events();
         let mut stats_due: Option<Instant> = None;
         let mut stats_told = Instant::now() - STATS_EVERY;
@@ -97,7 +97,7 @@ impl EventHub {
                     stats_due = None;
                     stats_told = Instant::now();
                     // Numbers that cannot be read now are told the next time.
-                    if let Ok(stats) = stats::read(&queue).await {
+                    if let Ok(stats) = stats::read(&queue, metrics.pace()).await {
                         self.publish("stats_updated", poem_openapi::types::ToJSON::to_json(&stats).unwrap_or_default());
                     }
                 }

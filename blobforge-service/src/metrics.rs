@@ -2,12 +2,12 @@
 
 use std::{
     collections::BTreeSet,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
 
 use blobforge_core::{
-    End, JobType, Queue, QueueError,
+    Clock, End, JobType, Queue, QueueError,
     queue::{Measure, Meter},
     storage::AttemptChange,
 };
@@ -17,7 +17,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use crate::auth::Route;
+use crate::{auth::Route, stats::Pace};
 
 pub(crate) use prometheus_client::encoding::prometheus_text::CONTENT_TYPE;
 
@@ -63,11 +63,13 @@ pub(crate) struct Metrics {
     batches: Histogram,
     commits: Histogram,
     flushes: Histogram,
+    pace: Pace,
 }
 
 impl Metrics {
-    pub(crate) fn new() -> Self {
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
         let mut new = Self {
+            pace: Pace::new(clock),
             registry: Registry::with_prefix("blobforge"),
             types: ToldApart::default(),
             requests: Counters::default(),
@@ -175,6 +177,11 @@ impl Metrics {
         Ok(all)
     }
 
+    /// How many jobs are done in an hour.
+    pub(crate) fn pace(&self) -> &Pace {
+        &self.pace
+    }
+
     fn type_label(&self, job_type: &JobType) -> String {
         self.types.name(job_type.as_str())
     }
@@ -197,6 +204,9 @@ impl Meter for Metrics {
             Measure::Attempt(AttemptChange::Ended { job_type, end, ran }) => {
                 let of_type = vec![("type", self.type_label(job_type))];
                 self.runs.get_or_create(&of_type).observe(ran.as_secs_f64());
+                if *end == End::Completed {
+                    self.pace.done(self.type_label(job_type));
+                }
                 if *end == End::Lost {
                     self.leases_lost.get_or_create(&of_type).inc();
                 }
@@ -265,7 +275,7 @@ mod tests {
 
     #[test]
     fn what_no_route_took_says_nothing_of_itself() {
-        let metrics = Metrics::new();
+        let metrics = Metrics::new(Arc::new(blobforge_core::SystemClock));
         for n in 0..100 {
             metrics.answered(&format!("METHOD{n}"), None, 404, Duration::ZERO);
         }

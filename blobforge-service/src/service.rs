@@ -136,7 +136,7 @@ impl Service {
             Some(address) => Some(listen(address, "--metrics-addr").await?),
             None => None,
         };
-        let metrics = Arc::new(Metrics::new());
+        let metrics = Arc::new(Metrics::new(config.clock()));
         let queue = open_queue(&config, Some(metrics.clone())).await?;
         let accounts = Accounts::new(queue.clone());
         let admin = admin::find_or_make(&config, &accounts).await?;
@@ -150,7 +150,7 @@ impl Service {
         let unannounced = Unannounced::new(queue.clone(), arrivals.clone(), config.clock());
         tokio::spawn(stop.clone().run_until_cancelled_owned(unannounced.clone().watch()));
         let shared = Arc::new(Shared {
-            events: EventHub::start(queue.clone(), stop.clone()),
+            events: EventHub::start(queue.clone(), metrics.clone(), stop.clone()),
             streams: Streams::new(config.max_streams),
             metrics,
             links: LoginLinks::default(),

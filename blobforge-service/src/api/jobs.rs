@@ -211,7 +211,7 @@ impl JobsApi {
     /// How much waits, runs and is done
     #[oai(path = "/stats", method = "get", operation_id = "stats")]
     async fn stats(&self) -> Result<Json<Stats>, Problem> {
-        Ok(Json(stats::read(&self.0.queue).await?))
+        Ok(Json(stats::read(&self.0.queue, self.0.metrics.pace()).await?))
     }
 }
 

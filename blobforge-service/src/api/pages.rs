@@ -112,7 +112,7 @@ fn login(link: Option<&str>, error: Option<&str>) -> Response {
 #[handler]
 pub(super) async fn status_page(shared: Data<&Arc<Shared>>) -> Result<Response> {
     let queue = &shared.queue;
-    let stats = stats::read(queue).await.map_err(Problem::from)?;
+    let stats = stats::read(queue, shared.metrics.pace()).await.map_err(Problem::from)?;
     let jobs = queue.list(&JobFilter::all(RECENT)).await.map_err(Problem::from)?.items;
     let tiles: String = stats.tiles().map(|(name, count)| format!("<li><b>{count}</b> {name}</li>")).concat();
     let now = queue.now();

@@ -18,6 +18,7 @@ mod pages;
 mod paging;
 mod receiver;
 mod repeats;
+mod stats;
 mod types;
 mod webhooks;
 mod workers;
