@@ -147,6 +147,7 @@ macro_rules! storage_conformance {
                 starts_of_a_key_are_spread_over_time,
                 keys_take_turns,
                 a_key_that_comes_late_waits_one_round,
+                a_key_keeps_its_turn_when_its_only_job_gets_another_priority,
                 urgency_goes_before_turns,
                 who_makes_room_wakes_those_who_wait,
                 a_limit_that_was_lifted_lets_everything_start,

@@ -2,10 +2,13 @@
 //!
 //! To add one: write a method and name it in [`World::check`].
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use blobforge_core::{
-    Clock, JobId, QueueError,
+    Clock, JobId, JobType, Lease, QueueError,
     queue::{BulkOutcome, Notice},
     storage::{Command, Done, StorageError},
 };
@@ -16,7 +19,7 @@ use crate::{
     ledger::Change,
     rules::Record,
     waiting::Free,
-    world::{LEASE, World},
+    world::World,
 };
 
 /// For so long after trouble the queue may rest before it looks again.
@@ -43,6 +46,8 @@ pub(crate) struct Watch {
     pub(crate) free: BTreeMap<JobId, Free>,
     /// How many changes there were when they were last looked for.
     pub(crate) looked_at: usize,
+    /// What maintenance has not looked at since: types that were set, and jobs that waited for a time.
+    pub(crate) unmaintained: (BTreeSet<JobType>, BTreeSet<JobId>),
     slow_since: Option<Duration>,
     /// The store was away until this uptime: leases are judged by it from the next commit on.
     pub(crate) away_at: Duration,
@@ -134,11 +139,11 @@ impl World {
     /// A lease whose holder has been silent for long enough is found so.
     fn check_silence_is_noticed(&self) {
         let (now, uptime) = (self.now(), self.uptime());
-        if uptime < self.watch.trouble_at + LEASE + GRACE {
-            return;
-        }
         for job in self.ledger.now().jobs.values() {
-            if let Some(lease) = job.lease().filter(|lease| !lease.lapsed) {
+            // Trouble is noticed within one grace, from then on the lease has its whole time, and within another one that
+            // is seen to be over.
+            let noticed = |lease: &&Lease| uptime >= self.watch.trouble_at + GRACE + lease.duration + GRACE;
+            if let Some(lease) = job.lease().filter(|lease| !lease.lapsed).filter(noticed) {
                 assert!(lease.expires_at > now, "nobody notices that job {} was abandoned", job.id);
             }
         }

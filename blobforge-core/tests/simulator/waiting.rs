@@ -1,8 +1,8 @@
 //! Nobody waits while there is something that they could have.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use blobforge_core::{Job, JobType, Status, WorkerRecord, storage::Command};
+use blobforge_core::{Job, Status, WorkerRecord, storage::Command};
 
 use crate::{
     call::{Asked, Call},
@@ -46,16 +46,25 @@ impl World {
             };
             waits && self.record.types.of(&job.job_type).has_room(snapshot, job)
         };
-        let changes = &self.changes[self.watch.looked_at..];
-        let was_set = |job_type: &JobType| {
-            let sets =
-                |command: &Command| matches!(command, Command::SetType { job_type: t, .. } if t == job_type);
-            changes.iter().any(|change| sets(&change.command))
-        };
+        let (set, scheduled) = &mut self.watch.unmaintained;
+        for change in &self.changes[self.watch.looked_at..] {
+            match &change.command {
+                Command::SetType { job_type, .. } => drop(set.insert(job_type.clone())),
+                Command::Maintain(_) => (set.clear(), scheduled.clear()).0,
+                _ => {}
+            }
+        }
+        let waits_for_its_time = |job: &&Arc<Job>| job.status() == Status::Pending && job.life.ready_at > now;
+        scheduled.extend(snapshot.jobs.values().filter(waits_for_its_time).map(|job| job.id));
+        let (set, scheduled) = &self.watch.unmaintained;
         let free = snapshot.jobs.values().filter(|job| is_free(job)).map(|job| {
-            let by_time = job.lease().is_none() && job.life.ready_at > job.updated_at;
-            let news = || Free { since: uptime, by_maintenance: by_time || was_set(&job.job_type) };
-            (job.id, self.watch.free.get(&job.id).copied().unwrap_or_else(news))
+            let by_time =
+                job.lease().is_none() && (job.life.ready_at > job.updated_at || scheduled.contains(&job.id));
+            let known = self.watch.free.get(&job.id).copied();
+            let mut free = known.unwrap_or(Free { since: uptime, by_maintenance: by_time });
+            // Also what was free before: a limit that is gone may hold it back until somebody looks.
+            free.by_maintenance |= set.contains(&job.job_type);
+            (job.id, free)
         });
         self.watch.free = free.collect();
         self.watch.looked_at = self.changes.len();

@@ -170,6 +170,17 @@ pub async fn a_key_that_comes_late_waits_one_round(bench: &Bench) {
     assert_eq!(bench.turns(bench.work_off(&worker, 6).await).await, "bacbac");
 }
 
+pub async fn a_key_keeps_its_turn_when_its_only_job_gets_another_priority(bench: &Bench) {
+    bench.set(for_submitters(Limits::default())).await;
+    let worker = bench.worker("w1").await;
+    let first = bench.submit_for("a", 1).await[0];
+    bench.submit_for("b", 1).await;
+    for priority in [Priority::Low, Priority::Normal] {
+        bench.run(Command::Reprioritise(first, priority)).await.unwrap();
+    }
+    assert_eq!(bench.turns(bench.work_off(&worker, 2).await).await, "ab");
+}
+
 pub async fn urgency_goes_before_turns(bench: &Bench) {
     bench.set(for_submitters(Limits::default())).await;
     let worker = bench.worker("w1").await;

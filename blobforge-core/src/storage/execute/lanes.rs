@@ -149,7 +149,8 @@ impl Lanes {
         place: Place,
     ) -> Result<(), R::Error> {
         let turn = match self.lane(rows, of, class, key)? {
-            lane if lane.is_empty() => self.turn_of_newcomer(rows, of, class, key)?,
+            // One whose last job was taken out in this batch and comes back, such as with another priority, is no newcomer.
+            lane if lane.is_empty() && lane.turn == 0 => self.turn_of_newcomer(rows, of, class, key)?,
             lane => lane.turn,
         };
         let blocked = self.is_blocked(of, key);
