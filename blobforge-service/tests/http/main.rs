@@ -84,19 +84,16 @@ impl Forge {
     }
 
     async fn with(set: impl FnOnce(&mut ServeConfig)) -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let mut config =
-            ServeConfig { worker_timeout: Duration::from_secs(60), ..ServeConfig::local(folder.path()) };
-        set(&mut config);
-        let service = Service::start(config).await.unwrap();
-        let http = Client::builder().redirect(reqwest::redirect::Policy::none()).build().unwrap();
-        Self { service, http, folder }
+        Self::in_folder(tempfile::tempdir().unwrap(), set).await
     }
 
     /// The same one, stopped and started again.
     async fn restarted_with(self, set: impl FnOnce(&mut ServeConfig)) -> Self {
-        let Self { service, folder, .. } = self;
-        service.stop().await.unwrap();
+        self.service.stop().await.unwrap();
+        Self::in_folder(self.folder, set).await
+    }
+
+    async fn in_folder(folder: tempfile::TempDir, set: impl FnOnce(&mut ServeConfig)) -> Self {
         let mut config =
             ServeConfig { worker_timeout: Duration::from_secs(60), ..ServeConfig::local(folder.path()) };
         set(&mut config);
