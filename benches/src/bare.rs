@@ -33,7 +33,7 @@ pub(crate) fn run(
         Ok::<_, Failure>(())
     })?;
     let database = Connection::open(path)?;
-    database.execute_batch("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-65536;")?;
+    database.execute_batch("PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL; PRAGMA cache_size=-16384;")?;
     database.set_prepared_statement_cache_capacity(64);
     database.execute(
         "INSERT INTO lanes (type, class, key, front, running, started, blocked) VALUES (?1, 0, '', x'', 0, 0, 0)",

@@ -6,7 +6,8 @@ use std::{
 };
 
 use blobforge_core::{
-    JobType, KeyLimits, LeaseSecret, LimitBy, Limits, NewJob, Rate, SystemEntropy, TypeSettings, WorkerId,
+    JobType, KeyLimits, LeaseSecret, LimitBy, Limits, NewJob, Queue, Rate, SystemEntropy, TypeSettings,
+    WorkerId,
     storage::{Claim, Command, Done},
 };
 
@@ -23,36 +24,63 @@ const HOUR: Duration = Duration::from_secs(60 * 60);
 /// How many batches are measured at most; fewer where so many jobs do not wait.
 const BATCHES: usize = 60;
 
-/// The median time of one claim, while about so many jobs wait, of so many keys with limits of their own.
-pub(crate) async fn median(path: &Path, waiting: usize, keys: usize) -> Result<Duration, Failure> {
-    let queue = through_queue::open(path).await?;
-    if keys > 0 {
-        let limits =
-            Limits { running: Some(STARTS), starts: Some(Rate { starts: STARTS, per: HOUR, burst: STARTS }) };
-        let per_key = Some(KeyLimits { by: LimitBy::Submitter, limits });
-        queue.set_type(JobType::new(TYPE)?, TypeSettings { per_key, ..TypeSettings::default() }).await?;
-    }
-    for _ in 0..waiting / 1000 {
-        let jobs = (0..1000).map(|n| job_of(n, keys)).collect::<Result<_, _>>()?;
-        for submitted in queue.submit_many(jobs).await? {
-            submitted?;
+/// Jobs that wait to be claimed.
+pub(crate) struct Backlog {
+    pub(crate) waiting: usize,
+    pub(crate) keys: usize,
+    queue: Queue,
+    /// How long one claim took, within each batch so far.
+    times: Vec<Duration>,
+}
+
+impl Backlog {
+    /// About so many jobs, of so many keys with limits of their own.
+    pub(crate) async fn fill(path: &Path, waiting: usize, keys: usize) -> Result<Self, Failure> {
+        let queue = through_queue::open(path).await?;
+        if keys > 0 {
+            let limits = Limits {
+                running: Some(STARTS),
+                starts: Some(Rate { starts: STARTS, per: HOUR, burst: STARTS }),
+            };
+            let per_key = Some(KeyLimits { by: LimitBy::Submitter, limits });
+            queue.set_type(JobType::new(TYPE)?, TypeSettings { per_key, ..TypeSettings::default() }).await?;
         }
+        for _ in 0..waiting / 1000 {
+            let jobs = (0..1000).map(|n| job_of(n, keys)).collect::<Result<_, _>>()?;
+            for submitted in queue.submit_many(jobs).await? {
+                submitted?;
+            }
+        }
+        Ok(Self { waiting, keys, queue, times: Vec::new() })
     }
-    let batches = BATCHES.min(waiting / BATCH);
-    let mut times = Vec::with_capacity(batches);
-    for _ in 0..batches {
+
+    async fn claim_batch(&mut self) -> Result<(), Failure> {
         let claims = (0..BATCH).map(|_| claim()).collect::<Result<Vec<_>, Failure>>()?;
         let begun = Instant::now();
-        let committed = queue.storage().commit(claims).await?;
-        times.push(begun.elapsed() / u32::try_from(BATCH)?);
+        let committed = self.queue.storage().commit(claims).await?;
+        self.times.push(begun.elapsed() / u32::try_from(BATCH)?);
         let found = |outcome: &_| matches!(outcome, Ok(Done::Claimed(jobs)) if jobs.len() == 1);
-        if !committed.outcomes.iter().all(found) {
-            return Err("a claim found nothing".into());
+        if committed.outcomes.iter().all(found) { Ok(()) } else { Err("a claim found nothing".into()) }
+    }
+
+    /// The median time of one claim.
+    pub(crate) fn median(&mut self) -> Duration {
+        self.times.sort();
+        self.times[self.times.len() / 2]
+    }
+}
+
+/// Claims from each in turn, so that whatever else the machine does falls upon all of them alike.
+pub(crate) async fn measure(backlogs: &mut [Backlog]) -> Result<(), Failure> {
+    for batch in 1..=BATCHES {
+        for backlog in backlogs.iter_mut().filter(|backlog| batch * BATCH <= backlog.waiting) {
+            backlog.claim_batch().await?;
         }
     }
-    times.sort();
-    queue.close().await;
-    Ok(times[batches / 2])
+    for backlog in backlogs {
+        backlog.queue.close().await;
+    }
+    Ok(())
 }
 
 fn job_of(n: usize, keys: usize) -> Result<NewJob, Failure> {

@@ -25,6 +25,8 @@ const KEYS: usize = 1_000;
 /// The least that claims must then reach of their rate without limits.
 const LIMITED_FLOOR: f64 = 0.5;
 
+use claims::Backlog;
+
 type Failure = Box<dyn std::error::Error>;
 
 fn main() -> Result<ExitCode, Failure> {
@@ -51,10 +53,15 @@ fn main() -> Result<ExitCode, Failure> {
     }
     say("\ntime of one claim within a batch of 256, median\n");
     say(&format!("{:>10} {:>11} {:>12} {:>12}", "waiting", "limit keys", "per claim", "claims/s"));
-    let mut rates = Vec::new();
+    let mut backlogs = Vec::new();
     for (waiting, keys) in [(waiting[0], 0), (waiting[1], 0), (waiting[1], KEYS)] {
         let path = file(folder.path(), "claims", waiting, keys);
-        let median = runtime.block_on(claims::median(&path, waiting, keys))?.as_secs_f64();
+        backlogs.push(runtime.block_on(Backlog::fill(&path, waiting, keys))?);
+    }
+    runtime.block_on(claims::measure(&mut backlogs))?;
+    let mut rates = Vec::new();
+    for backlog in &mut backlogs {
+        let (median, Backlog { waiting, keys, .. }) = (backlog.median().as_secs_f64(), backlog);
         say(&format!("{waiting:>10} {keys:>11} {:>9.1} µs {:>12.0}", median * 1e6, 1.0 / median));
         rates.push(1.0 / median);
     }
