@@ -8,8 +8,11 @@
 //!   anything else is a [`BlobError::BadKey`].
 //! - Files move as streams; no implementation holds a whole one in memory.
 
+mod direct;
 pub mod keys;
 mod objects;
+#[cfg(feature = "s3")]
+mod s3;
 mod signing;
 mod upload;
 
@@ -19,7 +22,10 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use futures_util::{Stream, StreamExt};
 
+pub use direct::{DirectAccess, Grant, Multipart, disposition};
 pub use objects::ObjectBlobs;
+#[cfg(feature = "s3")]
+pub use s3::S3Options;
 pub use signing::{BadSignature, Method, SignedUrl, UrlSigner};
 
 use crate::Sha256;
@@ -77,10 +83,10 @@ pub trait BlobStore: Send + Sync + fmt::Debug {
     /// When the key is none, or the store fails.
     async fn delete(&self, key: &str) -> Result<(), BlobError>;
 
-    /// Who signs URLs that give direct access, if anybody does.
+    /// Who gives URLs for direct access, if anybody does.
     ///
     /// As in [`ObjectBlobs::with_signer`].
-    fn signer(&self) -> Option<&UrlSigner>;
+    fn direct(&self) -> Option<&dyn DirectAccess>;
 }
 
 /// A file that was written.

@@ -17,6 +17,7 @@ mod reading;
 mod steering;
 mod submitting;
 mod types;
+mod uploads;
 #[cfg(feature = "sqlite")]
 mod within;
 mod working;
@@ -36,6 +37,7 @@ pub use garbage::{Garbage, MIN_KEPT};
 pub use meter::{Measure, Meter};
 pub use obstacle::Obstacle;
 pub use types::MAX_TYPE_CHANGES;
+pub use uploads::{PartToSend, PartsToSend, Sending, SentPart};
 
 use crate::{
     Clock, Entropy, RetryPolicy, Timestamp,
@@ -87,6 +89,8 @@ struct Shared {
     halted: Halted,
     /// Held by whoever collects garbage.
     collecting: Arc<tokio::sync::Mutex<()>>,
+    /// Held by whoever begins or ends the upload of a file in parts.
+    uploading: tokio::sync::Mutex<()>,
 }
 
 /// What a queue does unless a job says otherwise.

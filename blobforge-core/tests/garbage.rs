@@ -13,7 +13,7 @@ use std::{
 use blobforge_core::{
     Checkpoint, Clock, Failure, Generation, JobId, JobType, ManualClock, NewJob, NewSource, Queue,
     QueueError, Refused, Registration, Sha256, SystemClock, WorkerId,
-    blob::{BlobError, BlobStore, ByteStream, ObjectBlobs, Stored, UrlSigner, read_bytes},
+    blob::{BlobError, BlobStore, ByteStream, ObjectBlobs, Stored, DirectAccess, read_bytes},
     queue::MIN_KEPT,
     rusqlite,
     storage::{Claimed, Command, Refusal, Report, memory::MemoryStorage, sqlite},
@@ -365,7 +365,7 @@ impl BlobStore for Stuck {
         Err(BlobError::BrokenOff(std::io::ErrorKind::TimedOut.into()))
     }
 
-    fn signer(&self) -> Option<&UrlSigner> {
+    fn direct(&self) -> Option<&dyn DirectAccess> {
         None
     }
 }

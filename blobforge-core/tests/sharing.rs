@@ -12,7 +12,7 @@ use std::{
 use blobforge_core::{
     Clock, Generation, JobType, ManualClock, NewJob, Queue, QueueError, Refused, Registration, Status,
     WorkerId,
-    blob::{BlobError, BlobStore, ByteStream, ObjectBlobs, Stored, UrlSigner, read_bytes},
+    blob::{BlobError, BlobStore, ByteStream, ObjectBlobs, Stored, DirectAccess, read_bytes},
     queue::Notice,
     storage::{
         Claim, Command, Event, Maintain, Refusal, Report, Storage, StorageError,
@@ -188,7 +188,7 @@ impl BlobStore for Counted {
         self.files.delete(key).await
     }
 
-    fn signer(&self) -> Option<&UrlSigner> {
+    fn direct(&self) -> Option<&dyn DirectAccess> {
         None
     }
 }

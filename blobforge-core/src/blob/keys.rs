@@ -35,7 +35,8 @@ pub fn checkpoint(job: JobId, token: &LeaseToken, name: &str) -> String {
     format!("checkpoints/{job}/{}/{}", attempt(token), escaped(name))
 }
 
-fn attempt(token: &LeaseToken) -> String {
+/// What the keys of an attempt have in common, and those of no other attempt of its job.
+pub(crate) fn attempt(token: &LeaseToken) -> String {
     format!("{}-{}", token.generation.get(), token.epoch.get())
 }
 

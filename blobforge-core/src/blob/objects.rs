@@ -1,4 +1,4 @@
-//! Files through `object_store`: on local disk and in memory.
+//! Files through `object_store`: on local disk, in memory and in S3.
 
 use std::{
     io::ErrorKind,
@@ -15,7 +15,9 @@ use object_store::{
 };
 use sha2::{Digest, Sha256 as Hasher};
 
-use super::{BlobError, BlobStore, ByteStream, Stored, UrlSigner, upload::Upload};
+use super::{BlobError, BlobStore, ByteStream, DirectAccess, Stored, UrlSigner, upload::Upload};
+#[cfg(feature = "s3")]
+use super::{S3Options, s3::S3Access};
 use crate::Sha256;
 
 /// How many unfinished writes of one file are cleared away with it.
@@ -27,7 +29,9 @@ const UNFINISHED_AT_MOST: usize = 100;
 #[derive(Debug)]
 pub struct ObjectBlobs {
     store: Arc<dyn ObjectStore>,
-    signer: Option<UrlSigner>,
+    direct: Option<Arc<dyn DirectAccess>>,
+    /// What keys begin with in there; empty, or with a `/` at its end.
+    prefix: String,
     /// The folder that the files lie in, if they lie in one.
     folder: Option<PathBuf>,
 }
@@ -57,14 +61,27 @@ impl ObjectBlobs {
         let store = LocalFileSystem::new_with_prefix(&folder).map_err(BlobError::Store)?;
         // A job's folders go with the last file in them.
         let store = store.with_fsync(true).with_automatic_cleanup(true);
-        Ok(Self { store: Arc::new(store), signer: None, folder: Some(folder) })
+        Ok(Self { store: Arc::new(store), direct: None, prefix: String::new(), folder: Some(folder) })
     }
 
     /// Files in memory, for tests.
     ///
     /// As in [`BlobStore`].
     pub fn in_memory() -> Self {
-        Self { store: Arc::new(InMemory::new()), signer: None, folder: None }
+        Self { store: Arc::new(InMemory::new()), direct: None, prefix: String::new(), folder: None }
+    }
+
+    /// Files in a bucket of an S3-compatible store. Nothing is asked of it yet.
+    ///
+    /// As in [`S3Options`].
+    ///
+    /// # Errors
+    /// When the options make no sense, such as an endpoint that is no address.
+    #[cfg(feature = "s3")]
+    pub fn s3(options: &S3Options) -> Result<Self, BlobError> {
+        let access = S3Access::new(options)?;
+        let (store, prefix) = (access.store(), access.prefix().to_owned());
+        Ok(Self { store, direct: Some(Arc::new(access)), prefix, folder: None })
     }
 
     /// Gives direct access by URLs that this signer signs.
@@ -72,19 +89,32 @@ impl ObjectBlobs {
     /// ```
     /// use blobforge_core::blob::{BlobStore, ObjectBlobs, UrlSigner};
     /// let signs = ObjectBlobs::in_memory().with_signer(UrlSigner::new([7; 32], "/files/"));
-    /// assert!(signs.signer().is_some() && ObjectBlobs::in_memory().signer().is_none());
+    /// assert!(signs.direct().is_some() && ObjectBlobs::in_memory().direct().is_none());
     /// ```
     #[must_use]
     pub fn with_signer(mut self, signer: UrlSigner) -> Self {
-        self.signer = Some(signer);
+        self.direct = Some(Arc::new(signer));
         self
+    }
+
+    /// What a file has of a range.
+    async fn within(&self, key: &str, range: Range<u64>) -> Result<Range<u64>, BlobError> {
+        let size = self.size(key).await?.ok_or_else(|| BlobError::NotFound(key.to_owned()))?;
+        if range.start >= size || range.is_empty() {
+            return Err(BlobError::BadRange(size));
+        }
+        Ok(range.start..range.end.min(size))
+    }
+
+    fn path(&self, key: &str) -> Result<Path, BlobError> {
+        path(&self.prefix, key)
     }
 }
 
 #[async_trait]
 impl BlobStore for ObjectBlobs {
     async fn put(&self, key: &str, mut content: ByteStream, max_bytes: u64) -> Result<Stored, BlobError> {
-        let mut upload = Upload::new(self.store.clone(), path(key)?);
+        let mut upload = Upload::new(self.store.clone(), self.path(key)?);
         let mut hasher = Hasher::new();
         let mut size = 0_u64;
         let written = async {
@@ -106,20 +136,18 @@ impl BlobStore for ObjectBlobs {
     }
 
     async fn get(&self, key: &str, range: Option<Range<u64>>) -> Result<ByteStream, BlobError> {
-        if let Some(range) = &range {
-            let size = self.size(key).await?.ok_or_else(|| BlobError::NotFound(key.to_owned()))?;
-            if range.start >= size || range.is_empty() {
-                return Err(BlobError::BadRange(size));
-            }
-        }
+        let range = match range {
+            Some(range) => Some(self.within(key, range).await?),
+            None => None,
+        };
         let options = GetOptions { range: range.map(GetRange::Bounded), ..GetOptions::default() };
-        let found = self.store.get_opts(&path(key)?, options).await;
+        let found = self.store.get_opts(&self.path(key)?, options).await;
         let stream = found.map_err(|error| store_error(key, error))?.into_stream();
         Ok(stream.map_err(std::io::Error::other).boxed())
     }
 
     async fn size(&self, key: &str) -> Result<Option<u64>, BlobError> {
-        match self.store.head(&path(key)?).await.map_err(|error| store_error(key, error)) {
+        match self.store.head(&self.path(key)?).await.map_err(|error| store_error(key, error)) {
             Ok(meta) => Ok(Some(meta.size)),
             Err(BlobError::NotFound(_)) => Ok(None),
             Err(error) => Err(error),
@@ -127,7 +155,7 @@ impl BlobStore for ObjectBlobs {
     }
 
     async fn delete(&self, key: &str) -> Result<(), BlobError> {
-        let path = path(key)?;
+        let path = self.path(key)?;
         if let Some(folder) = &self.folder {
             delete_unfinished(folder.join(key)).await;
         }
@@ -137,8 +165,8 @@ impl BlobStore for ObjectBlobs {
         }
     }
 
-    fn signer(&self) -> Option<&UrlSigner> {
-        self.signer.as_ref()
+    fn direct(&self) -> Option<&dyn DirectAccess> {
+        self.direct.as_deref()
     }
 }
 
@@ -157,11 +185,12 @@ async fn delete_unfinished(file: PathBuf) {
 
 /// A key that means the same file to every store. `..` and empty parts have no such meaning, and the local store writes
 /// under names with `#` before a file is whole.
-fn path(key: &str) -> Result<Path, BlobError> {
+pub(super) fn path(prefix: &str, key: &str) -> Result<Path, BlobError> {
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'/' | b'.' | b'_' | b'-' | b'~');
     Path::parse(key)
         .ok()
         .filter(|path| !key.is_empty() && key.bytes().all(plain) && path.as_ref() == key)
+        .and_then(|path| if prefix.is_empty() { Some(path) } else { Path::parse(format!("{prefix}{key}")).ok() })
         .ok_or_else(|| BlobError::BadKey(key.to_owned()))
 }
 
@@ -173,7 +202,7 @@ fn write_error(key: &str, error: Error) -> BlobError {
     store_error(key, error)
 }
 
-fn store_error(key: &str, error: Error) -> BlobError {
+pub(super) fn store_error(key: &str, error: Error) -> BlobError {
     match error {
         Error::NotFound { .. } => BlobError::NotFound(key.to_owned()),
         error if caused_by(&error, &[ErrorKind::StorageFull, ErrorKind::QuotaExceeded]) => {

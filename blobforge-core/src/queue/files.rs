@@ -246,7 +246,8 @@ impl Queue {
         Ok(outputs)
     }
 
-    /// A URL that allows `method` on the file under `key` for [`SIGNED_URL_LIFETIME`], if the blob store signs.
+    /// A URL that allows `method` on the file under `key` for [`SIGNED_URL_LIFETIME`], if the blob store gives any. Who
+    /// saves what it reads is told to call it `name`.
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
@@ -254,15 +255,26 @@ impl Queue {
     /// use std::sync::Arc;
     /// let blobs = ObjectBlobs::in_memory().with_signer(UrlSigner::new([7; 32], "/files/"));
     /// let queue = Queue::builder().blobs(Arc::new(blobs)).open_in_memory().unwrap();
-    /// let signed = queue.signed_url(Method::Get, "sources/a").unwrap();
+    /// let signed = queue.signed_url(Method::Get, "sources/a", Some("letter.pdf")).await.unwrap().unwrap();
     /// assert!(signed.url.starts_with("/files/sources/a?"));
     /// assert!(signed.expires_at <= queue.now() + SIGNED_URL_LIFETIME);
-    /// assert_eq!(Queue::in_memory().signed_url(Method::Get, "sources/a"), None, "nobody signs there");
+    /// let nobody = Queue::in_memory().signed_url(Method::Get, "sources/a", None).await.unwrap();
+    /// assert_eq!(nobody, None, "nobody signs there");
     /// # });
     /// ```
-    pub fn signed_url(&self, method: Method, key: &str) -> Option<SignedUrl> {
-        let expires_at = self.now() + SIGNED_URL_LIFETIME;
-        self.blobs().signer().map(|signer| signer.sign(method, key, expires_at))
+    ///
+    /// # Errors
+    /// When the key is none, or there is no credential to sign with.
+    pub async fn signed_url(
+        &self,
+        method: Method,
+        key: &str,
+        name: Option<&str>,
+    ) -> Result<Option<SignedUrl>, QueueError> {
+        match self.blobs().direct() {
+            Some(direct) => Ok(Some(direct.url(self.grant(method, key, name)).await?)),
+            None => Ok(None),
+        }
     }
 
     /// An output of a completed job as a stream.

@@ -52,6 +52,8 @@ pub struct Garbage {
     pub bytes: u64,
     /// How many could not be deleted; they are tried again later.
     pub failed: u64,
+    /// How many files that were being sent in parts, and that nobody waits for any more, were thrown away.
+    pub uploads: u64,
     /// The keys of some of the files.
     pub examples: Vec<String>,
     /// There are more: this many are looked at in one call. Call again.
@@ -122,6 +124,9 @@ async fn collect(queue: &Weak<Shared>, dry_run: bool) -> Result<Garbage, QueueEr
     };
     let _alone = collecting.lock().await;
     let mut garbage = Garbage::default();
+    if !dry_run {
+        garbage.uploads = open()?.abort_unwanted_uploads().await?;
+    }
     let mut after = None;
     for _ in 0..COMMITS_AT_MOST {
         let wish = MarkGarbage { dead_for, dry_run, after: after.take(), limit: MARKED_AT_ONCE };

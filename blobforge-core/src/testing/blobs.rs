@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::{Fault, Faults, faults::Fate};
 use crate::{
     Clock,
-    blob::{BlobError, BlobStore, ByteStream, Stored, UrlSigner},
+    blob::{BlobError, BlobStore, ByteStream, Stored, DirectAccess},
 };
 
 /// Any blob store, with the faults that its [`Faults`] ask for. A deletion is a write.
@@ -105,8 +105,8 @@ impl BlobStore for FaultyBlobs {
         }
     }
 
-    fn signer(&self) -> Option<&UrlSigner> {
-        self.inner.signer()
+    fn direct(&self) -> Option<&dyn DirectAccess> {
+        self.inner.direct()
     }
 }
 

@@ -1,0 +1,155 @@
+//! A bucket of a real S3 server, which checks signatures and how long they last.
+
+use std::net::Ipv4Addr;
+
+use blobforge_core::blob::S3Options;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto::Builder,
+};
+use s3s::{
+    S3, S3ErrorCode, S3Request, S3Response, S3Result, auth::SimpleAuth, dto, s3_error,
+    service::S3ServiceBuilder,
+};
+use s3s_fs::FileSystem;
+use sha2::{Digest, Sha256};
+use tempfile::TempDir;
+use tokio::{net::TcpListener, task::JoinHandle};
+
+pub const BUCKET: &str = "blobforge";
+pub const ACCESS_KEY: &str = "AKIAFORGE";
+pub const SECRET_KEY: &str = "the secret of the forge, which nobody knows";
+
+/// A server with one empty bucket, until it is dropped.
+pub struct Bucket {
+    pub endpoint: String,
+    /// Where the server keeps its files.
+    pub folder: TempDir,
+    server: JoinHandle<()>,
+}
+
+impl Bucket {
+    pub async fn start() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        std::fs::create_dir(folder.path().join(BUCKET)).unwrap();
+        let mut service = S3ServiceBuilder::new(Flat(FileSystem::new(folder.path()).unwrap()));
+        service.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
+        let service = service.build();
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
+        let endpoint = format!("http://{}", listener.local_addr().unwrap());
+        let server = tokio::spawn(async move {
+            while let Ok((connection, _)) = listener.accept().await {
+                let service = service.clone();
+                tokio::spawn(async move {
+                    let http = Builder::new(TokioExecutor::new());
+                    // Whoever hangs up is no error of the server.
+                    let _ = http.serve_connection(TokioIo::new(connection), service).await;
+                });
+            }
+        });
+        Self { endpoint, folder, server }
+    }
+
+    pub fn options(&self) -> S3Options {
+        let mut options = S3Options::new(&self.endpoint, BUCKET, ACCESS_KEY, SECRET_KEY);
+        options.allow_http = true;
+        options.part_bytes = 5 * 1024 * 1024;
+        options
+    }
+
+    /// The server's own files of uploads that are not over.
+    pub fn unfinished(&self) -> Vec<String> {
+        let names = std::fs::read_dir(self.folder.path()).unwrap();
+        let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        names.filter(|name| name.contains("upload")).collect()
+    }
+}
+
+impl Drop for Bucket {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+/// Keys are names in S3, and nothing else: they have no folders, and may be longer than the name of a file. The server
+/// underneath makes paths of them, so it gets short ones.
+struct Flat(FileSystem);
+
+fn flat(key: &mut String) {
+    *key = hex::encode(Sha256::digest(&*key));
+}
+
+#[async_trait::async_trait]
+impl S3 for Flat {
+    async fn put_object(
+        &self,
+        mut request: S3Request<dto::PutObjectInput>,
+    ) -> S3Result<S3Response<dto::PutObjectOutput>> {
+        flat(&mut request.input.key);
+        self.0.put_object(request).await
+    }
+
+    async fn get_object(
+        &self,
+        mut request: S3Request<dto::GetObjectInput>,
+    ) -> S3Result<S3Response<dto::GetObjectOutput>> {
+        flat(&mut request.input.key);
+        self.0.get_object(request).await
+    }
+
+    async fn head_object(
+        &self,
+        mut request: S3Request<dto::HeadObjectInput>,
+    ) -> S3Result<S3Response<dto::HeadObjectOutput>> {
+        flat(&mut request.input.key);
+        self.0.head_object(request).await
+    }
+
+    async fn delete_object(
+        &self,
+        mut request: S3Request<dto::DeleteObjectInput>,
+    ) -> S3Result<S3Response<dto::DeleteObjectOutput>> {
+        flat(&mut request.input.key);
+        self.0.delete_object(request).await
+    }
+
+    async fn create_multipart_upload(
+        &self,
+        mut request: S3Request<dto::CreateMultipartUploadInput>,
+    ) -> S3Result<S3Response<dto::CreateMultipartUploadOutput>> {
+        flat(&mut request.input.key);
+        self.0.create_multipart_upload(request).await
+    }
+
+    async fn upload_part(
+        &self,
+        mut request: S3Request<dto::UploadPartInput>,
+    ) -> S3Result<S3Response<dto::UploadPartOutput>> {
+        flat(&mut request.input.key);
+        self.0.upload_part(request).await
+    }
+
+    async fn complete_multipart_upload(
+        &self,
+        mut request: S3Request<dto::CompleteMultipartUploadInput>,
+    ) -> S3Result<S3Response<dto::CompleteMultipartUploadOutput>> {
+        flat(&mut request.input.key);
+        known(self.0.complete_multipart_upload(request).await)
+    }
+
+    async fn abort_multipart_upload(
+        &self,
+        mut request: S3Request<dto::AbortMultipartUploadInput>,
+    ) -> S3Result<S3Response<dto::AbortMultipartUploadOutput>> {
+        flat(&mut request.input.key);
+        known(self.0.abort_multipart_upload(request).await)
+    }
+}
+
+/// The server underneath denies access to an upload that it does not know; S3 says that there is none.
+fn known<T>(result: S3Result<T>) -> S3Result<T> {
+    result.map_err(|error| match error.code() {
+        S3ErrorCode::AccessDenied => s3_error!(NoSuchUpload),
+        _ => error,
+    })
+}
