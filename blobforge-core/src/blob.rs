@@ -126,6 +126,9 @@ pub enum BlobError {
     /// The range lies behind the end of the file.
     #[error("the range lies outside the file's {0} bytes")]
     BadRange(u64),
+    /// A file that was sent in parts cannot be finished: begin anew.
+    #[error("the upload of {0:?} is over, or parts of it were lost: ask again without any, and begin anew")]
+    Over(String),
     /// Who sent or asked for the file stopped.
     #[error("the transfer broke off: {0}")]
     BrokenOff(#[source] io::Error),

@@ -89,8 +89,8 @@ struct Shared {
     halted: Halted,
     /// Held by whoever collects garbage.
     collecting: Arc<tokio::sync::Mutex<()>>,
-    /// Held by whoever begins or ends the upload of a file in parts.
-    uploading: tokio::sync::Mutex<()>,
+    /// One of them is held by whoever begins or ends the upload of a file in parts, by its key.
+    uploading: [tokio::sync::Mutex<()>; 32],
 }
 
 /// What a queue does unless a job says otherwise.

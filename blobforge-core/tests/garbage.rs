@@ -13,7 +13,7 @@ use std::{
 use blobforge_core::{
     Checkpoint, Clock, Failure, Generation, JobId, JobType, ManualClock, NewJob, NewSource, Queue,
     QueueError, Refused, Registration, Sha256, SystemClock, WorkerId,
-    blob::{BlobError, BlobStore, ByteStream, ObjectBlobs, Stored, DirectAccess, read_bytes},
+    blob::{BlobError, BlobStore, ByteStream, DirectAccess, ObjectBlobs, Stored, read_bytes},
     queue::MIN_KEPT,
     rusqlite,
     storage::{Claimed, Command, Refusal, Report, memory::MemoryStorage, sqlite},

@@ -66,11 +66,17 @@ async fn a_url_opens_its_own_file_for_its_own_method_only() {
 async fn a_url_says_what_to_call_the_file() {
     let (blobs, _bucket) = s3().await;
     blobs.put("outputs/1/1-1/a", read_bytes("text"), 100).await.unwrap();
-    let grant = Grant { name: Some("Brief über Öfen.md"), ..grant(Method::Get, "outputs/1/1-1/a", Duration::from_secs(60)) };
+    let grant = Grant {
+        name: Some("Brief über Öfen.md"),
+        ..grant(Method::Get, "outputs/1/1-1/a", Duration::from_secs(60))
+    };
     let url = blobs.direct().unwrap().url(grant).await.unwrap().url;
     let reply = reqwest::get(url).await.unwrap();
     let name = reply.headers()["content-disposition"].to_str().unwrap().to_owned();
-    assert_eq!(name, "attachment; filename=\"Brief _ber _fen.md\"; filename*=UTF-8''Brief%20%C3%BCber%20%C3%96fen.md");
+    assert_eq!(
+        name,
+        "attachment; filename=\"Brief _ber _fen.md\"; filename*=UTF-8''Brief%20%C3%BCber%20%C3%96fen.md"
+    );
     assert_eq!(reply.text().await.unwrap(), "text");
 }
 
@@ -142,7 +148,7 @@ async fn a_large_source_goes_in_parts_of_which_each_is_asked_for_until_it_was_se
     assert_eq!(queue.source_uploaded(id).await.unwrap().status(), Status::Pending);
     let key = queue.job(id).await.unwrap().source.unwrap().key;
     let stored: Vec<_> = queue.blobs().get(&key, None).await.unwrap().try_collect().await.unwrap();
-    assert!(Bytes::from(stored.concat()) == content, "it is the same file");
+    assert!(stored.concat() == content, "it is the same file");
     assert!(queue.storage().records("uploads").await.unwrap().is_empty(), "nothing is left to remember");
     assert_eq!(bucket.unfinished(), Vec::<String>::new());
 }
@@ -152,7 +158,14 @@ async fn a_small_source_goes_in_one_request() {
     let bucket = Bucket::start().await;
     let (queue, id) = waiting_for(&bucket, 5 * MIB).await;
     let Some(Sending::Whole(to)) = queue.send_source(id, Vec::new()).await.unwrap() else { panic!() };
-    reqwest::Client::new().put(to.url).body(content(5 * MIB)).send().await.unwrap().error_for_status().unwrap();
+    reqwest::Client::new()
+        .put(to.url)
+        .body(content(5 * MIB))
+        .send()
+        .await
+        .unwrap()
+        .error_for_status()
+        .unwrap();
     assert_eq!(queue.source_uploaded(id).await.unwrap().status(), Status::Pending);
 }
 
@@ -174,7 +187,8 @@ async fn an_upload_whose_parts_the_store_does_not_know_begins_anew() {
     assert!(refused.to_string().contains("begin anew"), "{refused}");
     let again = parts(&queue, id, Vec::new()).await;
     assert_eq!(again.len(), 3);
-    let refused = queue.send_source(id, vec![SentPart { number: 4, etag: "\"a\"".to_owned() }]).await.unwrap_err();
+    let refused =
+        queue.send_source(id, vec![SentPart { number: 4, etag: "\"a\"".to_owned() }]).await.unwrap_err();
     assert!(refused.to_string().contains("there is no part 4"), "{refused}");
     let mut sent = Vec::new();
     for part in &again {

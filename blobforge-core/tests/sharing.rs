@@ -12,7 +12,7 @@ use std::{
 use blobforge_core::{
     Clock, Generation, JobType, ManualClock, NewJob, Queue, QueueError, Refused, Registration, Status,
     WorkerId,
-    blob::{BlobError, BlobStore, ByteStream, ObjectBlobs, Stored, DirectAccess, read_bytes},
+    blob::{BlobError, BlobStore, ByteStream, DirectAccess, ObjectBlobs, Stored, read_bytes},
     queue::Notice,
     storage::{
         Claim, Command, Event, Maintain, Refusal, Report, Storage, StorageError,

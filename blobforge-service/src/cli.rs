@@ -1,5 +1,6 @@
 //! The command line: `blobforge` and everything it can do.
 
+mod blobs;
 mod config;
 mod connection;
 mod demo;
@@ -45,6 +46,9 @@ enum Command {
     Jobs(jobs::JobsCommand),
     /// Show how much waits, runs and is done.
     Stats(stats::StatsArgs),
+    /// Manage where files are kept.
+    #[command(subcommand)]
+    Blobs(blobs::BlobsCommand),
     /// Manage what opens the door.
     #[command(subcommand)]
     Tokens(tokens::TokensCommand),
@@ -148,6 +152,10 @@ async fn run(cli: Cli, layers: &Layers) -> Result<ExitCode, CliError> {
         Command::Submit(args) => submit::run(args).await,
         Command::Jobs(command) => jobs::run(command).await,
         Command::Stats(args) => stats::run(args).await,
+        Command::Blobs(command) => {
+            log_to_stderr("warn", LogFormat::Text);
+            blobs::run(command, layers).await
+        }
         Command::Tokens(command) => {
             log_to_stderr("warn", LogFormat::Text);
             tokens::run(command, layers).await

@@ -3,6 +3,7 @@
 mod file;
 mod layers;
 mod not_yet;
+mod s3;
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -11,12 +12,13 @@ use std::{
     time::Duration,
 };
 
-use blobforge_core::{Clock, SystemClock};
+use blobforge_core::{Clock, SystemClock, blob::S3Options};
 use ipnet::IpNet;
 
 pub(crate) use file::SettingsFile;
 pub(crate) use layers::{Layers, Misread, Setting};
 pub(crate) use not_yet::{NOT_YET, asked_for};
+pub(crate) use s3::S3Args;
 
 use crate::{auth::TokenText, service::ServiceError};
 
@@ -85,6 +87,9 @@ pub struct ServeArgs {
     /// them.
     #[arg(long, env = "BLOBFORGE_WEBHOOK_ALLOW_PRIVATE", value_delimiter = ',', value_parser = network)]
     pub webhook_allow_private: Vec<IpNet>,
+    /// The bucket that keeps the files, if one does.
+    #[command(flatten)]
+    pub s3: S3Args,
     /// Also run a worker for pdf-text, beside the service.
     #[arg(long)]
     pub with_worker: bool,
@@ -134,6 +139,8 @@ pub struct ServeConfig {
     pub metrics_addr: Option<SocketAddr>,
     /// Networks of private addresses that webhooks may lead to all the same.
     pub webhook_allow_private: Vec<IpNet>,
+    /// The bucket that keeps the files; the data folder does without one.
+    pub s3: Option<S3Options>,
     /// Where the time comes from, if not from the machine.
     pub clock: Option<Arc<dyn Clock>>,
 }
@@ -158,6 +165,7 @@ impl ServeConfig {
             max_streams: 100,
             metrics_addr: None,
             webhook_allow_private: Vec::new(),
+            s3: None,
             clock: None,
         }
     }
@@ -195,6 +203,7 @@ impl ServeConfig {
             max_streams: args.max_streams,
             metrics_addr: args.metrics_addr,
             webhook_allow_private: args.webhook_allow_private,
+            s3: args.s3.into_options()?,
             clock: None,
         })
     }

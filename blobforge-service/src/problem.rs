@@ -347,6 +347,7 @@ impl From<BlobError> for Problem {
                 Self::conflict("upload_missing", format!("{text}: it was not uploaded, or is gone"))
                     .hint("send the file to its upload URL first")
             }
+            BlobError::Over(_) => Self::conflict("upload_over", text),
             BlobError::TooLarge(_) => Self::new(StatusCode::PAYLOAD_TOO_LARGE, "file_too_large", text),
             BlobError::BadKey(_) => Self::bad_request("invalid_key", text),
             BlobError::BadRange(_) => Self::new(StatusCode::RANGE_NOT_SATISFIABLE, "bad_range", text),

@@ -3,7 +3,9 @@
 mod admin;
 mod arrivals;
 mod connection;
+mod copying;
 mod pace;
+mod probe;
 mod repeats;
 mod reply;
 mod secret;
@@ -15,7 +17,7 @@ use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use blobforge_core::{
     Queue, QueueError,
-    blob::{ObjectBlobs, UrlSigner},
+    blob::{BlobStore, ObjectBlobs, UrlSigner},
     queue::Meter,
 };
 use poem::{
@@ -27,6 +29,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use admin::reset_admin;
 pub(crate) use arrivals::Arrivals;
+pub(crate) use copying::{Home, copy as copy_files};
 pub(crate) use pace::paced;
 pub(crate) use repeats::{Named, Ran, Repeats};
 pub(crate) use unannounced::Unannounced;
@@ -98,6 +101,8 @@ pub(crate) struct Shared {
     pub(crate) budgets: Budgets,
     pub(crate) repeats: Repeats,
     pub(crate) hooks: Hooks,
+    /// Who signs URLs of files that go through the service; nobody where they lie elsewhere.
+    pub(crate) signer: Option<UrlSigner>,
     pub(crate) stop: CancellationToken,
 }
 
@@ -137,7 +142,11 @@ impl Service {
             None => None,
         };
         let metrics = Arc::new(Metrics::new(config.clock()));
-        let queue = open_queue(&config, Some(metrics.clone())).await?;
+        let (blobs, signer) = open_files(&config)?;
+        if let Some(options) = &config.s3 {
+            probe::check(&*blobs, options, &*config.clock()).await?;
+        }
+        let queue = open_queue(&config, blobs, Some(metrics.clone())).await?;
         let accounts = Accounts::new(queue.clone());
         let admin = admin::find_or_make(&config, &accounts).await?;
         let hooks = Hooks::new(queue.clone(), Reach::new(config.webhook_allow_private.clone()));
@@ -159,6 +168,7 @@ impl Service {
             budgets: Budgets::new(&config),
             repeats: Repeats::new(queue.clone()),
             hooks,
+            signer,
             config,
             queue,
             accounts,
@@ -267,15 +277,27 @@ where
     Server::new_with_acceptor(acceptor).run_with_graceful_shutdown(endpoint, signal, Some(STOP_WITHIN))
 }
 
-async fn open_queue(config: &ServeConfig, meter: Option<Arc<dyn Meter>>) -> Result<Queue, ServiceError> {
+/// Where files are kept, and who signs URLs for them if they go through the service.
+fn open_files(config: &ServeConfig) -> Result<(Arc<dyn BlobStore>, Option<UrlSigner>), ServiceError> {
+    if let Some(options) = &config.s3 {
+        return Ok((Arc::new(ObjectBlobs::s3(options).map_err(QueueError::Blob)?), None));
+    }
     let folder = config.data_folder();
     let signer = UrlSigner::new(secret::url_secret(&folder.join("url-secret"))?, FILES_PREFIX);
-    let blobs = ObjectBlobs::local(folder.join("files")).map_err(QueueError::Blob)?.with_signer(signer);
+    let blobs = ObjectBlobs::local(folder.join("files")).map_err(QueueError::Blob)?;
+    Ok((Arc::new(blobs.with_signer(signer.clone())), Some(signer)))
+}
+
+async fn open_queue(
+    config: &ServeConfig,
+    blobs: Arc<dyn BlobStore>,
+    meter: Option<Arc<dyn Meter>>,
+) -> Result<Queue, ServiceError> {
     let mut builder = Queue::builder()
         .lease(config.worker_timeout)
         .heartbeat_every(config.heartbeat_interval)
         .max_attempts(config.max_attempts)
-        .blobs(Arc::new(blobs));
+        .blobs(blobs);
     if let Some(meter) = meter {
         builder = builder.meter(meter);
     }

@@ -4,9 +4,11 @@
 //! [`Broker`](blobforge_core::broker::Broker): give it to a [`Worker`](crate::Worker), and that works for the service.
 
 mod broker;
+mod download;
 mod error;
 mod jobs;
 mod transfer;
+mod upload;
 
 use std::{fmt, sync::Arc, time::Duration};
 
@@ -142,6 +144,19 @@ impl Client {
 
     async fn post<T: DeserializeOwned>(&self, path: &str, body: &Value) -> Result<T, ClientError> {
         self.read(self.request(Method::POST, path)?.json(body)).await
+    }
+
+    /// Sends a request by a signed URL, which may lead elsewhere.
+    async fn send_by_signed_url(&self, request: RequestBuilder) -> Result<Response, ClientError> {
+        let reply = request.send().await.map_err(|error| self.unreachable(error))?;
+        if reply.status().is_success() {
+            return Ok(reply);
+        }
+        let origin = reply.url().origin().ascii_serialization();
+        if origin == self.inner.base.origin().ascii_serialization() {
+            return Err(ClientError::of_reply(self.url(), reply).await);
+        }
+        Err(ClientError::of_store(&origin, reply).await)
     }
 
     /// A request that does no harm when it is repeated, tried until it works or there is no hope.

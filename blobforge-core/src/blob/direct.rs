@@ -58,19 +58,47 @@ pub trait DirectAccess: Send + Sync + fmt::Debug {
 }
 
 /// Takes files in parts: all of the same size but the last, in any order, several at once. Nothing is visible before
-/// [`Multipart::complete`].
+/// [`Multipart::complete`]. A queue does what is needed with it: see [`Queue::send_source`](crate::Queue::send_source).
 ///
-/// As in [`DirectAccess`].
+/// ```
+/// # use async_trait::async_trait;
+/// use blobforge_core::blob::{BlobError, Grant, Multipart, SignedUrl};
+/// /// A store that keeps no parts at all.
+/// #[derive(Debug)]
+/// struct Nowhere;
+/// #[async_trait]
+/// impl Multipart for Nowhere {
+///     fn part_bytes(&self) -> u64 {
+///         16 << 20
+///     }
+///     async fn begin(&self, key: &str) -> Result<String, BlobError> {
+///         Ok(format!("upload of {key}"))
+///     }
+///     async fn part_url(&self, _: Grant<'_>, upload: &str, _: u32) -> Result<SignedUrl, BlobError> {
+///         Err(BlobError::Over(upload.to_owned()))
+///     }
+///     async fn complete(&self, key: &str, _: &str, _: Vec<String>) -> Result<(), BlobError> {
+///         Err(BlobError::NotFound(key.to_owned()))
+///     }
+///     async fn abort(&self, _: &str, _: &str) -> Result<(), BlobError> {
+///         Ok(())
+///     }
+/// }
+/// # tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(async {
+/// let upload = Nowhere.begin("sources/a").await.unwrap();
+/// assert!(matches!(Nowhere.complete("sources/a", &upload, Vec::new()).await, Err(BlobError::NotFound(_))));
+/// # });
+/// ```
 #[async_trait]
 pub trait Multipart: Send + Sync + fmt::Debug {
     /// The size of parts that is wished for, in bytes; files that are no larger go in one request.
     ///
-    /// As in [`DirectAccess`].
+    /// As in [`Multipart`].
     fn part_bytes(&self) -> u64;
 
     /// Begins an upload and names it.
     ///
-    /// As in [`DirectAccess`].
+    /// As in [`Multipart`].
     ///
     /// # Errors
     /// When the key is none, or the store fails.
@@ -78,20 +106,15 @@ pub trait Multipart: Send + Sync + fmt::Debug {
 
     /// A URL that allows to send one part, numbered from 1 on.
     ///
-    /// As in [`DirectAccess`].
+    /// As in [`Multipart`].
     ///
     /// # Errors
     /// When the key is none, or there is no credential to sign with.
-    async fn part_url(
-        &self,
-        grant: Grant<'_>,
-        upload: &str,
-        number: u32,
-    ) -> Result<SignedUrl, BlobError>;
+    async fn part_url(&self, grant: Grant<'_>, upload: &str, number: u32) -> Result<SignedUrl, BlobError>;
 
     /// Makes one file of all parts, by what the store called each in its reply (its ETag), in order.
     ///
-    /// As in [`DirectAccess`].
+    /// As in [`Multipart`].
     ///
     /// # Errors
     /// [`BlobError::NotFound`] when there is no such upload, or a part is not what was sent: begin again.
@@ -99,7 +122,7 @@ pub trait Multipart: Send + Sync + fmt::Debug {
 
     /// Throws away what was sent; an upload that is over is fine.
     ///
-    /// As in [`DirectAccess`].
+    /// As in [`Multipart`].
     ///
     /// # Errors
     /// When the key is none, or the store fails.
@@ -135,7 +158,10 @@ mod tests {
     #[test]
     fn a_name_cannot_break_out_of_its_header() {
         let header = disposition("x/a\"b;\u{7f}\r\nSet-Cookie: c.md");
-        assert!(header.starts_with("attachment; filename=\"a_b_Set-Cookie: c.md\"; filename*=UTF-8''a%22b"), "{header}");
+        assert!(
+            header.starts_with("attachment; filename=\"a_b_Set-Cookie: c.md\"; filename*=UTF-8''a%22b"),
+            "{header}"
+        );
         assert!(header.bytes().all(|b| (b' '..=b'~').contains(&b)), "{header}");
         assert_eq!(disposition("a/"), "attachment; filename=\"file\"");
         assert_eq!(disposition("C:\\letters\\a.md"), "attachment; filename=\"a.md\"");

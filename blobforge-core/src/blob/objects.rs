@@ -190,7 +190,9 @@ pub(super) fn path(prefix: &str, key: &str) -> Result<Path, BlobError> {
     Path::parse(key)
         .ok()
         .filter(|path| !key.is_empty() && key.bytes().all(plain) && path.as_ref() == key)
-        .and_then(|path| if prefix.is_empty() { Some(path) } else { Path::parse(format!("{prefix}{key}")).ok() })
+        .and_then(
+            |path| if prefix.is_empty() { Some(path) } else { Path::parse(format!("{prefix}{key}")).ok() },
+        )
         .ok_or_else(|| BlobError::BadKey(key.to_owned()))
 }
 

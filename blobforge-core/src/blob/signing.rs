@@ -130,7 +130,8 @@ impl UrlSigner {
     pub fn sign(&self, method: Method, key: &str, name: Option<&str>, expires_at: Timestamp) -> SignedUrl {
         let signature = hex::encode(self.mac(method, key, name, expires_at).finalize().into_bytes());
         let expires = expires_at.as_millis();
-        let name = name.map(|name| format!("&name={}", utf8_percent_encode(name, ENCODED))).unwrap_or_default();
+        let name =
+            name.map(|name| format!("&name={}", utf8_percent_encode(name, ENCODED))).unwrap_or_default();
         let url = format!("{}{key}?expires={expires}{name}&signature={signature}", self.prefix);
         SignedUrl { method, url, expires_at }
     }

@@ -266,7 +266,7 @@ impl QueueBuilder {
             listening: running.listening,
             halted: running.halted,
             collecting: Arc::default(),
-            uploading: tokio::sync::Mutex::default(),
+            uploading: Default::default(),
         });
         tokio::spawn(garbage::run(Arc::downgrade(&shared), clock, halted));
         Queue { shared }

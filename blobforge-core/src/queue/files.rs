@@ -1,10 +1,12 @@
 //! A job's files: sources in, outputs out.
 
-use std::{path::Path, time::Duration};
+use std::{collections::HashSet, path::Path, time::Duration};
 
-use super::{Queue, QueueError};
+use futures_util::{StreamExt, TryStreamExt, stream};
+
+use super::{MAX_OUTPUTS, Queue, QueueError};
 use crate::{
-    Job, JobId, LeaseToken, NewJob, NewSource, Output, Sha256,
+    Invalid, Job, JobId, LeaseToken, NewJob, NewSource, Output, Sha256,
     blob::{BlobError, ByteStream, Method, SignedUrl, Stored, keys, read_file},
     file_name,
     storage::{Command, Submitted},
@@ -18,6 +20,9 @@ pub const SIGNED_URL_LIFETIME: Duration = Duration::from_secs(15 * 60);
 ///
 /// As in [`Queue::submit_stream`].
 pub const UPLOAD_LIMIT: u64 = crate::MAX_FILE_BYTES;
+
+/// How many outputs are looked for at once.
+const CHECKED_AT_ONCE: usize = 16;
 
 impl Queue {
     /// Submits a job whose source is a local file, which is copied into the blob store first.
@@ -138,8 +143,7 @@ impl Queue {
 
     async fn source_key(&self, job: JobId) -> Result<String, QueueError> {
         let found = self.job(job).await?;
-        let source =
-            found.source.ok_or_else(|| crate::Invalid::new("job_id", "this job has no source file"))?;
+        let source = found.source.ok_or_else(|| Invalid::new("job_id", "this job has no source file"))?;
         Ok(source.key)
     }
 
@@ -229,21 +233,27 @@ impl Queue {
         token: LeaseToken,
         named: Vec<(String, Option<u64>, Option<Sha256>)>,
     ) -> Result<Vec<Output>, QueueError> {
-        let mut outputs: Vec<Output> = Vec::with_capacity(named.len());
-        for (name, announced, sha256) in named {
-            file_name(&name)?;
-            if outputs.iter().any(|output| output.name == name) {
-                return Err(crate::Invalid::new("outputs", format!("{name:?} is named twice")).into());
+        if named.len() > MAX_OUTPUTS {
+            let reason = format!("{} are too many: at most {MAX_OUTPUTS}", named.len());
+            return Err(Invalid::new("outputs", reason).into());
+        }
+        let mut names = HashSet::with_capacity(named.len());
+        for (name, ..) in &named {
+            file_name(name)?;
+            if !names.insert(name.as_str()) {
+                return Err(Invalid::new("outputs", format!("{name:?} is named twice")).into());
             }
+        }
+        let checks = named.into_iter().map(|(name, announced, sha256)| async move {
             let key = keys::output(job, &token, &name);
             let size = self.blobs().size(&key).await?.ok_or(BlobError::NotFound(name.clone()))?;
             if let Some(announced) = announced.filter(|announced| *announced != size) {
                 let reason = format!("{name:?} has {size} bytes, not {announced}: send it again");
-                return Err(crate::Invalid::new("outputs", reason).into());
+                return Err(QueueError::from(Invalid::new("outputs", reason)));
             }
-            outputs.push(Output { name, size, sha256, key });
-        }
-        Ok(outputs)
+            Ok(Output { name, size, sha256, key })
+        });
+        stream::iter(checks).buffered(CHECKED_AT_ONCE).try_collect().await
     }
 
     /// A URL that allows `method` on the file under `key` for [`SIGNED_URL_LIFETIME`], if the blob store gives any. Who

@@ -119,15 +119,20 @@ impl Queue {
     ///
     /// ```
     /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
-    /// use blobforge_core::{NewJob, NewSource, Queue, blob::{ObjectBlobs, UrlSigner}, queue::Sending};
+    /// use blobforge_core::{NewJob, NewSource, Queue, blob::{ObjectBlobs, UrlSigner}};
+    /// use blobforge_core::queue::{PartsToSend, Sending, SentPart};
     /// use std::sync::Arc;
     /// let blobs = ObjectBlobs::in_memory().with_signer(UrlSigner::new([7; 32], "/files/"));
     /// let queue = Queue::builder().blobs(Arc::new(blobs)).open_in_memory().unwrap();
     /// let job = NewJob::new("pdf").unwrap().source(NewSource::Upload { sha256: None, size: Some(8) });
     /// let id = queue.submit(job).await.unwrap().id;
-    /// let Some(Sending::Whole(to)) = queue.send_source(id, Vec::new()).await.unwrap() else { panic!() };
-    /// assert!(to.url.starts_with("/files/sources/"));
-    /// // A bucket takes a large file in parts: send each, keep the ETag of the reply, and ask again with those.
+    /// let sent: Vec<SentPart> = Vec::new();
+    /// match queue.send_source(id, sent).await.unwrap() {
+    ///     Some(Sending::Whole(to)) => assert!(to.url.starts_with("/files/sources/"), "local files go in one request"),
+    ///     // A bucket takes a large file in parts: send each, keep the ETag of the reply, and ask again with those.
+    ///     Some(Sending::Parts(PartsToSend { parts, .. })) => assert!(!parts.is_empty()),
+    ///     other => panic!("{other:?}"),
+    /// }
     /// # });
     /// ```
     ///
@@ -146,7 +151,21 @@ impl Queue {
     /// How a file of `size` bytes is to be sent to a key that was reserved with this lease, as for
     /// [`Queue::send_source`].
     ///
-    /// As in [`Queue::send_source`].
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let queue = blobforge_core::Queue::in_memory();
+    /// # let smith = blobforge_core::WorkerId::new("smith").unwrap();
+    /// # let pdf = [blobforge_core::JobType::new("pdf").unwrap()];
+    /// # let registration = blobforge_core::Registration::new(smith.clone(), pdf.clone(), "drawn at the start");
+    /// # queue.register(registration).await.unwrap();
+    /// # queue.submit(blobforge_core::NewJob::new("pdf").unwrap()).await.unwrap();
+    /// # let claimed = queue.claim(&smith, &pdf, 1, std::time::Duration::ZERO).await.unwrap().remove(0);
+    /// let (job, token) = (claimed.job.id, claimed.token);
+    /// let key = queue.reserve_output(job, token, "text.md").await.unwrap();
+    /// let how = queue.send_file(job, &token, key, Some(8), Vec::new()).await.unwrap();
+    /// assert_eq!(how, None, "files in memory are written through the queue alone");
+    /// # });
+    /// ```
     ///
     /// # Errors
     /// As [`Queue::send_source`].
@@ -169,7 +188,7 @@ impl Queue {
             return Ok(Some(Sending::Whole(direct.url(self.grant(Method::Put, &file.key, None)).await?)));
         };
         // Two that ask at once begin one upload, and only one makes a file of it.
-        let _alone = self.shared.uploading.lock().await;
+        let _alone = self.uploading(&file.key).await;
         let upload = match self.upload(&file.key).await? {
             Some(upload) => upload,
             // An earlier answer that all is there was lost.
@@ -190,7 +209,8 @@ impl Queue {
             .into_iter()
             .filter_map(|(number, etag)| Some((number.parse().ok()?, etag.as_str()?.to_owned())))
             .collect();
-        let missing: Vec<u64> = (1..=upload.part_count()).filter(|number| !kept.contains_key(number)).collect();
+        let missing: Vec<u64> =
+            (1..=upload.part_count()).filter(|number| !kept.contains_key(number)).collect();
         if missing.is_empty() {
             self.complete(store, key, &upload, kept.into_values().collect()).await?;
             return Ok(Sending::Done);
@@ -252,11 +272,13 @@ impl Queue {
         let mut records = Vec::with_capacity(sent.len());
         for SentPart { number, etag } in sent {
             if number == 0 || u64::from(number) > upload.part_count() {
-                let reason = format!("there is no part {number}: they are numbered 1 to {}", upload.part_count());
+                let reason =
+                    format!("there is no part {number}: they are numbered 1 to {}", upload.part_count());
                 return Err(Invalid::new("parts", reason).into());
             }
             if etag.is_empty() || etag.len() > MAX_ETAG_BYTES || !etag.bytes().all(|b| b.is_ascii_graphic()) {
-                let reason = format!("part {number} has no plain ETag: send the one of the reply to that part");
+                let reason =
+                    format!("part {number} has no plain ETag: send the one of the reply to that part");
                 return Err(Invalid::new("parts", reason).into());
             }
             let (collection, key) = (upload.parts.clone(), part_key(u64::from(number)));
@@ -267,7 +289,8 @@ impl Queue {
 
     /// Forgets an upload, its parts first: what a crash leaves is still known.
     async fn forget(&self, key: &str, upload: &Upload) -> Result<(), QueueError> {
-        let delete = |collection: &str, key: String| RecordChange::Delete { collection: collection.to_owned(), key };
+        let delete =
+            |collection: &str, key: String| RecordChange::Delete { collection: collection.to_owned(), key };
         let parts = (1..=upload.part_count()).map(|number| delete(&upload.parts, part_key(number)));
         self.record(parts.chain([delete(COLLECTION, key.to_owned())]).collect()).await
     }
@@ -289,7 +312,7 @@ impl Queue {
         let Some(store) = self.blobs().direct().and_then(|direct| direct.multipart()) else { return Ok(0) };
         let mut aborted = 0;
         for (key, _) in self.storage().records(COLLECTION).await? {
-            let _alone = self.shared.uploading.lock().await;
+            let _alone = self.uploading(&key).await;
             let Some(upload) = self.upload(&key).await? else { continue };
             if self.get(upload.job).await?.is_some_and(|job| upload.is_wanted(&key, &job)) {
                 continue;
@@ -299,10 +322,19 @@ impl Queue {
                     self.forget(&key, &upload).await?;
                     aborted += 1;
                 }
-                Err(error) => tracing::warn!(%error, key, "an upload that nobody waits for could not be thrown away"),
+                Err(error) => {
+                    tracing::warn!(%error, key, "an upload that nobody waits for could not be thrown away")
+                }
             }
         }
         Ok(aborted)
+    }
+
+    /// Waits until nobody else begins or ends the upload of a file, or of one of few others.
+    async fn uploading(&self, key: &str) -> tokio::sync::MutexGuard<'_, ()> {
+        let locks = &self.shared.uploading;
+        let sum = key.bytes().fold(0_usize, |sum, byte| sum.wrapping_mul(31).wrapping_add(usize::from(byte)));
+        locks[sum % locks.len()].lock().await
     }
 
     pub(super) fn grant<'a>(&self, method: Method, key: &'a str, name: Option<&'a str>) -> Grant<'a> {
@@ -323,6 +355,5 @@ fn part_key(number: u64) -> String {
 }
 
 fn over(key: &str) -> QueueError {
-    let reason = format!("the upload to {key:?} is over, or parts of it were lost: ask again without any, and begin anew");
-    Invalid::new("parts", reason).into()
+    BlobError::Over(key.to_owned()).into()
 }

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use super::{Fault, Faults, faults::Fate};
 use crate::{
     Clock,
-    blob::{BlobError, BlobStore, ByteStream, Stored, DirectAccess},
+    blob::{BlobError, BlobStore, ByteStream, DirectAccess, Stored},
 };
 
 /// Any blob store, with the faults that its [`Faults`] ask for. A deletion is a write.

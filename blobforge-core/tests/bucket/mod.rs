@@ -1,6 +1,6 @@
 //! A bucket of a real S3 server, which checks signatures and how long they last.
 
-use std::net::Ipv4Addr;
+use std::{net::Ipv4Addr, path::PathBuf};
 
 use blobforge_core::blob::S3Options;
 use hyper_util::{
@@ -8,7 +8,9 @@ use hyper_util::{
     server::conn::auto::Builder,
 };
 use s3s::{
-    S3, S3ErrorCode, S3Request, S3Response, S3Result, auth::SimpleAuth, dto, s3_error,
+    S3, S3ErrorCode, S3Request, S3Response, S3Result,
+    auth::{S3Auth, SecretKey},
+    dto, s3_error,
     service::S3ServiceBuilder,
 };
 use s3s_fs::FileSystem;
@@ -16,24 +18,25 @@ use sha2::{Digest, Sha256};
 use tempfile::TempDir;
 use tokio::{net::TcpListener, task::JoinHandle};
 
-pub const BUCKET: &str = "blobforge";
-pub const ACCESS_KEY: &str = "AKIAFORGE";
-pub const SECRET_KEY: &str = "the secret of the forge, which nobody knows";
+pub(crate) const BUCKET: &str = "blobforge";
+pub(crate) const ACCESS_KEY: &str = "AKIAFORGE";
+pub(crate) const SECRET_KEY: &str = "the secret of the forge, which nobody knows";
 
 /// A server with one empty bucket, until it is dropped.
-pub struct Bucket {
-    pub endpoint: String,
+pub(crate) struct Bucket {
+    pub(crate) endpoint: String,
     /// Where the server keeps its files.
-    pub folder: TempDir,
+    pub(crate) folder: TempDir,
     server: JoinHandle<()>,
 }
 
 impl Bucket {
-    pub async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join(BUCKET)).unwrap();
-        let mut service = S3ServiceBuilder::new(Flat(FileSystem::new(folder.path()).unwrap()));
-        service.set_auth(SimpleAuth::from_single(ACCESS_KEY, SECRET_KEY));
+        let mut service =
+            S3ServiceBuilder::new(Flat(FileSystem::new(folder.path()).unwrap(), folder.path().to_owned()));
+        service.set_auth(OneKey);
         let service = service.build();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
         let endpoint = format!("http://{}", listener.local_addr().unwrap());
@@ -50,7 +53,7 @@ impl Bucket {
         Self { endpoint, folder, server }
     }
 
-    pub fn options(&self) -> S3Options {
+    pub(crate) fn options(&self) -> S3Options {
         let mut options = S3Options::new(&self.endpoint, BUCKET, ACCESS_KEY, SECRET_KEY);
         options.allow_http = true;
         options.part_bytes = 5 * 1024 * 1024;
@@ -58,7 +61,7 @@ impl Bucket {
     }
 
     /// The server's own files of uploads that are not over.
-    pub fn unfinished(&self) -> Vec<String> {
+    pub(crate) fn unfinished(&self) -> Vec<String> {
         let names = std::fs::read_dir(self.folder.path()).unwrap();
         let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
         names.filter(|name| name.contains("upload")).collect()
@@ -71,9 +74,19 @@ impl Drop for Bucket {
     }
 }
 
+/// Knows one key, and says of any other what S3 says.
+struct OneKey;
+
+#[async_trait::async_trait]
+impl S3Auth for OneKey {
+    async fn get_secret_key(&self, access_key: &str) -> S3Result<SecretKey> {
+        if access_key == ACCESS_KEY { Ok(SECRET_KEY.into()) } else { Err(s3_error!(InvalidAccessKeyId)) }
+    }
+}
+
 /// Keys are names in S3, and nothing else: they have no folders, and may be longer than the name of a file. The server
 /// underneath makes paths of them, so it gets short ones.
-struct Flat(FileSystem);
+struct Flat(FileSystem, PathBuf);
 
 fn flat(key: &mut String) {
     *key = hex::encode(Sha256::digest(&*key));
@@ -85,6 +98,10 @@ impl S3 for Flat {
         &self,
         mut request: S3Request<dto::PutObjectInput>,
     ) -> S3Result<S3Response<dto::PutObjectOutput>> {
+        // The server underneath would make one.
+        if !self.1.join(&request.input.bucket).is_dir() {
+            return Err(s3_error!(NoSuchBucket));
+        }
         flat(&mut request.input.key);
         self.0.put_object(request).await
     }

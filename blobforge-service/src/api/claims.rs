@@ -2,12 +2,12 @@
 
 use std::{sync::Arc, time::Duration};
 
-use blobforge_core::{Invalid, WorkerId, blob::Method, broker::Wish, queue::MAX_CLAIM, storage::Claimed};
+use blobforge_core::{Invalid, WorkerId, broker::Wish, queue::MAX_CLAIM, storage::Claimed};
 use poem::web::Data;
 use poem_openapi::{Object, OpenApi, Union, payload::Json};
 use serde::Deserialize;
 
-use super::{body::Body, job::JobView, time::Time, types::job_types};
+use super::{body::Body, files::source_name, job::JobView, time::Time, types::job_types};
 use crate::{auth::Principal, problem::Problem, service::Shared};
 
 /// The most seconds that a claim waits for work.
@@ -114,8 +114,10 @@ impl ClaimsApi {
             claimed = self.0.queue.claim_wish(wish) => claimed?,
             () = self.0.stop.cancelled() => Vec::new(),
         };
-        let mut claims =
-            claimed.into_iter().map(|claimed| self.view(claimed)).collect::<Result<Vec<_>, _>>()?;
+        let mut claims = Vec::with_capacity(claimed.len());
+        for claimed in claimed {
+            claims.push(self.view(claimed).await?);
+        }
         Ok(Json(match (limit, claims.pop()) {
             (1, Some(claim)) => ClaimReply::One(Box::new(claim)),
             (1, None) => ClaimReply::None(Box::new(NoClaim { job: None })),
@@ -128,14 +130,19 @@ impl ClaimsApi {
 }
 
 impl ClaimsApi {
-    fn view(&self, claimed: Claimed) -> Result<ClaimView, Problem> {
+    async fn view(&self, claimed: Claimed) -> Result<ClaimView, Problem> {
         let source = claimed.job.source.as_ref();
         let lease = claimed.job.lease().map_or(self.0.queue.settings().lease, |lease| lease.duration);
-        let source_url = source.map(|source| self.0.url(Method::Get, &source.key)).transpose()?;
-        let checkpoints = claimed.checkpoints.into_iter().map(|kept| {
-            let url = self.0.url(Method::Get, &kept.key)?.url;
-            Ok(CheckpointView { name: kept.name, size: kept.size, sha256: kept.sha256.to_string(), url })
-        });
+        let source_url = match source {
+            Some(source) => Some(self.0.url_of(&source.key, source_name(&claimed.job)).await?),
+            None => None,
+        };
+        let mut checkpoints = Vec::with_capacity(claimed.checkpoints.len());
+        for kept in claimed.checkpoints {
+            let url = self.0.url_of(&kept.key, &kept.name).await?.url;
+            let (size, sha256) = (kept.size, kept.sha256.to_string());
+            checkpoints.push(CheckpointView { name: kept.name, size, sha256, url });
+        }
         Ok(ClaimView {
             outputs_url: format!("/api/files/{}/outputs/url", claimed.job.id),
             lease: claimed.token.to_string(),
@@ -143,7 +150,7 @@ impl ClaimsApi {
             lease_seconds: lease.as_secs_f64(),
             no_progress_seconds: claimed.no_progress.map(|time| time.as_secs_f64()),
             source_url: source_url.map(|signed| signed.url),
-            checkpoints: checkpoints.collect::<Result<_, Problem>>()?,
+            checkpoints,
             job: JobView::new(claimed.job, self.0.queue.now()),
         })
     }

@@ -3,8 +3,9 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use blobforge_core::{
-    JobId, Sha256, Status,
+    Job, JobId, Sha256, Status,
     blob::{Method, SignedUrl},
+    queue::{PartsToSend, Sending, SentPart},
 };
 use poem::web::Data;
 use poem_openapi::{
@@ -44,6 +45,115 @@ impl From<SignedUrl> for TransferView {
     }
 }
 
+/// Where a file is to be sent: in one request, or in parts, of which the first missing ones are named.
+#[derive(Debug, Default, Object)]
+#[oai(rename = "Upload", skip_serializing_if_is_none)]
+pub(crate) struct UploadView {
+    /// `PUT`.
+    method: Option<String>,
+    /// The URL, a secret; a path is relative to the service.
+    url: Option<String>,
+    /// Headers to send along.
+    headers: Option<BTreeMap<String, String>>,
+    /// Until when it works.
+    expires_at: Option<Time>,
+    /// A large file goes in parts: send each, keep the `ETag` of the reply, and ask again with those. None are left when all
+    /// have been sent.
+    parts: Option<Vec<PartView>>,
+    /// How many parts are missing in all, these included.
+    missing_parts: Option<u64>,
+}
+
+/// A part of a file, and where to send it.
+#[derive(Debug, Object)]
+#[oai(rename = "Part")]
+struct PartView {
+    /// Its number, from 1 on.
+    number: u32,
+    /// Where in the file it begins, in bytes.
+    offset: u64,
+    /// How long it is, in bytes.
+    size: u64,
+    /// `PUT`.
+    method: String,
+    /// The URL, a secret.
+    url: String,
+    /// Headers to send along.
+    headers: BTreeMap<String, String>,
+    /// Until when it works.
+    expires_at: Time,
+}
+
+impl From<Sending> for UploadView {
+    fn from(sending: Sending) -> Self {
+        let in_parts = |PartsToSend { missing, parts }: PartsToSend| {
+            let part = |part: blobforge_core::queue::PartToSend| {
+                let TransferView { method, url, headers, expires_at } = part.url.into();
+                let (number, offset, size) = (part.number, part.offset, part.size);
+                PartView { number, offset, size, method, url, headers, expires_at }
+            };
+            let parts = parts.into_iter().map(part).collect();
+            Self { parts: Some(parts), missing_parts: Some(missing), ..Self::default() }
+        };
+        match sending {
+            Sending::Whole(signed) => signed.into(),
+            Sending::Parts(to_send) => in_parts(to_send),
+            Sending::Done => in_parts(PartsToSend { missing: 0, parts: Vec::new() }),
+        }
+    }
+}
+
+impl From<SignedUrl> for UploadView {
+    fn from(signed: SignedUrl) -> Self {
+        let TransferView { method, url, headers, expires_at } = signed.into();
+        Self {
+            method: Some(method),
+            url: Some(url),
+            headers: Some(headers),
+            expires_at: Some(expires_at),
+            ..Self::default()
+        }
+    }
+}
+
+/// A part that was sent.
+#[derive(Debug, Object, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct SentPartRequest {
+    /// Its number.
+    number: u32,
+    /// The `ETag` of the reply to it.
+    etag: String,
+}
+
+pub(super) fn sent(parts: Option<Vec<SentPartRequest>>) -> Vec<SentPart> {
+    let parts = parts.unwrap_or_default().into_iter();
+    parts.map(|SentPartRequest { number, etag }| SentPart { number, etag }).collect()
+}
+
+/// What a job's source is to be called by whoever saves it.
+pub(super) fn source_name(job: &Job) -> &str {
+    job.body.source_path.as_deref().unwrap_or("source")
+}
+
+impl Shared {
+    /// A URL to read a file by, which says what to call it.
+    pub(super) async fn url_of(&self, key: &str, name: &str) -> Result<SignedUrl, Problem> {
+        self.queue.signed_url(Method::Get, key, Some(name)).await?.ok_or_else(unsigned)
+    }
+
+    /// How the source of a job is to be sent.
+    pub(super) async fn upload_of(&self, id: JobId, sent: Vec<SentPart>) -> Result<UploadView, Problem> {
+        Ok(self.queue.send_source(id, sent).await?.ok_or_else(unsigned)?.into())
+    }
+}
+
+/// Every store that the service opens signs; one that does not is a fault of ours.
+fn unsigned() -> Problem {
+    tracing::error!("the blob store signs no URLs");
+    Problem::internal()
+}
+
 /// Which job's source is to be sent: by the job's number, or as earlier clients name it.
 #[derive(Debug, Object, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -56,6 +166,8 @@ struct UploadUrlRequest {
     /// Means nothing: files are bytes.
     #[allow(dead_code)]
     content_type: Option<String>,
+    /// The parts that were sent since the last request, of a file that goes in parts.
+    parts: Option<Vec<SentPartRequest>>,
 }
 
 impl UploadUrlRequest {
@@ -79,6 +191,10 @@ struct OutputUrlRequest {
     name: String,
     /// `output` unless said otherwise, or `checkpoint`.
     kind: Option<String>,
+    /// Its size in bytes. A large file goes in parts if it is known.
+    size: Option<u64>,
+    /// The parts that were sent since the last request, of a file that goes in parts.
+    parts: Option<Vec<SentPartRequest>>,
 }
 
 impl FilesApi {
@@ -105,9 +221,9 @@ impl FilesApi {
 
 #[OpenApi(tag = "super::openapi::Section::Files")]
 impl FilesApi {
-    /// Ask again where to send the source of a job that is uploading
+    /// Ask again where to send the source of a job that is uploading, or what is missing of it
     #[oai(path = "/files/upload-url", method = "post", operation_id = "upload_url")]
-    async fn upload_url(&self, body: Body<UploadUrlRequest>) -> Result<Json<TransferView>, Problem> {
+    async fn upload_url(&self, body: Body<UploadUrlRequest>) -> Result<Json<UploadView>, Problem> {
         let id = self.sending(&body.0).await?;
         let job = self.0.queue.job(id).await?;
         let status = job.status();
@@ -115,7 +231,12 @@ impl FilesApi {
         let source = source.ok_or_else(|| {
             Problem::conflict("wrong_state", format!("job {} waits for no source: it is {status}", job.id))
         })?;
-        Ok(Json(self.0.url(Method::Put, &source.key)?.into()))
+        if body.0.key.is_some() {
+            // Earlier clients know of no parts.
+            let signed = self.0.queue.signed_url(Method::Put, &source.key, None).await?;
+            return Ok(Json(signed.ok_or_else(unsigned)?.into()));
+        }
+        Ok(Json(self.0.upload_of(id, sent(body.0.parts)).await?))
     }
 
     /// Where a job's source or one of its outputs can be fetched
@@ -131,10 +252,11 @@ impl FilesApi {
         name: Query<Option<String>>,
     ) -> Result<Json<TransferView>, Problem> {
         let job = self.0.queue.job(JobId::new(job_id.0)).await?;
-        let key = match kind.0.as_str() {
+        let (key, name) = match kind.0.as_str() {
             "source" => {
+                let called = source_name(&job).to_owned();
                 let source = job.source.filter(|source| source.arrived);
-                source.map(|source| source.key).ok_or_else(|| {
+                source.map(|source| (source.key, called)).ok_or_else(|| {
                     Problem::not_found(
                         "source_not_found",
                         "this job has no source, or it has not arrived yet",
@@ -144,21 +266,22 @@ impl FilesApi {
             "output" => {
                 let name = name.0.unwrap_or_default();
                 let output = job.outputs.into_iter().find(|output| output.name == name);
-                output.map(|output| output.key).ok_or_else(|| no_output(&name))?
+                output.map(|output| (output.key, output.name)).ok_or_else(|| no_output(&name))?
             }
             "checkpoint" => {
                 let name = name.0.unwrap_or_default();
                 let kept = self.0.queue.storage().checkpoints(job.id).await?;
-                kept.into_iter().find(|kept| kept.name == name).map(|kept| kept.key).ok_or_else(|| {
+                let kept = kept.into_iter().find(|kept| kept.name == name).ok_or_else(|| {
                     Problem::not_found("checkpoint_not_found", format!("this job has no checkpoint {name:?}"))
-                })?
+                })?;
+                (kept.key, kept.name)
             }
             other => {
                 let detail = format!("type: {other:?} is none of \"source\", \"output\" and \"checkpoint\"");
                 return Err(Problem::bad_request("invalid_path", detail).field("type"));
             }
         };
-        Ok(Json(self.0.url(Method::Get, &key)?.into()))
+        Ok(Json(self.0.url_of(&key, &name).await?.into()))
     }
 
     /// Where a worker sends an output or a checkpoint of its attempt
@@ -169,7 +292,7 @@ impl FilesApi {
         /// The job's number.
         job_id: Path<i64>,
         body: Body<OutputUrlRequest>,
-    ) -> Result<Json<TransferView>, Problem> {
+    ) -> Result<Json<UploadView>, Problem> {
         let id = JobId::new(job_id.0);
         let token = lease(&body.0.lease)?;
         principal.act_on(&self.0.queue, id).await?;
@@ -181,6 +304,7 @@ impl FilesApi {
                 return Err(Problem::invalid(detail).field("kind"));
             }
         };
-        Ok(Json(self.0.url(Method::Put, &key)?.into()))
+        let sending = self.0.queue.send_file(id, &token, key, body.0.size, sent(body.0.parts)).await?;
+        Ok(Json(sending.ok_or_else(unsigned)?.into()))
     }
 }

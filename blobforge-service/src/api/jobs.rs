@@ -4,7 +4,6 @@ use std::{sync::Arc, time::Duration};
 
 use blobforge_core::{
     FailureGroupId, Job, JobId, JobType, Priority, Status, WorkerId,
-    blob::Method,
     storage::{Attempt, Counts, JobFilter},
 };
 use poem::web::Data;
@@ -205,7 +204,7 @@ impl JobsApi {
         let job = self.0.queue.job(JobId::new(id.0)).await?;
         let output = job.outputs.into_iter().find(|output| output.name == name.0);
         let output = output.ok_or_else(|| no_output(&name.0))?;
-        Ok(Redirect::Found(self.0.url(Method::Get, &output.key)?.url))
+        Ok(Redirect::Found(self.0.url_of(&output.key, &output.name).await?.url))
     }
 
     /// How much waits, runs and is done

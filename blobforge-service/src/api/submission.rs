@@ -3,12 +3,11 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use blobforge_core::{
-    Invalid, JobId, NewJob, NewSource, Priority, Requirements,
-    blob::Method,
+    Invalid, JobId, NewJob, NewSource, Priority, Requirements, Status,
     queue::{MAX_SUBMIT, UPLOAD_LIMIT},
     storage::Submitted,
 };
-use futures_util::StreamExt;
+use futures_util::{StreamExt, TryStreamExt, stream};
 use poem::web::Data;
 use poem_openapi::{
     ApiResponse, Object, OpenApi,
@@ -20,7 +19,7 @@ use serde_json::Value;
 
 use super::{
     body::{Body, FileBody},
-    files::TransferView,
+    files::{self, SentPartRequest, UploadView},
     job::JobView,
     time::Time,
     types, webhooks,
@@ -34,6 +33,9 @@ use crate::{
 
 /// The largest body that a batch may have, in bytes.
 const BATCH_BYTES: usize = 16 * 1024 * 1024;
+
+/// How many jobs of a batch are answered for at once: a store elsewhere is asked where large files go.
+const VIEWED_AT_ONCE: usize = 16;
 
 pub(super) struct SubmissionApi(pub(super) Arc<Shared>);
 
@@ -137,7 +139,7 @@ pub(super) struct SubmittedView {
     status: String,
     /// Where to send its source, while that is missing; then `POST /api/jobs/{id}/uploaded`.
     #[oai(skip_serializing_if_is_none)]
-    upload: Option<TransferView>,
+    upload: Option<UploadView>,
     /// What may keep the job from running, such as that no live worker serves its type.
     #[oai(skip_serializing_if_is_none)]
     warning: Option<String>,
@@ -177,7 +179,10 @@ struct BatchView {
 /// What may be said of the source that was sent.
 #[derive(Debug, Default, Object, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct UploadedRequest {}
+struct UploadedRequest {
+    /// The parts that were sent and not named yet, of a file that went in parts.
+    parts: Option<Vec<SentPartRequest>>,
+}
 
 #[OpenApi(tag = "super::openapi::Section::Jobs")]
 impl SubmissionApi {
@@ -219,11 +224,10 @@ impl SubmissionApi {
                 job.idempotency_key = Some(format!("batch-{id}-{place}"));
             }
         }
-        let mut views = Vec::with_capacity(jobs.len());
-        for submitted in self.0.queue.submit_many(jobs).await? {
-            views.push(view(&self.0, submitted?).await?);
-        }
-        Ok(Json(BatchView { jobs: views }))
+        let submitted = self.0.queue.submit_many(jobs).await?;
+        let views = submitted.into_iter().map(|submitted| async { view(&self.0, submitted?).await });
+        let jobs = stream::iter(views).buffered(VIEWED_AT_ONCE).try_collect().await?;
+        Ok(Json(BatchView { jobs }))
     }
 
     /// Hand in a file as the body of one request: `curl -T file.pdf …`
@@ -270,7 +274,7 @@ impl SubmissionApi {
         &self,
         /// The job's number.
         id: Path<i64>,
-        _body: Body<Option<UploadedRequest>>,
+        body: Body<Option<UploadedRequest>>,
     ) -> Result<Json<JobView>, Problem> {
         let id = JobId::new(id.0);
         let job = self.0.queue.job(id).await?;
@@ -279,6 +283,10 @@ impl SubmissionApi {
             Some(source) => Some(self.0.arrivals.begin(&source.key)?),
             None => None,
         };
+        let parts = files::sent(body.0.unwrap_or_default().parts);
+        if !parts.is_empty() && job.status() == Status::Uploading {
+            self.0.upload_of(id, parts).await?;
+        }
         let job = self.0.queue.source_uploaded(id).await?;
         Ok(Json(JobView::new(job, self.0.queue.now())))
     }
@@ -291,8 +299,8 @@ pub(super) async fn submit(shared: &Shared, job: NewJob) -> Result<SubmitReply, 
 }
 
 async fn view(shared: &Shared, submitted: Submitted) -> Result<SubmittedView, Problem> {
-    let upload = match &submitted.upload_key {
-        Some(key) => Some(TransferView::from(shared.url(Method::Put, key)?)),
+    let upload = match submitted.upload_key {
+        Some(_) => Some(shared.upload_of(submitted.id, Vec::new()).await?),
         None => None,
     };
     let obstacle = match shared.queue.get(submitted.id).await? {

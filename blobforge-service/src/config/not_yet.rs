@@ -32,19 +32,10 @@ const fn of_workers(name: &'static str, instead: &'static str) -> NotYet {
     NotYet { name, instead, stops: false, of_workers: true }
 }
 
-const FILES: &str = "files in S3 are not supported yet: they would go to the local data folder instead";
 const LOGIN: &str = "login through OIDC is not supported yet: people log in with a token or a login link";
 
 /// All of them.
 pub(crate) const NOT_YET: &[NotYet] = &[
-    stops("BLOBFORGE_S3_ENDPOINT", FILES),
-    stops("BLOBFORGE_S3_BUCKET", FILES),
-    harmless("BLOBFORGE_S3_REGION", FILES),
-    stops("BLOBFORGE_S3_ACCESS_KEY", FILES),
-    stops("BLOBFORGE_S3_ACCESS_KEY_FILE", FILES),
-    stops("BLOBFORGE_S3_SECRET_KEY", FILES),
-    stops("BLOBFORGE_S3_SECRET_KEY_FILE", FILES),
-    stops("BLOBFORGE_S3_PREFIX", FILES),
     stops("BLOBFORGE_OIDC_ISSUER", LOGIN),
     harmless("BLOBFORGE_OIDC_CLIENT_ID", LOGIN),
     harmless("BLOBFORGE_OIDC_CLIENT_SECRET", LOGIN),

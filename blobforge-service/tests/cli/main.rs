@@ -279,7 +279,7 @@ fn what_is_wrong_with_a_command_is_said_with_what_to_do() {
     assert!(said.err.contains("use an address such as http://localhost:8080"), "{}", said.err);
     let said = there(blobforge().arg("serve").env("BLOBFORGE_S3_ENDPOINT", "https://s3.example"));
     assert_eq!(said.code, Some(1));
-    assert!(said.err.contains("not supported yet"), "{}", said.err);
+    assert!(said.err.contains("BLOBFORGE_S3_ACCESS_KEY"), "{}", said.err);
     assert!(!folder.path().join("data").exists(), "nothing was begun");
     let said = there(blobforge().args(["submit", "--priority", "7", "x.pdf"]));
     assert_eq!(said.code, Some(2));

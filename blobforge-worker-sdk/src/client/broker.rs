@@ -1,6 +1,6 @@
 //! The service as its workers see it.
 
-use std::{path::Path, time::Duration};
+use std::{path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use blobforge_core::{
@@ -14,7 +14,7 @@ use reqwest::{Method, RequestBuilder};
 use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
-use super::{ANSWER_WITHIN, Client, ClientError, transfer::Transfer};
+use super::{ANSWER_WITHIN, Client, ClientError, download::Origin, transfer::Sent, upload::Place};
 
 /// The protocol that this client speaks.
 const PROTOCOL: u32 = 1;
@@ -210,7 +210,7 @@ impl Broker for Client {
         let source = assignment.source.as_ref();
         let source =
             source.ok_or_else(|| BrokerError::Refused(format!("job {} has no source", assignment.job)))?;
-        self.fetch_or_ask_again(&source.location, assignment, "source", "").await
+        Ok(self.fetch_whole(Origin::of_attempt(assignment, "source", ""), Some(&source.location)).await?)
     }
 
     async fn source_verified(&self, assignment: &Assignment, read: Stored) -> Result<(), BrokerError> {
@@ -227,8 +227,7 @@ impl Broker for Client {
         name: &str,
         file: &Path,
     ) -> Result<Output, BrokerError> {
-        let to = self.place(assignment, name, "output").await?;
-        let sent = self.send_file(&to, file, |_| {}).await?;
+        let sent = self.send_to_place(assignment, name, "output", file).await?;
         Ok(Output { name: name.to_owned(), size: sent.size, sha256: Some(sent.sha256), key: String::new() })
     }
 
@@ -238,8 +237,7 @@ impl Broker for Client {
         name: &str,
         file: &Path,
     ) -> Result<(), BrokerError> {
-        let to = self.place(assignment, name, "checkpoint").await?;
-        let sent = self.send_file(&to, file, |_| {}).await?;
+        let sent = self.send_to_place(assignment, name, "checkpoint", file).await?;
         let body = json!({
             "lease": assignment.token.to_string(),
             "name": name,
@@ -256,12 +254,13 @@ impl Broker for Client {
         assignment: &Assignment,
         checkpoint: &Checkpoint,
     ) -> Result<ByteStream, BrokerError> {
-        self.fetch_or_ask_again(&checkpoint.key, assignment, "checkpoint", &checkpoint.name).await
+        let origin = Origin::of_attempt(assignment, "checkpoint", &checkpoint.name);
+        Ok(self.fetch_whole(origin, Some(&checkpoint.key)).await?)
     }
 }
 
 /// A request for a job, in the trace that the job belongs to.
-fn traced(request: RequestBuilder, assignment: &Assignment) -> RequestBuilder {
+pub(super) fn traced(request: RequestBuilder, assignment: &Assignment) -> RequestBuilder {
     match assignment.body.traceparent {
         Some(parent) => request.header("traceparent", parent.to_string()),
         None => request,
@@ -270,7 +269,7 @@ fn traced(request: RequestBuilder, assignment: &Assignment) -> RequestBuilder {
 
 impl Client {
     /// Says something about an attempt.
-    async fn report<T: DeserializeOwned>(
+    pub(super) async fn report<T: DeserializeOwned>(
         &self,
         assignment: &Assignment,
         path: &str,
@@ -279,28 +278,17 @@ impl Client {
         self.read(traced(self.request(Method::POST, path)?, assignment).json(body)).await
     }
 
-    /// Where a file of an attempt is to be sent.
-    async fn place(&self, assignment: &Assignment, name: &str, kind: &str) -> Result<Transfer, ClientError> {
-        let body = json!({"lease": assignment.token.to_string(), "name": name, "kind": kind});
-        self.report(assignment, &format!("api/files/{}/outputs/url", assignment.job), &body).await
-    }
-
-    /// A file by the URL that came with the claim, or by a fresh one if that is too old.
-    async fn fetch_or_ask_again(
+    /// Sends a file of an attempt to where the service wants it.
+    async fn send_to_place(
         &self,
-        url: &str,
         assignment: &Assignment,
-        kind: &str,
         name: &str,
-    ) -> Result<ByteStream, BrokerError> {
-        match self.fetch(url).await {
-            Err(ClientError::Refused { status: 403, .. }) => {}
-            other => return Ok(other?),
-        }
-        let path = format!("api/files/{}/{kind}/url", assignment.job);
-        let request = self.request(Method::GET, &path)?.query(&[("name", name)]);
-        let fresh: Transfer = self.read(traced(request, assignment)).await?;
-        Ok(self.fetch(fresh.url()).await?)
+        kind: &str,
+        file: &Path,
+    ) -> Result<Sent, ClientError> {
+        let size = tokio::fs::metadata(file).await.map_err(|error| ClientError::file(file, error))?.len();
+        let place = Place::OfAttempt { assignment, name, kind, size };
+        self.send_as_told(None, place, file, Arc::new(|_| {})).await
     }
 }
 

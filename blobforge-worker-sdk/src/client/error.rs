@@ -6,6 +6,8 @@ use blobforge_core::broker::BrokerError;
 use reqwest::{Response, StatusCode};
 use serde::Deserialize;
 
+/// The code of what a store of files refused. It knows nothing of jobs, so a new URL may help, except where there is no file.
+const STORE_REFUSED: &str = "store_refused";
 /// The most bytes of a reply that is not understood which are shown.
 const SHOWN: usize = 200;
 
@@ -31,6 +33,14 @@ pub enum ClientError {
         url: String,
         /// For how long.
         after: std::time::Duration,
+    },
+    /// A file broke off on its way here, again and again.
+    #[error("a transfer with {url} broke off: {source}")]
+    BrokenOff {
+        /// The service's address.
+        url: String,
+        /// What happened.
+        source: std::io::Error,
     },
     /// The service refused.
     #[error("{}", said(.detail, .hint.as_deref()))]
@@ -97,6 +107,19 @@ impl ClientError {
         }
     }
 
+    /// What a store of files says that is none of ours.
+    pub(super) async fn of_store(url: &str, reply: Response) -> Self {
+        let status = reply.status();
+        let bytes = reply.bytes().await.unwrap_or_default();
+        let text = String::from_utf8_lossy(&bytes[..bytes.len().min(SHOWN)]).into_owned();
+        let code = text.split_once("<Code>").and_then(|(_, rest)| rest.split_once("</Code>"));
+        let detail = match code {
+            Some((code, _)) => format!("the store of files at {url} answers {status}: {code}"),
+            None => format!("the store of files at {url} answers {status}: {}", text.trim()),
+        };
+        Self::Refused { status: status.as_u16(), code: STORE_REFUSED.to_owned(), detail, hint: None }
+    }
+
     pub(super) fn file(path: impl Into<PathBuf>, source: std::io::Error) -> Self {
         Self::File { path: path.into(), source }
     }
@@ -112,9 +135,10 @@ impl ClientError {
     /// Whether the same request can succeed later.
     pub fn is_retryable(&self) -> bool {
         match self {
-            Self::Unreachable { .. } | Self::Silent { .. } => true,
-            Self::Refused { status, .. } => {
+            Self::Unreachable { .. } | Self::Silent { .. } | Self::BrokenOff { .. } => true,
+            Self::Refused { status, code, .. } => {
                 *status >= 500
+                    || code == STORE_REFUSED && *status != StatusCode::NOT_FOUND.as_u16()
                     || *status == StatusCode::TOO_MANY_REQUESTS.as_u16()
                     || *status == StatusCode::REQUEST_TIMEOUT.as_u16()
             }

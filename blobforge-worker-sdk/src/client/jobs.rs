@@ -1,17 +1,19 @@
 //! Handing jobs in and looking at them.
 
-use std::path::{Path, PathBuf};
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use blobforge_core::{Failure, JobId, Priority, Progress, Status};
-use futures_util::TryStreamExt;
 use reqwest::Method;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use tokio::io::AsyncWriteExt;
 
 use super::{
     Client, ClientError,
-    transfer::{Transfer, hash_file},
+    transfer::hash_file,
+    upload::{OnProgress, Place, Upload},
 };
 
 /// A file to be handed in.
@@ -62,7 +64,7 @@ pub struct SubmitReply {
 struct Submitted {
     #[serde(flatten)]
     reply: SubmitReply,
-    upload: Option<Transfer>,
+    upload: Option<Upload>,
 }
 
 /// A job as the service shows it.
@@ -132,7 +134,7 @@ impl Client {
     pub async fn submit_file(
         &self,
         file: SubmitFile,
-        on_progress: impl Fn(u64, u64) + Clone + Send + 'static,
+        on_progress: impl Fn(u64, u64) + Send + Sync + 'static,
     ) -> Result<SubmitReply, ClientError> {
         let (sha256, size) = hash_file(&file.path).await?;
         let request = json!({
@@ -147,8 +149,9 @@ impl Client {
         });
         let submitted: Submitted = self.persist(async || self.post("api/jobs", &request).await).await?;
         let mut reply = submitted.reply;
-        if let Some(transfer) = submitted.upload {
-            let job = self.upload(reply.job_id, transfer, &file.path, size, on_progress).await?;
+        if let Some(upload) = submitted.upload {
+            let progress = Arc::new(move |sent| on_progress(sent, size));
+            let job = self.upload(reply.job_id, upload, &file.path, progress).await?;
             reply.status = job.status;
         }
         Ok(reply)
@@ -157,21 +160,11 @@ impl Client {
     async fn upload(
         &self,
         job: JobId,
-        transfer: Transfer,
+        upload: Upload,
         path: &Path,
-        size: u64,
-        on_progress: impl Fn(u64, u64) + Clone + Send + 'static,
+        progress: OnProgress,
     ) -> Result<JobView, ClientError> {
-        let mut transfer = Some(transfer);
-        self.persist(async || {
-            let to = match transfer.take() {
-                Some(to) => to,
-                None => self.post("api/files/upload-url", &json!({"job_id": job})).await?,
-            };
-            let tell = on_progress.clone();
-            self.send_file(&to, path, move |sent| tell(sent, size)).await
-        })
-        .await?;
+        self.send_as_told(Some(upload), Place::Source(job), path, progress).await?;
         self.persist(async || self.post(&format!("api/jobs/{job}/uploaded"), &json!({})).await).await
     }
 
@@ -220,32 +213,5 @@ impl Client {
     /// When the service refuses or stays away.
     pub async fn stats(&self) -> Result<Value, ClientError> {
         self.persist(async || self.read(self.request(Method::GET, "api/stats")?).await).await
-    }
-
-    /// Fetches an output of a completed job into a local file, which appears whole or not at all.
-    ///
-    /// # Errors
-    /// When there is no such output, the file cannot be written, or the service refuses or stays away.
-    pub async fn download_output(&self, id: JobId, name: &str, to: &Path) -> Result<(), ClientError> {
-        let path = format!("api/files/{id}/output/url");
-        self.persist(async || {
-            let request = self.request(Method::GET, &path)?.query(&[("name", name)]);
-            let from: Transfer = self.read(request).await?;
-            self.download(&from, to).await
-        })
-        .await
-    }
-
-    async fn download(&self, from: &Transfer, to: &Path) -> Result<(), ClientError> {
-        let failed = |error| ClientError::file(to, error);
-        let mut content = self.fetch(from.url()).await?;
-        let parent = to.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let (file, draft) = tempfile::NamedTempFile::new_in(parent).map_err(failed)?.into_parts();
-        let mut file = tokio::fs::File::from_std(file);
-        while let Some(piece) = content.try_next().await.map_err(failed)? {
-            file.write_all(&piece).await.map_err(failed)?;
-        }
-        file.sync_all().await.map_err(failed)?;
-        draft.persist(to).map_err(|error| failed(error.error))
     }
 }

@@ -11,7 +11,7 @@ use blobforge_core::{
     blob::{ByteStream, read_file},
 };
 use futures_util::{StreamExt, TryStreamExt};
-use reqwest::{Body, Method, header};
+use reqwest::{Body, Method, RequestBuilder, Response, header};
 use serde::Deserialize;
 use sha2::{Digest, Sha256 as Hasher};
 use tokio::{io::AsyncReadExt, sync::watch};
@@ -19,7 +19,7 @@ use tokio::{io::AsyncReadExt, sync::watch};
 use super::{Client, ClientError, SILENCE};
 
 /// Where a file is to be sent.
-#[derive(Debug, Deserialize)]
+#[derive(Clone, Debug, Deserialize)]
 pub(super) struct Transfer {
     url: String,
     #[serde(default)]
@@ -45,29 +45,19 @@ impl Client {
         &self,
         to: &Transfer,
         path: &Path,
-        mut on_progress: impl FnMut(u64) + Send + 'static,
+        on_progress: impl FnMut(u64) + Send + 'static,
     ) -> Result<Sent, ClientError> {
         let failed = |error| ClientError::file(path, error);
         let size = tokio::fs::metadata(path).await.map_err(failed)?.len();
         let content = read_file(path).await.map_err(failed)?;
         let hasher = Arc::new(Mutex::new((Hasher::new(), 0_u64)));
         let watched = hasher.clone();
-        let (moved, moves) = watch::channel(());
         let content = content.inspect_ok(move |piece| {
             let mut state = watched.lock().unwrap_or_else(PoisonError::into_inner);
             state.0.update(piece);
             state.1 += piece.len() as u64;
-            on_progress(state.1);
-            moved.send_replace(());
         });
-        let mut request = self.by_signed_url(Method::PUT, &to.url)?.header(header::CONTENT_LENGTH, size);
-        for (name, value) in &to.headers {
-            request = request.header(name, value);
-        }
-        tokio::select! {
-            reply = self.send(request.body(Body::wrap_stream(content))) => { reply?; }
-            () = still(moves) => return Err(self.silent()),
-        }
+        self.put(to, content.boxed(), size, on_progress).await?;
         let (hasher, sent) = {
             let state = hasher.lock().unwrap_or_else(PoisonError::into_inner);
             (state.0.clone(), state.1)
@@ -78,11 +68,40 @@ impl Client {
         Ok(Sent { size, sha256: Sha256::from_bytes(hasher.finalize().into()) })
     }
 
-    /// The file at a signed URL as a stream, which fails when nothing comes for too long.
-    pub(super) async fn fetch(&self, url: &str) -> Result<ByteStream, ClientError> {
-        let request = self.by_signed_url(Method::GET, url)?;
-        let reply = tokio::time::timeout(SILENCE, self.send(request)).await.map_err(|_| self.silent())??;
-        Ok(unless_silent(reply.bytes_stream().map_err(|error| io::Error::other(error.without_url())).boxed()))
+    /// Sends `size` bytes, and says after each piece how many have gone.
+    pub(super) async fn put(
+        &self,
+        to: &Transfer,
+        content: ByteStream,
+        size: u64,
+        mut on_progress: impl FnMut(u64) + Send + 'static,
+    ) -> Result<Response, ClientError> {
+        let (moved, moves) = watch::channel(());
+        let mut gone = 0;
+        let content = content.inspect_ok(move |piece| {
+            gone += piece.len() as u64;
+            on_progress(gone);
+            moved.send_replace(());
+        });
+        let mut request = self.by_signed_url(Method::PUT, &to.url)?.header(header::CONTENT_LENGTH, size);
+        for (name, value) in &to.headers {
+            request = request.header(name, value);
+        }
+        tokio::select! {
+            reply = self.send_by_signed_url(request.body(Body::wrap_stream(content))) => reply,
+            () = still(moves) => Err(self.silent()),
+        }
+    }
+
+    /// The reply to a request by a signed URL, unless there is none for too long.
+    pub(super) async fn reply_by_signed_url(&self, request: RequestBuilder) -> Result<Response, ClientError> {
+        let reply = tokio::time::timeout(SILENCE, self.send_by_signed_url(request)).await;
+        reply.map_err(|_| self.silent())?
+    }
+
+    /// What comes with a reply, as a stream which fails when nothing comes for too long.
+    pub(super) fn content(reply: Response) -> ByteStream {
+        unless_silent(reply.bytes_stream().map_err(|error| io::Error::other(error.without_url())).boxed())
     }
 }
 
