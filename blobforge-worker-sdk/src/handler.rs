@@ -45,6 +45,8 @@ pub(crate) enum Verdict {
     Failed { failure: Failure, retryable: bool },
     /// The handler wants to be called again after this long.
     Snoozed(Duration),
+    /// The disk of this machine is full: no fault of the job, which is given back for free.
+    DiskFull(String),
 }
 
 impl JobError {
@@ -77,12 +79,13 @@ impl JobError {
         match &self.0 {
             Verdict::Failed { failure, .. } => Some(&failure.kind),
             Verdict::Snoozed(_) => None,
+            Verdict::DiskFull(_) => Some("disk_full"),
         }
     }
 
     /// Whether another run could do better.
     pub fn is_retryable(&self) -> bool {
-        matches!(self.0, Verdict::Failed { retryable: true, .. } | Verdict::Snoozed(_))
+        !matches!(self.0, Verdict::Failed { retryable: false, .. })
     }
 }
 
@@ -91,6 +94,7 @@ impl fmt::Display for JobError {
         match &self.0 {
             Verdict::Failed { failure, .. } => write!(f, "{}: {}", failure.kind, failure.message),
             Verdict::Snoozed(delay) => write!(f, "to be run again in {delay:?}"),
+            Verdict::DiskFull(message) => write!(f, "disk_full: {message}"),
         }
     }
 }
@@ -100,7 +104,18 @@ impl<E: std::error::Error + Send + Sync + 'static> From<E> for JobError {
     fn from(error: E) -> Self {
         let message = with_causes(&error);
         let any: &dyn Any = &error;
-        if any.is::<io::Error>() {
+        let of_io = any.downcast_ref::<io::Error>();
+        let of_broker = any.downcast_ref::<BrokerError>();
+        let local = of_io.or(match of_broker {
+            Some(BrokerError::LocalFile(error)) => Some(error),
+            _ => None,
+        });
+        if local.is_some_and(|error| {
+            matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
+        }) {
+            return Self(Verdict::DiskFull(message));
+        }
+        if of_io.is_some() {
             return Self::retryable("io", message);
         }
         if let Some(child) = any.downcast_ref::<ChildError>() {
@@ -110,7 +125,7 @@ impl<E: std::error::Error + Send + Sync + 'static> From<E> for JobError {
             }
             return Self(Verdict::Failed { failure, retryable: child.is_retryable() });
         }
-        if let Some(broker) = any.downcast_ref::<BrokerError>() {
+        if let Some(broker) = of_broker {
             return Self::retryable(broker_kind(broker), message);
         }
         Self::retryable("handler_error", message)

@@ -6,6 +6,7 @@ mod folder;
 mod identity;
 mod leases;
 mod link;
+mod room;
 mod run;
 mod shutdown;
 

@@ -59,6 +59,8 @@ struct Way {
     state: Mutex<State>,
     /// How many bytes of requests' bodies went through.
     forwarded: watch::Sender<u64>,
+    /// How many requests are held up.
+    held: watch::Sender<u64>,
     /// How many connections are open.
     open: watch::Sender<u64>,
     /// At how many of them nothing goes through any more.
@@ -105,7 +107,8 @@ impl FaultProxy {
         let address = listener.local_addr().unwrap();
         let state = Mutex::new(State { seed, rate, script: Vec::new(), done: BTreeMap::new() });
         let (forwarded, gate) = (watch::Sender::new(0), watch::Sender::new(u64::MAX));
-        let way = Arc::new(Way { upstream, state, forwarded, open: watch::Sender::new(0), gate });
+        let (held, open) = (watch::Sender::new(0), watch::Sender::new(0));
+        let way = Arc::new(Way { upstream, state, forwarded, held, open, gate });
         let shared = way.clone();
         let listening = tokio::spawn(async move {
             while let Ok((client, _)) = listener.accept().await {
@@ -145,6 +148,12 @@ impl FaultProxy {
         let at = self.forwarded() + bytes;
         self.way.gate.send_replace(at);
         self.way.forwarded.subscribe().wait_for(|gone| *gone >= at).await.unwrap();
+    }
+
+    /// Lets no body of a request through from now on, and waits until one is held up.
+    pub(crate) async fn hold_the_next(&self) {
+        self.way.gate.send_replace(self.forwarded());
+        self.way.held.subscribe().wait_for(|held| *held > 0).await.unwrap();
     }
 
     /// Lets everything through again, and waits until nobody is left who was held up.
@@ -225,7 +234,10 @@ impl Way {
                 return Err(io::ErrorKind::UnexpectedEof.into());
             }
             let gone = *self.forwarded.borrow();
-            self.gate.subscribe().wait_for(|gate| gone < *gate).await.map_err(io::Error::other)?;
+            self.held.send_modify(|held| *held += 1);
+            let passed = self.gate.subscribe().wait_for(|gate| gone < *gate).await.map(drop);
+            self.held.send_modify(|held| *held -= 1);
+            passed.map_err(io::Error::other)?;
             to.write_all(&buffer[..read]).await?;
             left -= read as u64;
             self.forwarded.send_modify(|forwarded| *forwarded += read as u64);

@@ -4,7 +4,6 @@ use std::{path::Path, sync::Arc};
 
 use async_trait::async_trait;
 use blobforge_core::Status;
-use blobforge_service::{ServeConfig, Service};
 use blobforge_worker_sdk::{
     Handler, JobContext, JobError, Shutdown, Worker,
     client::{Client, ClientConfig, SubmitFile},
@@ -32,7 +31,6 @@ fn address(url: &str) -> std::net::SocketAddr {
 
 impl BadLine {
     async fn start(seed: u64) -> Self {
-        println!("seed {seed}");
         let bucket = Bucket::start().await;
         let to_bucket = FaultProxy::start(address(&bucket.endpoint), seed, 0).await;
         let forge = Forge::on(bucket, Some(format!("http://{}", to_bucket.address))).await;
@@ -104,7 +102,9 @@ fn files_below(folder: &Path) -> Vec<String> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_hundred_transfers_on_a_bad_line_leave_every_file_whole_and_nothing_else() {
     const JOBS: usize = 70;
-    let line = BadLine::start(20_261_125).await;
+    const SEED: u64 = 20_261_125;
+    println!("seed {SEED}");
+    let line = BadLine::start(SEED).await;
     // A few go in parts.
     let size = |n: usize| if n.is_multiple_of(10) { 11 * MIB + n } else { 100_000 + 1000 * n };
     let folder = tempfile::tempdir().unwrap();

@@ -8,6 +8,7 @@ mod copying;
 mod direct;
 mod fault_proxy;
 mod faults;
+mod full_disk;
 mod probe;
 mod resume;
 

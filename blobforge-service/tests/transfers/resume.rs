@@ -11,6 +11,51 @@ fn submit(forge: &Forge, path: &std::path::Path) -> Child {
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap()
 }
 
+fn worker(forge: &Forge, state: &std::path::Path) -> Child {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_blobforge"));
+    command.args(["worker", "--work-dir"]).arg(state);
+    command.env("BLOBFORGE_SERVER_URL", forge.service.url());
+    command.env("BLOBFORGE_API_TOKEN", forge.service.admin_token());
+    command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_worker_that_is_killed_while_it_sends_its_output_leaves_nothing_half() {
+    let bucket = Bucket::start().await;
+    let upstream = bucket.endpoint.strip_prefix("http://").unwrap().parse().unwrap();
+    let line = FaultProxy::start(upstream, 1, 0).await;
+    let forge = Forge::on(bucket, Some(format!("http://{}", line.address))).await;
+    let queue = forge.service.queue();
+    let letter = concat!(env!("CARGO_MANIFEST_DIR"), "/samples/letter.pdf");
+    let id = queue.submit_file(blobforge_core::NewJob::new("pdf-text").unwrap(), letter).await.unwrap().id;
+    let state = tempfile::tempdir().unwrap();
+    let mut first = worker(&forge, state.path());
+    line.hold_the_next().await;
+    first.kill().unwrap();
+    first.wait().unwrap();
+    assert!(queue.job(id).await.unwrap().outputs.is_empty(), "nothing of it is seen");
+
+    // The same worker starts again: its old lease is free at once, and the job is done from the start.
+    let mut ends = queue.events();
+    line.release().await;
+    let mut second = worker(&forge, state.path());
+    while !queue.job(id).await.unwrap().status().is_final() {
+        ends.next().await;
+    }
+    let job = queue.job(id).await.unwrap();
+    assert_eq!((job.status(), job.life.epoch.get()), (blobforge_core::Status::Completed, 2));
+    for output in &job.outputs {
+        assert!(output.key.contains("/1-2/"), "of the second attempt: {}", output.key);
+        let stored = crate::read(&forge.service, &output.key).await;
+        assert_eq!(stored.len() as u64, output.size, "{}", output.name);
+    }
+    rustix::process::kill_process(rustix::process::Pid::from_child(&second), rustix::process::Signal::TERM)
+        .unwrap();
+    second.wait().unwrap();
+    let left: Vec<_> = std::fs::read_dir(state.path().join("work")).into_iter().flatten().collect();
+    assert!(left.is_empty(), "{left:?}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_upload_that_is_killed_goes_on_in_another_process_with_what_is_missing() {
     const SIZE: usize = 60 * MIB;

@@ -15,7 +15,7 @@ use tokio::{
 
 use tracing::Instrument;
 
-use super::{Held, Settings, Shutdown};
+use super::{Held, Settings, Shutdown, room::Room};
 use crate::{Handler, JobContext, JobError, StopReason, backoff::Backoff, handler::Verdict};
 
 /// How long a result is offered to a queue that is away, once its lease has run out: nobody may have taken the job.
@@ -40,6 +40,7 @@ pub(super) struct Attempt {
     pub(super) held: Arc<Held>,
     pub(super) settings: Settings,
     pub(super) shutdown: Shutdown,
+    pub(super) room: Arc<Room>,
 }
 
 impl Attempt {
@@ -48,8 +49,18 @@ impl Attempt {
         let job = JobContext::new(self.assignment.clone(), self.broker.clone(), self.held.clone(), folder);
         tracing::info!("started");
         let run = self.supervise(&job).await;
+        if let Some(Err(JobError(Verdict::DiskFull(why)))) = &run {
+            tracing::error!("the disk of this machine is full, so the job is given back: {why}");
+            self.room.was_full();
+        }
         match self.ending(&job, run) {
-            Some(ending) => self.report(ending).await,
+            Some(ending) => {
+                let fate = self.report(ending).await;
+                if fate == Fate::Completed {
+                    self.room.was_enough();
+                }
+                fate
+            }
             None => {
                 tracing::warn!("the lease is lost: whatever the handler made is of no use any more");
                 Fate::Lost
@@ -212,6 +223,7 @@ fn verdict(verdict: Verdict) -> Ending {
             Ending::Fail { failure: with_good_kind(failure), retryable }
         }
         Verdict::Snoozed(delay) => Ending::Snooze(delay),
+        Verdict::DiskFull(_) => Ending::Release,
     }
 }
 

@@ -26,6 +26,7 @@ use super::{
     attempt::{Attempt, Fate},
     folder::WorkFolder,
     link::Link,
+    room::Room,
 };
 use crate::{Handler, JobError, StopReason};
 
@@ -73,6 +74,7 @@ impl Worker {
             link: Arc::new(link),
             running: TaskTracker::new(),
             summary: Arc::default(),
+            room: Arc::default(),
         })
     }
 }
@@ -87,6 +89,7 @@ struct Floor {
     link: Arc<Link>,
     running: TaskTracker,
     summary: Arc<Mutex<Summary>>,
+    room: Arc<Room>,
 }
 
 impl Floor {
@@ -130,6 +133,7 @@ impl Floor {
         let slots = Arc::new(Semaphore::new(self.settings.concurrency));
         loop {
             let mut free = free_slots(&slots).await;
+            self.room.wait().await;
             let (assignments, asked_at) = match self.link.claim(free.len()).await {
                 Ok(claimed) => claimed,
                 Err(refused) => return refused,
@@ -186,6 +190,7 @@ impl Floor {
             held: held.clone(),
             settings: self.settings.clone(),
             shutdown: self.shutdown.clone(),
+            room: self.room.clone(),
         });
         let (folder, leases, summary) = (self.folder.clone(), self.link.leases.clone(), self.summary.clone());
         let run = async move {
@@ -251,8 +256,8 @@ async fn in_folder(folder: &Arc<WorkFolder>, attempt: Attempt) -> Fate {
     let own = match made {
         Ok(own) => own,
         Err(error) => {
-            let message = format!("the worker cannot make a folder for the job's files: {error}");
-            return attempt.fail(JobError::retryable("io", message)).await;
+            tracing::error!(%error, "the worker cannot make a folder for the job's files");
+            return attempt.fail(error.into()).await;
         }
     };
     let fate = attempt.run(own.path().to_owned()).await;
