@@ -75,6 +75,7 @@ mod outbox;
 pub mod queue;
 mod requirement;
 mod retry;
+mod saved_names;
 mod settings;
 pub mod storage;
 mod task;
@@ -117,6 +118,7 @@ pub use requirement::{
 pub use retry::{Jitter, RetryPolicy};
 #[cfg(feature = "sqlite")]
 pub use rusqlite;
+pub use saved_names::saved_names;
 pub use settings::{
     MAX_OLDEST_SHARE, MIN_RETENTION, OLDEST_SHARE, Retention, TypeChange, TypeRecord, TypeSettings,
 };

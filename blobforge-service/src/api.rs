@@ -14,6 +14,7 @@ mod jobs;
 mod local_files;
 mod metrics;
 mod openapi;
+mod outputs_zip;
 mod pages;
 mod paging;
 mod reports;

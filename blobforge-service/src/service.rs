@@ -24,7 +24,7 @@ use poem::{
     Endpoint, EndpointExt, IntoResponse, Server,
     listener::{Acceptor, Listener, TcpAcceptor, TcpListener},
 };
-use tokio::task::JoinHandle;
+use tokio::{sync::Semaphore, task::JoinHandle};
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use admin::reset_admin;
@@ -37,6 +37,7 @@ pub(crate) use unannounced::Unannounced;
 pub(crate) use reply::{Served, Traced};
 pub(crate) use streams::Streams;
 
+pub(crate) use connection::Breaker;
 use connection::{Connections, Doorkeeper};
 use reply::Replies;
 
@@ -51,6 +52,8 @@ use crate::{
 
 /// How long open connections may take to end once the service stops.
 const STOP_WITHIN: Duration = Duration::from_millis(3500);
+/// How many zip files are made at once: each takes a thread for as long as it is fetched.
+const MAX_ZIPS: usize = 16;
 /// Where signed URLs of local files begin.
 pub(crate) const FILES_PREFIX: &str = "/files/";
 
@@ -103,6 +106,8 @@ pub(crate) struct Shared {
     pub(crate) hooks: Hooks,
     /// Who signs URLs of files that go through the service; nobody where they lie elsewhere.
     pub(crate) signer: Option<UrlSigner>,
+    /// How many more zip files may be made at once.
+    pub(crate) zips: Arc<Semaphore>,
     pub(crate) stop: CancellationToken,
 }
 
@@ -172,6 +177,7 @@ impl Service {
             config,
             queue,
             accounts,
+            zips: Arc::new(Semaphore::new(MAX_ZIPS)),
             stop: stop.clone(),
         });
         let routes = api::endpoint(&shared).map_to_response();

@@ -7,6 +7,7 @@ mod broker;
 mod download;
 mod error;
 mod jobs;
+mod outputs;
 mod transfer;
 mod upload;
 

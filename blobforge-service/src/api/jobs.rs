@@ -4,18 +4,20 @@ use std::{sync::Arc, time::Duration};
 
 use blobforge_core::{
     FailureGroupId, Job, JobId, JobType, Priority, Status, WorkerId,
+    blob::disposition,
     storage::{Attempt, Counts, JobFilter},
 };
-use poem::web::Data;
+use poem::{http::StatusCode, web::Data};
 use poem_openapi::{
     ApiResponse, Object, OpenApi, Union,
     param::{Header, Path, Query},
-    payload::Json,
+    payload::{Binary, Json},
 };
 
 use super::{
     body::Body,
     job::{AttemptView, JobView, LogView},
+    outputs_zip,
     paging::{Page, USUAL_LIMIT, after, page_limit, wrong},
     submission::{self, JobRequest, SubmitReply},
     time::Time,
@@ -24,7 +26,7 @@ use super::{
 use crate::{
     auth::Principal,
     problem::Problem,
-    service::{Shared, Traced},
+    service::{Breaker, Shared, Traced},
     stats::{self, Stats},
 };
 
@@ -34,6 +36,18 @@ const MAX_WAIT: u64 = 60;
 const MAX_OFFSET: usize = 10_000;
 
 pub(super) struct JobsApi(pub(super) Arc<Shared>);
+
+#[derive(ApiResponse)]
+enum ZipReply {
+    /// The zip file; it breaks off if a file cannot be read.
+    #[oai(status = 200, content_type = "application/zip")]
+    Zip(
+        Binary<poem::Body>,
+        /// What to call it.
+        #[oai(header = "Content-Disposition")]
+        String,
+    ),
+}
 
 /// Jobs, newest first.
 #[derive(Debug, Union)]
@@ -205,6 +219,29 @@ impl JobsApi {
         let output = job.outputs.into_iter().find(|output| output.name == name.0);
         let output = output.ok_or_else(|| no_output(&name.0))?;
         Ok(Redirect::Found(self.0.url_of(&output.key, &output.name).await?.url))
+    }
+
+    /// All files that a completed job produced, in one zip file
+    #[oai(path = "/jobs/:id/outputs.zip", method = "get", operation_id = "get_outputs_zip")]
+    async fn outputs_zip(
+        &self,
+        /// The job's number.
+        id: Path<i64>,
+        breaker: Data<&Breaker>,
+    ) -> Result<ZipReply, Problem> {
+        let job = self.0.queue.job(JobId::new(id.0)).await?;
+        if job.status() != Status::Completed {
+            return Err(no_output("outputs.zip"));
+        }
+        let permit = self.0.zips.clone().try_acquire_owned().map_err(|_| {
+            let detail = "as many zip files as there may be are being made at this moment";
+            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail).retry_after(5)
+        })?;
+        let name = disposition(&outputs_zip::name(&job));
+        Ok(ZipReply::Zip(
+            Binary(outputs_zip::body(self.0.queue.clone(), job.outputs, permit, breaker.0.clone())),
+            name,
+        ))
     }
 
     /// How much waits, runs and is done

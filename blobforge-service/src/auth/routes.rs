@@ -114,6 +114,7 @@ pub const ROUTES: &[Route] = &[
     api("GET", "/api/jobs/{id}/history", Access::Any),
     api("GET", "/api/jobs/{id}/logs", Access::Any),
     api("GET", "/api/jobs/{id}/outputs/{name*}", Access::Any),
+    api("GET", "/api/jobs/{id}/outputs.zip", Access::Any),
     api("POST", "/api/jobs/{id}/retry", Access::Submit),
     api("POST", "/api/jobs/{id}/cancel", Access::Submit),
     api("PATCH", "/api/jobs/{id}/priority", Access::Submit),

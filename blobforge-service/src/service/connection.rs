@@ -48,6 +48,23 @@ struct State {
     streams: bool,
     /// Since when its reader has taken nothing of what was to be written.
     stuck_since: Option<Instant>,
+    /// What is being written cannot be finished, and nobody is to take it for whole.
+    broken: bool,
+}
+
+/// Breaks off the connection that a request came over.
+///
+/// A body that fails is not enough: the server waits once more for a connection that has ended with an error, upon which
+/// that gives the body an end as if all had gone well.
+#[derive(Clone, Debug)]
+pub(crate) struct Breaker(Option<Arc<Connection>>);
+
+impl Breaker {
+    pub(crate) fn break_off(&self) {
+        if let Some(connection) = &self.0 {
+            connection.state().broken = true;
+        }
+    }
 }
 
 /// A request on a connection, until it has been answered.
@@ -73,8 +90,14 @@ impl Connections {
             return None;
         }
         let now = Instant::now();
-        let state =
-            State { requests: 0, quiet_since: now, head_since: Some(now), streams: false, stuck_since: None };
+        let state = State {
+            requests: 0,
+            quiet_since: now,
+            head_since: Some(now),
+            streams: false,
+            stuck_since: None,
+            broken: false,
+        };
         let connection = Arc::new(Connection(Mutex::new(state)));
         if let Addr::SocketAddr(peer) = peer {
             open.insert(*peer, connection.clone());
@@ -132,6 +155,11 @@ impl Connection {
 }
 
 impl Answering {
+    /// Who can break off what is answered.
+    pub(super) fn breaker(&self) -> Breaker {
+        Breaker(self.0.clone())
+    }
+
     /// Takes note that the answer is an event stream.
     pub(super) fn streams(&self) {
         if let Some(connection) = &self.0 {
@@ -212,6 +240,10 @@ impl<Io> Watched<Io> {
 }
 
 impl<Io> Watched<Io> {
+    fn unless_broken(&self) -> io::Result<()> {
+        if self.connection.state().broken { Err(io::ErrorKind::ConnectionReset.into()) } else { Ok(()) }
+    }
+
     /// What came of writing, unless its reader has taken nothing for too long.
     fn unless_stuck(
         &mut self,
@@ -255,6 +287,7 @@ impl<Io: AsyncRead + Unpin> AsyncRead for Watched<Io> {
 
 impl<Io: AsyncWrite + Unpin> AsyncWrite for Watched<Io> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.unless_broken()?;
         let written = Pin::new(&mut self.io).poll_write(cx, bytes);
         self.unless_stuck(written, cx)
     }
@@ -272,6 +305,7 @@ impl<Io: AsyncWrite + Unpin> AsyncWrite for Watched<Io> {
         cx: &mut Context<'_>,
         bytes: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.unless_broken()?;
         let written = Pin::new(&mut self.io).poll_write_vectored(cx, bytes);
         self.unless_stuck(written, cx)
     }

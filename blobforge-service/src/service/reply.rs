@@ -82,6 +82,7 @@ impl<E: Endpoint> Endpoint for Replies<E> {
         let trace_id = traced.0.map(|parent| parent.trace_id());
         let span = tracing::info_span!("request", request_id = id, %method, path, trace_id);
         request.set_data(traced);
+        request.set_data(answering.breaker());
         let served = Served::default();
         request.extensions_mut().insert(served.clone());
         let inner = AssertUnwindSafe(self.inner.call(request)).catch_unwind().instrument(span.clone());

@@ -9,6 +9,7 @@ mod direct;
 mod fault_proxy;
 mod faults;
 mod full_disk;
+mod outputs;
 mod probe;
 mod resume;
 

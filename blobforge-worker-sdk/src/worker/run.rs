@@ -28,7 +28,7 @@ use super::{
     link::Link,
     room::Room,
 };
-use crate::{Handler, JobError, StopReason};
+use crate::{Handler, StopReason};
 
 /// How long the queue is given to hear the good-bye.
 const GOOD_BYE: Duration = Duration::from_secs(5);
