@@ -1,9 +1,6 @@
 //! Handing jobs in and looking at them.
 
-use std::{
-    path::{Path, PathBuf},
-    sync::Arc,
-};
+use std::{path::PathBuf, sync::Arc};
 
 use blobforge_core::{Failure, JobId, Priority, Progress, Status};
 use reqwest::Method;
@@ -13,7 +10,7 @@ use serde_json::{Map, Value, json};
 use super::{
     Client, ClientError,
     transfer::hash_file,
-    upload::{OnProgress, Place, Upload},
+    upload::{Place, Upload},
 };
 
 /// A file to be handed in.
@@ -151,21 +148,13 @@ impl Client {
         let mut reply = submitted.reply;
         if let Some(upload) = submitted.upload {
             let progress = Arc::new(move |sent| on_progress(sent, size));
-            let job = self.upload(reply.job_id, upload, &file.path, progress).await?;
+            let place = Place::Source { job: reply.job_id, sha256 };
+            self.send_as_told(Some(upload), place, &file.path, progress).await?;
+            let path = format!("api/jobs/{}/uploaded", reply.job_id);
+            let job: JobView = self.persist(async || self.post(&path, &json!({})).await).await?;
             reply.status = job.status;
         }
         Ok(reply)
-    }
-
-    async fn upload(
-        &self,
-        job: JobId,
-        upload: Upload,
-        path: &Path,
-        progress: OnProgress,
-    ) -> Result<JobView, ClientError> {
-        self.send_as_told(Some(upload), Place::Source(job), path, progress).await?;
-        self.persist(async || self.post(&format!("api/jobs/{job}/uploaded"), &json!({})).await).await
     }
 
     /// One job.

@@ -10,7 +10,7 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
 };
 
-use blobforge_core::{JobId, blob::ByteStream, broker::Assignment};
+use blobforge_core::{JobId, Sha256, blob::ByteStream, broker::Assignment};
 use futures_util::{StreamExt, TryStreamExt};
 use reqwest::header;
 use serde::{Deserialize, Serialize};
@@ -63,8 +63,8 @@ pub(super) struct SentPart {
 
 /// A file to be sent, as the service knows it.
 pub(super) enum Place<'a> {
-    /// The source of a job.
-    Source(JobId),
+    /// The source of a job, whose hash is known already.
+    Source { job: JobId, sha256: Sha256 },
     /// A file of an attempt: an `output` or a `checkpoint`.
     OfAttempt { assignment: &'a Assignment, name: &'a str, kind: &'a str, size: u64 },
 }
@@ -94,7 +94,7 @@ impl Client {
     /// Asks how a file is to be sent, given the parts that were sent since the last time.
     async fn ask(&self, place: &Place<'_>, sent: &[SentPart]) -> Result<Upload, ClientError> {
         match place {
-            Place::Source(job) => {
+            Place::Source { job, .. } => {
                 self.post("api/files/upload-url", &json!({"job_id": job, "parts": sent})).await
             }
             Place::OfAttempt { assignment, name, kind, size } => {
@@ -159,12 +159,34 @@ impl Client {
 
     async fn send_parts(
         &self,
-        mut upload: Upload,
+        upload: Upload,
         place: &Place<'_>,
         path: &Path,
         progress: &OnProgress,
     ) -> Result<Sent, ClientError> {
         let before = Version::of(path).await?;
+        // While it is sent: it is read once more, but mostly from memory.
+        let hashing = async {
+            match place {
+                Place::Source { sha256, .. } => Ok(*sha256),
+                Place::OfAttempt { .. } => Ok(hash_file(path).await?.0),
+            }
+        };
+        let sending = self.send_all_parts(upload, place, path, progress);
+        let ((), sha256) = tokio::try_join!(sending, hashing)?;
+        if before != Version::of(path).await? {
+            return Err(ClientError::file(path, std::io::Error::other("the file changed while it was sent")));
+        }
+        Ok(Sent { size: before.size, sha256 })
+    }
+
+    async fn send_all_parts(
+        &self,
+        mut upload: Upload,
+        place: &Place<'_>,
+        path: &Path,
+        progress: &OnProgress,
+    ) -> Result<(), ClientError> {
         let gone = Gone { sent: 0, on_their_way: BTreeMap::new(), tell: progress.clone() };
         let gone = Arc::new(Mutex::new(gone));
         let mut backoff = Backoff::default();
@@ -178,7 +200,7 @@ impl Client {
                 ));
             };
             if missing_parts == 0 {
-                break;
+                return Ok(());
             }
             let mut to_send: VecDeque<Part> =
                 parts.into_iter().filter(|part| !on_their_way.contains(&part.number)).collect();
@@ -210,11 +232,6 @@ impl Client {
             };
             upload = self.ask_until_told(place, &sent).await?;
         }
-        let (sha256, size) = hash_file(path).await?;
-        if before != Version::of(path).await? || size != before.size {
-            return Err(ClientError::file(path, std::io::Error::other("the file changed while it was sent")));
-        }
-        Ok(Sent { size, sha256 })
     }
 
     /// Sends one part once; what the store calls it.
