@@ -11,6 +11,7 @@
 mod direct;
 pub mod keys;
 mod objects;
+mod parts;
 #[cfg(feature = "s3")]
 mod s3;
 mod signing;
@@ -24,6 +25,7 @@ use futures_util::{Stream, StreamExt};
 
 pub use direct::{DirectAccess, Grant, Multipart, disposition};
 pub use objects::ObjectBlobs;
+pub use parts::{LocalPart, LocalParts};
 #[cfg(feature = "s3")]
 pub use s3::S3Options;
 pub use signing::{BadSignature, Method, SignedUrl, UrlSigner};

@@ -63,6 +63,21 @@ async fn a_url_opens_its_own_file_for_its_own_method_only() {
 }
 
 #[tokio::test]
+async fn a_url_opens_nothing_once_its_time_is_over() {
+    let (blobs, _bucket) = s3().await;
+    blobs.put("sources/a", read_bytes("%PDF-1.7"), 100).await.unwrap();
+    let short = grant(Method::Get, "sources/a", Duration::from_secs(1));
+    let url = blobs.direct().unwrap().url(short).await.unwrap().url;
+    let begun = std::time::Instant::now();
+    // The server goes by its own clock: it is asked until it says no.
+    while reqwest::get(&url).await.unwrap().status() != 403 {
+        assert!(begun.elapsed() < Duration::from_secs(120), "it opens for ever");
+    }
+    let long = self::url(&*blobs, Method::Get, "sources/a").await;
+    assert_eq!(reqwest::get(long).await.unwrap().status(), 200, "and not for another reason");
+}
+
+#[tokio::test]
 async fn a_url_says_what_to_call_the_file() {
     let (blobs, _bucket) = s3().await;
     blobs.put("outputs/1/1-1/a", read_bytes("text"), 100).await.unwrap();

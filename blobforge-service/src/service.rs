@@ -17,7 +17,7 @@ use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
 
 use blobforge_core::{
     Queue, QueueError,
-    blob::{BlobStore, ObjectBlobs, UrlSigner},
+    blob::{BlobStore, LocalParts, ObjectBlobs, UrlSigner},
     queue::Meter,
 };
 use poem::{
@@ -89,6 +89,13 @@ pub enum ServiceError {
     Server(#[source] io::Error),
 }
 
+/// Files in the data folder, by signed URL.
+#[derive(Debug)]
+pub(crate) struct LocalFiles {
+    pub(crate) signer: UrlSigner,
+    pub(crate) parts: LocalParts,
+}
+
 /// What every handler shares.
 #[derive(Debug)]
 pub(crate) struct Shared {
@@ -104,8 +111,8 @@ pub(crate) struct Shared {
     pub(crate) budgets: Budgets,
     pub(crate) repeats: Repeats,
     pub(crate) hooks: Hooks,
-    /// Who signs URLs of files that go through the service; nobody where they lie elsewhere.
-    pub(crate) signer: Option<UrlSigner>,
+    /// Files that go through the service; none where they lie elsewhere.
+    pub(crate) local: Option<LocalFiles>,
     /// How many more zip files may be made at once.
     pub(crate) zips: Arc<Semaphore>,
     pub(crate) stop: CancellationToken,
@@ -147,7 +154,7 @@ impl Service {
             None => None,
         };
         let metrics = Arc::new(Metrics::new(config.clock()));
-        let (blobs, signer) = open_files(&config)?;
+        let (blobs, local) = open_files(&config)?;
         if let Some(options) = &config.s3 {
             probe::check(&*blobs, options, &*config.clock()).await?;
         }
@@ -173,7 +180,7 @@ impl Service {
             budgets: Budgets::new(&config),
             repeats: Repeats::new(queue.clone()),
             hooks,
-            signer,
+            local,
             config,
             queue,
             accounts,
@@ -283,15 +290,16 @@ where
     Server::new_with_acceptor(acceptor).run_with_graceful_shutdown(endpoint, signal, Some(STOP_WITHIN))
 }
 
-/// Where files are kept, and who signs URLs for them if they go through the service.
-fn open_files(config: &ServeConfig) -> Result<(Arc<dyn BlobStore>, Option<UrlSigner>), ServiceError> {
+/// Where files are kept, and what is needed of them if they go through the service.
+fn open_files(config: &ServeConfig) -> Result<(Arc<dyn BlobStore>, Option<LocalFiles>), ServiceError> {
     if let Some(options) = &config.s3 {
         return Ok((Arc::new(ObjectBlobs::s3(options).map_err(QueueError::Blob)?), None));
     }
     let folder = config.data_folder();
     let signer = UrlSigner::new(secret::url_secret(&folder.join("url-secret"))?, FILES_PREFIX);
     let blobs = ObjectBlobs::local(folder.join("files")).map_err(QueueError::Blob)?;
-    Ok((Arc::new(blobs.with_signer(signer.clone())), Some(signer)))
+    let local = blobs.local_parts().map(|parts| LocalFiles { signer: signer.clone(), parts });
+    Ok((Arc::new(blobs.with_signer(signer)), local))
 }
 
 async fn open_queue(

@@ -61,7 +61,10 @@ async fn compare(bytes: usize, rounds: u32) -> Result<(), Failure> {
     let s3 = Some(bucket.options());
     let file = folder.path().join("book.bin");
     make(&file, bytes)?;
-    say(&format!("files of {} MiB, median of {rounds}; in brackets the most memory of each process\n", bytes / MIB));
+    say(&format!(
+        "files of {} MiB, median of {rounds}; in brackets the most memory of each process\n",
+        bytes / MIB
+    ));
     say(&format!("{:>8} {:>9} {:>22} {:>22} {:>7}", "files in", "", "plain copy", "BlobForge", "ratio"));
     for (name, config) in [
         ("folder", ServeConfig::local(&local)),

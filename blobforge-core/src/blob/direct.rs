@@ -1,6 +1,6 @@
 //! Access to files past the queue, by URLs that work for a short time.
 
-use std::{fmt, time::Duration};
+use std::{fmt, ops::Range, time::Duration};
 
 use async_trait::async_trait;
 use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
@@ -38,7 +38,7 @@ pub struct Grant<'a> {
 /// let (key, name, lasts) = ("outputs/1/1-1/a.md", Some("letter.md"), Duration::from_secs(900));
 /// let signed = signer.url(Grant { method: Method::Get, key, name, now, lasts }).await.unwrap();
 /// assert!(signed.url.starts_with("/files/outputs/1/1-1/a.md?expires=900000&name=letter.md&signature="));
-/// assert!(signer.multipart().is_none(), "local files go in one request each");
+/// assert!(signer.multipart().is_none(), "it knows of no files that parts could be of");
 /// # });
 /// ```
 #[async_trait]
@@ -63,6 +63,7 @@ pub trait DirectAccess: Send + Sync + fmt::Debug {
 /// ```
 /// # use async_trait::async_trait;
 /// use blobforge_core::blob::{BlobError, Grant, Multipart, SignedUrl};
+/// use std::ops::Range;
 /// /// A store that keeps no parts at all.
 /// #[derive(Debug)]
 /// struct Nowhere;
@@ -74,7 +75,7 @@ pub trait DirectAccess: Send + Sync + fmt::Debug {
 ///     async fn begin(&self, key: &str) -> Result<String, BlobError> {
 ///         Ok(format!("upload of {key}"))
 ///     }
-///     async fn part_url(&self, _: Grant<'_>, upload: &str, _: u32) -> Result<SignedUrl, BlobError> {
+///     async fn part_url(&self, _: Grant<'_>, upload: &str, _: u32, _: Range<u64>) -> Result<SignedUrl, BlobError> {
 ///         Err(BlobError::Over(upload.to_owned()))
 ///     }
 ///     async fn complete(&self, key: &str, _: &str, _: Vec<String>) -> Result<(), BlobError> {
@@ -104,13 +105,19 @@ pub trait Multipart: Send + Sync + fmt::Debug {
     /// When the key is none, or the store fails.
     async fn begin(&self, key: &str) -> Result<String, BlobError>;
 
-    /// A URL that allows to send one part, numbered from 1 on.
+    /// A URL that allows to send one part, numbered from 1 on: these bytes of the file.
     ///
     /// As in [`Multipart`].
     ///
     /// # Errors
     /// When the key is none, or there is no credential to sign with.
-    async fn part_url(&self, grant: Grant<'_>, upload: &str, number: u32) -> Result<SignedUrl, BlobError>;
+    async fn part_url(
+        &self,
+        grant: Grant<'_>,
+        upload: &str,
+        number: u32,
+        range: Range<u64>,
+    ) -> Result<SignedUrl, BlobError>;
 
     /// Makes one file of all parts, by what the store called each in its reply (its ETag), in order.
     ///

@@ -15,7 +15,10 @@ use object_store::{
 };
 use sha2::{Digest, Sha256 as Hasher};
 
-use super::{BlobError, BlobStore, ByteStream, DirectAccess, Stored, UrlSigner, upload::Upload};
+use super::{
+    BlobError, BlobStore, ByteStream, DirectAccess, LocalParts, Stored, UrlSigner, parts::LocalAccess,
+    upload::Upload,
+};
 #[cfg(feature = "s3")]
 use super::{S3Options, s3::S3Access};
 use crate::Sha256;
@@ -34,6 +37,7 @@ pub struct ObjectBlobs {
     prefix: String,
     /// The folder that the files lie in, if they lie in one.
     folder: Option<PathBuf>,
+    parts: Option<LocalParts>,
 }
 
 impl ObjectBlobs {
@@ -61,14 +65,26 @@ impl ObjectBlobs {
         let store = LocalFileSystem::new_with_prefix(&folder).map_err(BlobError::Store)?;
         // A job's folders go with the last file in them.
         let store = store.with_fsync(true).with_automatic_cleanup(true);
-        Ok(Self { store: Arc::new(store), direct: None, prefix: String::new(), folder: Some(folder) })
+        Ok(Self {
+            store: Arc::new(store),
+            direct: None,
+            prefix: String::new(),
+            parts: Some(LocalParts::new(&folder)),
+            folder: Some(folder),
+        })
     }
 
     /// Files in memory, for tests.
     ///
     /// As in [`BlobStore`].
     pub fn in_memory() -> Self {
-        Self { store: Arc::new(InMemory::new()), direct: None, prefix: String::new(), folder: None }
+        Self {
+            store: Arc::new(InMemory::new()),
+            direct: None,
+            prefix: String::new(),
+            parts: None,
+            folder: None,
+        }
     }
 
     /// Files in a bucket of an S3-compatible store. Nothing is asked of it yet.
@@ -81,7 +97,7 @@ impl ObjectBlobs {
     pub fn s3(options: &S3Options) -> Result<Self, BlobError> {
         let access = S3Access::new(options)?;
         let (store, prefix) = (access.store(), access.prefix().to_owned());
-        Ok(Self { store, direct: Some(Arc::new(access)), prefix, folder: None })
+        Ok(Self { store, direct: Some(Arc::new(access)), prefix, parts: None, folder: None })
     }
 
     /// Gives direct access by URLs that this signer signs.
@@ -93,8 +109,18 @@ impl ObjectBlobs {
     /// ```
     #[must_use]
     pub fn with_signer(mut self, signer: UrlSigner) -> Self {
-        self.direct = Some(Arc::new(signer));
+        self.direct = match self.local_parts() {
+            Some(parts) => Some(Arc::new(LocalAccess { signer, parts })),
+            None => Some(Arc::new(signer)),
+        };
         self
+    }
+
+    /// Who writes parts of large files, where files lie in a folder.
+    ///
+    /// As in [`LocalParts`].
+    pub fn local_parts(&self) -> Option<LocalParts> {
+        self.parts.clone()
     }
 
     /// What a file has of a range.

@@ -1,6 +1,6 @@
 //! A bucket of an S3-compatible store.
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, ops::Range, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use object_store::{
@@ -197,7 +197,13 @@ impl Multipart for S3Access {
         begun.map_err(|error| store_error(key, error))
     }
 
-    async fn part_url(&self, grant: Grant<'_>, upload: &str, number: u32) -> Result<SignedUrl, BlobError> {
+    async fn part_url(
+        &self,
+        grant: Grant<'_>,
+        upload: &str,
+        number: u32,
+        _range: Range<u64>,
+    ) -> Result<SignedUrl, BlobError> {
         let query = [("partNumber", number.to_string()), ("uploadId", upload.to_owned())];
         self.sign(Grant { method: Method::Put, ..grant }, SignedUrlOptions::new().with_query(query)).await
     }

@@ -220,7 +220,9 @@ impl Queue {
             let number = u32::try_from(part).map_err(|_| over(key))?;
             let offset = (part - 1) * upload.part_bytes;
             let size = upload.part_bytes.min(upload.size - offset);
-            let url = store.part_url(self.grant(Method::Put, key, None), &upload.id, number).await?;
+            let url = store
+                .part_url(self.grant(Method::Put, key, None), &upload.id, number, offset..offset + size)
+                .await?;
             parts.push(PartToSend { number, offset, size, url });
         }
         Ok(Sending::Parts(PartsToSend { missing: missing.len() as u64, parts }))

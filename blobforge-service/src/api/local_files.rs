@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use blobforge_core::{
-    blob::{BadSignature, Method, disposition},
+    blob::{BadSignature, LocalPart, Method, disposition},
     queue::UPLOAD_LIMIT,
     storage::Command,
 };
@@ -17,30 +17,38 @@ use serde_json::json;
 
 use crate::{
     problem::Problem,
-    service::{FILES_PREFIX, Shared},
+    service::{FILES_PREFIX, LocalFiles, Shared},
 };
 
 impl Shared {
     /// The key of the file that a request may use, and what to call the file.
-    fn verified(&self, method: Method, request: &Request) -> Result<(String, Option<String>), Problem> {
+    fn verified(
+        &self,
+        method: Method,
+        request: &Request,
+    ) -> Result<(&LocalFiles, String, Option<String>), Problem> {
         let path = percent_encoding::percent_decode_str(request.uri().path()).decode_utf8_lossy();
         let key = path.strip_prefix(FILES_PREFIX).unwrap_or_default().to_owned();
         // Files that lie elsewhere are not to be had here.
-        let signer = self.signer.as_ref().ok_or(BadSignature::Wrong)?;
+        let local = self.local.as_ref().ok_or(BadSignature::Wrong)?;
         let query = request.uri().query().unwrap_or_default();
-        let name = signer.verify(method, &key, query, self.queue.now())?;
-        Ok((key, name))
+        let name = local.signer.verify(method, &key, query, self.queue.now())?;
+        Ok((local, key, name))
     }
 }
 
 #[handler]
 pub(super) async fn upload(request: &Request, body: Body, shared: Data<&Arc<Shared>>) -> Result<Response> {
-    let (key, _) = shared.verified(Method::Put, request)?;
+    let (local, key, _) = shared.verified(Method::Put, request)?;
     let arrival = shared.arrivals.begin(&key)?;
+    let content = body.into_bytes_stream().boxed();
+    if let Some(part) = LocalPart::of(&key) {
+        let etag = local.parts.write(&part, content).await.map_err(Problem::from)?;
+        return Ok(StatusCode::OK.with_header(header::ETAG, etag).into_response());
+    }
     // A URL works for a while after its file was taken: what a job has by then, and may share with others, is not
     // replaced. Until this arrival ends, nothing is decided about the file.
     shared.queue.run(Command::ReserveFile { key: key.clone(), owner: None }).await.map_err(Problem::from)?;
-    let content = body.into_bytes_stream().boxed();
     let stored = shared.queue.blobs().put(&key, content, UPLOAD_LIMIT).await.map_err(Problem::from)?;
     drop(arrival);
     shared.unannounced.arrived();
@@ -49,7 +57,7 @@ pub(super) async fn upload(request: &Request, body: Body, shared: Data<&Arc<Shar
 
 #[handler]
 pub(super) async fn download(request: &Request, shared: Data<&Arc<Shared>>) -> Result<Response> {
-    let (key, name) = shared.verified(Method::Get, request)?;
+    let (_, key, name) = shared.verified(Method::Get, request)?;
     let blobs = shared.queue.blobs();
     let gone = || Problem::not_found("file_not_found", "this file is gone");
     let size = blobs.size(&key).await.map_err(Problem::from)?.ok_or_else(gone)?;
