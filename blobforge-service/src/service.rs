@@ -13,7 +13,13 @@ mod streams;
 mod unannounced;
 mod webhooks;
 
-use std::{io, net::SocketAddr, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    io,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use blobforge_core::{
     Queue, QueueError,
@@ -157,6 +163,7 @@ impl Service {
         let (blobs, local) = open_files(&config)?;
         if let Some(options) = &config.s3 {
             probe::check(&*blobs, options, &*config.clock()).await?;
+            warn_of_files_left(&folder);
         }
         let queue = open_queue(&config, blobs, Some(metrics.clone())).await?;
         let accounts = Accounts::new(queue.clone());
@@ -300,6 +307,18 @@ fn open_files(config: &ServeConfig) -> Result<(Arc<dyn BlobStore>, Option<LocalF
     let blobs = ObjectBlobs::local(folder.join("files")).map_err(QueueError::Blob)?;
     let local = blobs.local_parts().map(|parts| LocalFiles { signer: signer.clone(), parts });
     Ok((Arc::new(blobs.with_signer(signer)), local))
+}
+
+/// Says that there are files where nobody looks for them any more.
+fn warn_of_files_left(folder: &Path) {
+    let files = folder.join("files");
+    if std::fs::read_dir(&files).is_ok_and(|mut files| files.next().is_some()) {
+        tracing::warn!(
+            "files go to the bucket, but there are some in {} as well, and jobs that need those fail: copy them with \
+             `blobforge blobs copy --from local --to s3`, and move the folder away when you no longer need it",
+            files.display()
+        );
+    }
 }
 
 async fn open_queue(

@@ -87,7 +87,6 @@ async fn finished_by_another(
     let parts = records[0].1["parts"].as_str().unwrap().to_owned();
     let known = queue.storage().records(&parts).await.unwrap().len() as u64;
     let missing = size - known * part;
-    println!("killed at 60 % of {size} bytes, when {known} parts were known");
     assert!(missing <= size * 4 / 10 + 3 * part, "what arrived is known: {missing} bytes are missing");
 
     let before = line.forwarded();
