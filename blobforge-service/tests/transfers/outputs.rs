@@ -118,13 +118,16 @@ async fn a_zip_file_of_a_file_that_is_shorter_than_it_was_breaks_off() {
 }
 
 #[tokio::test]
-async fn a_job_that_is_not_done_has_no_zip_file() {
+async fn a_job_that_is_not_done_has_no_outputs_at_all() {
     let forge = Forge::start().await;
     let file = forge.file("a.pdf", 10);
     let job = forge.client().submit_file(SubmitFile::new("pdf", file), |_, _| {}).await.unwrap().job_id;
     let reply = zip_of(&forge.service, job).await;
     assert_eq!(reply.status(), 404);
     assert_eq!(reply.json::<Value>().await.unwrap()["code"], "output_not_found");
+    let to = forge.folder.path().join("fetched");
+    let refused = forge.client().download_outputs(job, &to).await.unwrap_err();
+    assert!(refused.to_string().contains("it is pending") && !to.exists(), "{refused}");
 }
 
 #[tokio::test]
