@@ -30,7 +30,7 @@ use poem::{
     Endpoint, EndpointExt, IntoResponse, Server,
     listener::{Acceptor, Listener, TcpAcceptor, TcpListener},
 };
-use tokio::{sync::Semaphore, task::JoinHandle};
+use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use admin::reset_admin;
@@ -58,8 +58,6 @@ use crate::{
 
 /// How long open connections may take to end once the service stops.
 const STOP_WITHIN: Duration = Duration::from_millis(3500);
-/// How many zip files are made at once: each takes a thread for as long as it is fetched.
-const MAX_ZIPS: usize = 16;
 /// Where signed URLs of local files begin.
 pub(crate) const FILES_PREFIX: &str = "/files/";
 
@@ -119,8 +117,6 @@ pub(crate) struct Shared {
     pub(crate) hooks: Hooks,
     /// Files that go through the service; none where they lie elsewhere.
     pub(crate) local: Option<LocalFiles>,
-    /// How many more zip files may be made at once.
-    pub(crate) zips: Arc<Semaphore>,
     pub(crate) stop: CancellationToken,
 }
 
@@ -191,7 +187,6 @@ impl Service {
             config,
             queue,
             accounts,
-            zips: Arc::new(Semaphore::new(MAX_ZIPS)),
             stop: stop.clone(),
         });
         let routes = api::endpoint(&shared).map_to_response();

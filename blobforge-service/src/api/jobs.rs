@@ -4,10 +4,10 @@ use std::{sync::Arc, time::Duration};
 
 use blobforge_core::{
     FailureGroupId, Job, JobId, JobType, Priority, Status, WorkerId,
-    blob::disposition,
+    blob::{BlobError, disposition},
     storage::{Attempt, Counts, JobFilter},
 };
-use poem::{http::StatusCode, web::Data};
+use poem::web::Data;
 use poem_openapi::{
     ApiResponse, Object, OpenApi, Union,
     param::{Header, Path, Query},
@@ -233,15 +233,13 @@ impl JobsApi {
         if job.status() != Status::Completed {
             return Err(no_output("outputs.zip"));
         }
-        let permit = self.0.zips.clone().try_acquire_owned().map_err(|_| {
-            let detail = "as many zip files as there may be are being made at this moment";
-            Problem::new(StatusCode::SERVICE_UNAVAILABLE, "busy", detail).retry_after(5)
-        })?;
         let name = disposition(&outputs_zip::name(&job));
-        Ok(ZipReply::Zip(
-            Binary(outputs_zip::body(self.0.queue.clone(), job.outputs, permit, breaker.0.clone())),
-            name,
-        ))
+        let body = outputs_zip::body(self.0.queue.blobs().clone(), job, breaker.0.clone()).await;
+        let body = body.map_err(|error| match error {
+            BlobError::NotFound(_) => Problem::not_found("file_not_found", "an output of this job is gone"),
+            error => error.into(),
+        })?;
+        Ok(ZipReply::Zip(Binary(body), name))
     }
 
     /// How much waits, runs and is done

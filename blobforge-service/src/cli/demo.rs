@@ -234,13 +234,7 @@ fn is_as_it_should_be(item: &Item, job: &JobView) -> bool {
 async fn fetch(client: &Client, job: &JobView, dir: &Path, name: &str) -> Result<PathBuf, CliError> {
     let stem = Path::new(name).file_stem().unwrap_or_default();
     let folder = dir.join("documents").join(stem);
-    for output in &job.outputs {
-        let path = folder.join(&output.name);
-        if let Some(parent) = path.parent() {
-            std::fs::create_dir_all(parent)?;
-        }
-        client.download_output(job.id, &output.name, &path).await?;
-    }
+    client.download_outputs(job.id, &folder).await?;
     Ok(folder.join("document.md"))
 }
 

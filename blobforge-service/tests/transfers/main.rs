@@ -1,6 +1,7 @@
 //! Files on their way between a service, its clients and a bucket of a real S3 server.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod bad_way;
 mod broker;
 #[path = "../../../blobforge-core/tests/bucket/mod.rs"]
 mod bucket;

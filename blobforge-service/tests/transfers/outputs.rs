@@ -100,13 +100,34 @@ async fn a_zip_file_of_which_a_part_cannot_be_read_breaks_off() {
 }
 
 #[tokio::test]
-async fn a_job_that_is_not_done_has_no_zip_file() {
+async fn a_zip_file_of_a_file_that_is_shorter_than_it_was_breaks_off() {
+    let folder = tempfile::tempdir().unwrap();
+    let service = Service::start(ServeConfig::local(folder.path())).await.unwrap();
+    let client = Client::new(ClientConfig::new(service.url(), service.admin_token())).unwrap();
+    let outputs: Vec<_> = ["a.bin", "b.bin"].map(|name| (name.to_owned(), MIB)).into();
+    let job = done(&client, folder.path(), &outputs).await;
+    let outputs = service.queue().job(job).await.unwrap().outputs;
+    let [first, second] = [0, 1].map(|n: usize| folder.path().join("files").join(&outputs[n].key));
+    fs::write(second, "half of it").unwrap();
+    assert!(zip_of(&service, job).await.bytes().await.is_err(), "nobody takes it for whole");
+    // What is wrong from the start is said.
+    fs::remove_file(first).unwrap();
+    let reply = zip_of(&service, job).await;
+    assert_eq!(reply.status(), 404);
+    assert_eq!(reply.json::<Value>().await.unwrap()["code"], "file_not_found");
+}
+
+#[tokio::test]
+async fn a_job_that_is_not_done_has_no_outputs_at_all() {
     let forge = Forge::start().await;
     let file = forge.file("a.pdf", 10);
     let job = forge.client().submit_file(SubmitFile::new("pdf", file), |_, _| {}).await.unwrap().job_id;
     let reply = zip_of(&forge.service, job).await;
     assert_eq!(reply.status(), 404);
     assert_eq!(reply.json::<Value>().await.unwrap()["code"], "output_not_found");
+    let to = forge.folder.path().join("fetched");
+    let refused = forge.client().download_outputs(job, &to).await.unwrap_err();
+    assert!(refused.to_string().contains("it is pending") && !to.exists(), "{refused}");
 }
 
 #[tokio::test]

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use blobforge_core::broker::BrokerError;
+use blobforge_core::{JobId, Status, broker::BrokerError};
 use reqwest::{Response, StatusCode};
 use serde::Deserialize;
 
@@ -53,6 +53,14 @@ pub enum ClientError {
         detail: String,
         /// What to do about it.
         hint: Option<String>,
+    },
+    /// A job has no outputs yet, or never will.
+    #[error("job {job} has no outputs: it is {status}, and outputs appear when a job has completed")]
+    NotCompleted {
+        /// Which.
+        job: JobId,
+        /// Where it is in its life.
+        status: Status,
     },
     /// The reply makes no sense: something else may be listening there.
     #[error("{0}")]

@@ -5,7 +5,7 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use blobforge_core::{JobId, saved_names};
+use blobforge_core::{JobId, Status, saved_names};
 use futures_util::{StreamExt, TryStreamExt, stream};
 
 use super::{Client, ClientError};
@@ -19,9 +19,13 @@ impl Client {
     /// [`saved_names`].
     ///
     /// # Errors
-    /// When there is no such job, a file cannot be written, or the service refuses or stays away.
+    /// When there is no such job, it has not completed, a file cannot be written, or the service refuses or stays away.
     pub async fn download_outputs(&self, id: JobId, folder: &Path) -> Result<Vec<PathBuf>, ClientError> {
-        let outputs = self.job(id).await?.outputs;
+        let job = self.job(id).await?;
+        if job.status != Status::Completed {
+            return Err(ClientError::NotCompleted { job: id, status: job.status });
+        }
+        let outputs = job.outputs;
         let failed = |error| ClientError::file(folder, error);
         tokio::fs::create_dir_all(folder).await.map_err(failed)?;
         let folder = tokio::fs::canonicalize(folder).await.map_err(failed)?;
