@@ -147,6 +147,7 @@ GOOD = {
     "GET /api/jobs/{id}/history": of_job(),
     "GET /api/jobs/{id}/logs": of_job(),
     "GET /api/jobs/{id}/outputs/{name}": output_path,
+    "GET /api/jobs/{id}/outputs.zip": of_job(completed),
     "POST /api/jobs/{id}/retry": of_job(failed, {}),
     "POST /api/jobs/{id}/cancel": of_job(job, {}),
     "PATCH /api/jobs/{id}/priority": of_job(job, {"priority": 2}),
