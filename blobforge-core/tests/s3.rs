@@ -154,6 +154,8 @@ async fn a_large_source_goes_in_parts_of_which_each_is_asked_for_until_it_was_se
             Sending::Parts(next) => to_send = next.parts,
             Sending::Done => {
                 assert_eq!(queue.send_source(id, sent).await.unwrap(), Some(Sending::Done), "said again");
+                let anew = queue.send_source(id, Vec::new()).await.unwrap();
+                assert_eq!(anew, Some(Sending::Done), "who starts again need not send it again");
                 break;
             }
             Sending::Whole(url) => panic!("{url:?}"),

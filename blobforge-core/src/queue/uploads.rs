@@ -191,8 +191,11 @@ impl Queue {
         let _alone = self.uploading(&file.key).await;
         let upload = match self.upload(&file.key).await? {
             Some(upload) => upload,
-            // An earlier answer that all is there was lost.
-            None if !sent.is_empty() && self.blobs().size(&file.key).await? == Some(size) => {
+            // An earlier answer that all is there was lost, or who heard it has gone. A file of an attempt that is sent once
+            // more may be another one.
+            None if (file.attempt.is_none() || !sent.is_empty())
+                && self.blobs().size(&file.key).await? == Some(size) =>
+            {
                 return Ok(Some(Sending::Done));
             }
             None if !sent.is_empty() => return Err(over(&file.key)),

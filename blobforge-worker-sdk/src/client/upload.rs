@@ -44,6 +44,15 @@ pub(super) enum Upload {
     Whole(Transfer),
 }
 
+impl Upload {
+    /// About how much of a file of this size has arrived before, and no more than that: the last part may be short.
+    fn arrived(&self, size: u64) -> u64 {
+        let Self::Parts { parts, missing_parts } = self else { return 0 };
+        let part_bytes = parts.first().map_or(0, Part::usual_size);
+        size.saturating_sub(missing_parts.saturating_mul(part_bytes))
+    }
+}
+
 /// A part of a file, and where to send it.
 #[derive(Clone, Debug, Deserialize)]
 pub(super) struct Part {
@@ -52,6 +61,16 @@ pub(super) struct Part {
     size: u64,
     #[serde(flatten)]
     to: Transfer,
+}
+
+impl Part {
+    /// How large all parts are but the last.
+    fn usual_size(&self) -> u64 {
+        match u64::from(self.number) {
+            0 | 1 => self.size,
+            number => self.offset / (number - 1),
+        }
+    }
 }
 
 /// A part that was sent.
@@ -74,6 +93,8 @@ pub(super) type OnProgress = Arc<dyn Fn(u64) + Send + Sync>;
 
 /// How far a file in parts has come.
 struct Gone {
+    /// All of the file.
+    size: u64,
     /// In parts that were sent.
     sent: u64,
     /// In those on their way, by their numbers.
@@ -172,7 +193,9 @@ impl Client {
                 Place::OfAttempt { .. } => Ok(hash_file(path).await?.0),
             }
         };
-        let sending = self.send_all_parts(upload, place, path, progress);
+        let (size, sent) = (before.size, upload.arrived(before.size));
+        let gone = Gone { size, sent, on_their_way: BTreeMap::new(), tell: progress.clone() };
+        let sending = self.send_all_parts(upload, place, path, Arc::new(Mutex::new(gone)));
         let ((), sha256) = tokio::try_join!(sending, hashing)?;
         if before != Version::of(path).await? {
             return Err(ClientError::file(path, std::io::Error::other("the file changed while it was sent")));
@@ -185,10 +208,8 @@ impl Client {
         mut upload: Upload,
         place: &Place<'_>,
         path: &Path,
-        progress: &OnProgress,
+        gone: Shared,
     ) -> Result<(), ClientError> {
-        let gone = Gone { sent: 0, on_their_way: BTreeMap::new(), tell: progress.clone() };
-        let gone = Arc::new(Mutex::new(gone));
         let mut backoff = Backoff::default();
         // Dropped with this future, and its tasks with it.
         let mut sending = JoinSet::new();
@@ -200,6 +221,7 @@ impl Client {
                 ));
             };
             if missing_parts == 0 {
+                change(&gone, |gone| gone.sent = gone.size);
                 return Ok(());
             }
             let mut to_send: VecDeque<Part> =
@@ -279,4 +301,20 @@ async fn read_part(path: &Path, offset: u64, size: u64) -> std::io::Result<ByteS
     let mut file = tokio::fs::File::open(path).await?;
     file.seek(SeekFrom::Start(offset)).await?;
     Ok(tokio_util::io::ReaderStream::with_capacity(file.take(size), PIECE_BYTES).into_stream().boxed())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_had_arrived_before_counts_as_sent() {
+        let part = |number, offset, size| json!({"number": number, "offset": offset, "size": size, "url": "/files/a"});
+        let arrived = |upload| serde_json::from_value::<Upload>(upload).unwrap().arrived(23);
+        assert_eq!(arrived(json!({"missing_parts": 3, "parts": [part(1, 0, 10)]})), 0);
+        assert_eq!(arrived(json!({"missing_parts": 2, "parts": [part(2, 10, 10), part(3, 20, 3)]})), 3);
+        assert_eq!(arrived(json!({"missing_parts": 1, "parts": [part(3, 20, 3)]})), 13);
+        assert_eq!(arrived(json!({"missing_parts": 0, "parts": []})), 23);
+        assert_eq!(arrived(json!({"method": "PUT", "url": "/files/a"})), 0);
+    }
 }
