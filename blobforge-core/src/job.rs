@@ -578,6 +578,13 @@ impl Job {
         self.life.phase.status()
     }
 
+    /// The source that it waits for, while it is uploading.
+    ///
+    /// As in [`Queue::send_source`](crate::Queue::send_source).
+    pub fn awaited_source(&self) -> Option<&Source> {
+        self.source.as_ref().filter(|source| self.status() == Status::Uploading && !source.arrived)
+    }
+
     /// Its lease, while it is running.
     ///
     /// As in [`Job`], and of a running one as in [`Lease`].

@@ -161,10 +161,11 @@ impl Client {
     }
 
     /// A request that does no harm when it is repeated, tried until it works or there is no hope.
-    async fn persist<T>(
-        &self,
-        mut attempt: impl AsyncFnMut() -> Result<T, ClientError>,
-    ) -> Result<T, ClientError> {
+    async fn persist<T, F, Fut>(&self, mut attempt: F) -> Result<T, ClientError>
+    where
+        F: FnMut() -> Fut,
+        Fut: Future<Output = Result<T, ClientError>>,
+    {
         let mut backoff = Backoff::default();
         loop {
             match attempt().await {

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{Queue, QueueError, SIGNED_URL_LIFETIME};
 use crate::{
-    Invalid, Job, JobId, LeaseToken, Status,
+    Invalid, Job, JobId, LeaseToken,
     blob::{BlobError, Grant, Method, Multipart, SignedUrl, keys},
     storage::{Command, RecordChange},
 };
@@ -126,6 +126,7 @@ impl Queue {
     /// let queue = Queue::builder().blobs(Arc::new(blobs)).open_in_memory().unwrap();
     /// let job = NewJob::new("pdf").unwrap().source(NewSource::Upload { sha256: None, size: Some(8) });
     /// let id = queue.submit(job).await.unwrap().id;
+    /// assert!(queue.job(id).await.unwrap().awaited_source().is_some());
     /// let sent: Vec<SentPart> = Vec::new();
     /// match queue.send_source(id, sent).await.unwrap() {
     ///     Some(Sending::Whole(to)) => assert!(to.url.starts_with("/files/sources/"), "local files go in one request"),
@@ -344,13 +345,6 @@ impl Queue {
 
     pub(super) fn grant<'a>(&self, method: Method, key: &'a str, name: Option<&'a str>) -> Grant<'a> {
         Grant { method, key, name, now: self.now(), lasts: SIGNED_URL_LIFETIME }
-    }
-}
-
-impl Job {
-    /// The source that a job which is uploading waits for.
-    fn awaited_source(&self) -> Option<&crate::Source> {
-        self.source.as_ref().filter(|source| self.status() == Status::Uploading && !source.arrived)
     }
 }
 

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use blobforge_core::{
-    Job, JobId, Sha256, Status,
+    Job, JobId, Sha256,
     blob::{Method, SignedUrl},
     queue::{PartsToSend, Sending, SentPart},
 };
@@ -226,10 +226,9 @@ impl FilesApi {
     async fn upload_url(&self, body: Body<UploadUrlRequest>) -> Result<Json<UploadView>, Problem> {
         let id = self.sending(&body.0).await?;
         let job = self.0.queue.job(id).await?;
-        let status = job.status();
-        let source = job.source.filter(|source| status == Status::Uploading && !source.arrived);
-        let source = source.ok_or_else(|| {
-            Problem::conflict("wrong_state", format!("job {} waits for no source: it is {status}", job.id))
+        let source = job.awaited_source().ok_or_else(|| {
+            let detail = format!("job {} waits for no source: it is {}", job.id, job.status());
+            Problem::conflict("wrong_state", detail)
         })?;
         if body.0.key.is_some() {
             // Earlier clients know of no parts.

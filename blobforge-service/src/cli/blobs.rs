@@ -45,7 +45,7 @@ pub(super) async fn run(command: BlobsCommand, layers: &Layers) -> Result<ExitCo
     let config = ServeConfig::new(args.serve, |name| layers.origin(name))?;
     let bars = Bars::new();
     let bar = bars.add("files", "files");
-    let heard = |_| bar.inc(1);
+    let heard = || bar.inc(1);
     let copied = copy_files(&config, args.from, args.to, args.dry_run, &heard).await;
     bar.finish_and_clear();
     let copied = copied?;

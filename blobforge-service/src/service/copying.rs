@@ -69,14 +69,14 @@ pub(crate) struct Copied {
     pub(crate) failed: Vec<(String, String)>,
 }
 
-/// Copies every file that a job may still need from one store to the other. `heard` is called after each with how many
-/// bytes it had. A dry run only counts.
+/// Copies every file that a job may still need from one store to the other. `heard` is called after each that is there
+/// then. A dry run only counts.
 pub(crate) async fn copy(
     config: &ServeConfig,
     from: Home,
     to: Home,
     dry_run: bool,
-    heard: &(dyn Fn(u64) + Sync),
+    heard: &(dyn Fn() + Sync),
 ) -> Result<Copied, ServiceError> {
     if from == to {
         return Err(ServiceError::Config(format!("--from and --to are both {}: name two", from.name())));
@@ -104,7 +104,7 @@ struct Wanted {
 
 enum Fate {
     Copied(u64),
-    There(u64),
+    There,
     Failed(String),
 }
 
@@ -116,7 +116,7 @@ struct Copying<'a> {
 }
 
 impl Copying<'_> {
-    async fn all(&self, queue: &Queue, heard: &(dyn Fn(u64) + Sync)) -> Result<Copied, ServiceError> {
+    async fn all(&self, queue: &Queue, heard: &(dyn Fn() + Sync)) -> Result<Copied, ServiceError> {
         let mut copied = Copied::default();
         let mut filter = JobFilter::all(MAX_PAGE);
         loop {
@@ -133,11 +133,11 @@ impl Copying<'_> {
                         Fate::Copied(bytes) => {
                             copied.files += 1;
                             copied.bytes += bytes;
-                            heard(bytes);
+                            heard();
                         }
-                        Fate::There(bytes) => {
+                        Fate::There => {
                             copied.there += 1;
-                            heard(bytes);
+                            heard();
                         }
                         Fate::Failed(why) => copied.failed.push((key, why)),
                     }
@@ -161,7 +161,7 @@ impl Copying<'_> {
     async fn try_one(&self, Wanted { key, sha256 }: &Wanted) -> Result<Fate, QueueError> {
         let size = self.from.size(key).await?.ok_or_else(|| BlobError::NotFound(key.clone()))?;
         if self.journal.has(key) && self.to.size(key).await? == Some(size) {
-            return Ok(Fate::There(size));
+            return Ok(Fate::There);
         }
         if self.dry_run {
             return Ok(Fate::Copied(size));

@@ -39,8 +39,8 @@ impl Unannounced {
         let mut filter = JobFilter { status: Some(Status::Uploading), ..JobFilter::all(MAX_PAGE) };
         for _ in 0..MOST_PAGES {
             let page = self.queue.list(&filter).await?;
-            let is_it = |source: &blobforge_core::Source| source.sha256 == Some(hash) && !source.arrived;
-            if let Some(job) = page.items.iter().find(|job| job.source.as_ref().is_some_and(is_it)) {
+            let is_it = |source: &blobforge_core::Source| source.sha256 == Some(hash);
+            if let Some(job) = page.items.iter().find(|job| job.awaited_source().is_some_and(is_it)) {
                 return Ok(Some(job.id));
             }
             if page.next.is_none() {

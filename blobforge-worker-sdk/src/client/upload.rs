@@ -126,20 +126,6 @@ impl Client {
         }
     }
 
-    /// As [`Client::ask`], until there is an answer or no hope.
-    async fn ask_until_told(&self, place: &Place<'_>, sent: &[SentPart]) -> Result<Upload, ClientError> {
-        let mut backoff = Backoff::default();
-        loop {
-            match self.ask(place, sent).await {
-                Err(error) if error.is_retryable() && backoff.failures() + 1 < TRIES => {
-                    tracing::warn!(%error, "asking again");
-                    backoff.wait().await;
-                }
-                other => return other,
-            }
-        }
-    }
-
     /// Sends a local file, as the service says: it is asked again after each part, and for a new address after each
     /// failure. `first` is what it said already.
     pub(super) async fn send_as_told(
@@ -154,7 +140,7 @@ impl Client {
         loop {
             let upload = match next.take() {
                 Some(upload) => upload,
-                None => self.ask_until_told(&place, &[]).await?,
+                None => self.persist(|| self.ask(&place, &[])).await?,
             };
             let whole = matches!(upload, Upload::Whole(_));
             let sent = match upload {
@@ -252,7 +238,7 @@ impl Client {
                 }
                 Err(error) => return Err(error),
             };
-            upload = self.ask_until_told(place, &sent).await?;
+            upload = self.persist(|| self.ask(place, &sent)).await?;
         }
     }
 
