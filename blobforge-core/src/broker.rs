@@ -267,6 +267,9 @@ pub struct Assignment {
     pub source: Option<AssignedSource>,
     /// How many runs have failed before.
     pub failures: u32,
+    /// How many runs were lost since a checkpoint last advanced: killed, or with their worker. Whoever takes the job then
+    /// does well to go by smaller steps.
+    pub losses: u32,
     /// At how many it fails for good.
     pub max_attempts: u32,
     /// What to show with every report.
@@ -315,6 +318,8 @@ pub enum Ending {
         /// Whether another run could do better.
         retryable: bool,
     },
+    /// What did the work was killed, for lack of memory or by the machine: a loss, with the evidence.
+    Crash(Failure),
     /// The worker stops; the job keeps its place in line.
     Release,
     /// The handler asks to be called again so long after this is accepted.

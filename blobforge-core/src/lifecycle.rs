@@ -6,8 +6,9 @@
 //! Three counters are kept apart, since each answers another question:
 //! - `epoch` counts claims and fences reports: it only grows.
 //! - `failures` counts what handlers call an error; it drives backoff and ends the job at `max_attempts`.
-//! - `losses` counts workers that vanished, and ends the job at [`MAX_LOSSES`]. An attempt that advances a checkpoint
-//!   sets it back to zero: a machine that restarts is not the file's fault.
+//! - `losses` counts workers that vanished and processes that were killed at the work, and ends the job at
+//!   [`MAX_LOSSES`]. An attempt that advances a checkpoint sets it back to zero: a machine that restarts is not the
+//!   file's fault.
 
 use std::time::Duration;
 
@@ -46,7 +47,7 @@ pub struct Life {
     pub epoch: Epoch,
     /// How many runs failed since it was submitted or last retried by hand.
     pub failures: u32,
-    /// How many workers it lost since it last advanced.
+    /// How many workers, or processes that did their work, it lost since it last advanced.
     pub losses: u32,
     /// At how many failures it fails for good.
     pub max_attempts: u32,
@@ -182,6 +183,13 @@ pub enum Finish {
         /// Drawn before.
         jitter: Jitter,
     },
+    /// The process that did the work was killed, and not by its own fault as far as anybody knows: a loss.
+    Crash {
+        /// How long to wait before another run, by the losses so far.
+        policy: RetryPolicy,
+        /// Drawn before.
+        jitter: Jitter,
+    },
     /// The worker stops; the job keeps its place in line.
     Release,
     /// The handler asks to be called again at this time.
@@ -189,13 +197,14 @@ pub enum Finish {
 }
 
 impl Finish {
-    /// Which of the four it is.
+    /// Which of the five it is.
     ///
     /// As in [`FinishKind`].
     pub fn kind(&self) -> FinishKind {
         match self {
             Self::Complete => FinishKind::Complete,
             Self::Fail { .. } => FinishKind::Fail,
+            Self::Crash { .. } => FinishKind::Crash,
             Self::Release => FinishKind::Release,
             Self::Snooze(_) => FinishKind::Snooze,
         }
@@ -217,6 +226,8 @@ pub enum FinishKind {
     Complete,
     /// The handler failed.
     Fail,
+    /// What did the work was killed.
+    Crash,
     /// The worker stops.
     Release,
     /// The handler asks to be called again.
@@ -237,7 +248,7 @@ pub enum End {
     Released,
     /// The handler asked to be called again, at no cost.
     Snoozed,
-    /// The worker vanished.
+    /// The worker vanished, or what did the work was killed.
     Lost,
     /// The job was called off.
     Cancelled,
@@ -489,6 +500,13 @@ fn finish(
             after.phase = if again { Phase::Pending } else { Phase::Failed };
             End::Failed
         }
+        Finish::Crash { policy, jitter } => {
+            if !lease.cancel_requested {
+                count_loss(&mut after);
+            }
+            after.ready_at = now + policy.delay(after.losses, *jitter);
+            End::Lost
+        }
         Finish::Release => {
             after.phase = Phase::Pending;
             End::Released
@@ -552,12 +570,17 @@ fn lose(life: &Life) -> Result<Transition, Refused> {
         after.phase = Phase::Cancelled;
         End::Cancelled
     } else {
-        after.losses = life.losses.saturating_add(1);
-        after.phase = if after.losses < MAX_LOSSES { Phase::Pending } else { Phase::Failed };
+        count_loss(&mut after);
         End::Lost
     };
     let ended = end_lease(lease, end, None, &after);
     Ok(Transition { ended: Some(ended), ..done(after) })
+}
+
+/// One loss more, and the end of a job that had too many without advancing.
+fn count_loss(life: &mut Life) {
+    life.losses = life.losses.saturating_add(1);
+    life.phase = if life.losses < MAX_LOSSES { Phase::Pending } else { Phase::Failed };
 }
 
 fn cancel(life: &Life) -> Result<Transition, Refused> {

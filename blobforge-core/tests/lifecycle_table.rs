@@ -84,6 +84,9 @@ const TABLE: &[[&str; 6]] = &[
   ["running e1 A until 10",                     "6",  "fail A1",                 "pending e1 f1 ready=106",          "finished pending 106",            "failed/fail"],
   ["running e2 f1 A until 10",                  "6",  "fail A2",                 "failed e2 f2 ready=206",           "finished failed",                 "failed/fail"],
   ["running e1 A until 10",                     "6",  "fail for good A1",        "failed e1 f1 ready=106",           "finished failed",                 "failed/fail"],
+  ["running e1 f1 ready=2 A until 10",          "6",  "crash A1",                "pending e1 f1 l1 ready=106",       "finished pending 106",            "lost/crash"],
+  ["running e1 f1 l1 A until 10",               "6",  "crash A1",                "pending e1 f1 l2 ready=206",       "finished pending 206",            "lost/crash"],
+  ["running e1 f1 l4 A until 10",               "6",  "crash A1",                "failed e1 f1 l5 ready=206",        "finished failed",                 "lost/crash"],
   ["running e1 f1 l4 ready=2 A until 10",       "6",  "release A1",              "pending e1 f1 l4 ready=2",         "finished pending 2",              "released/release"],
   ["running e1 f1 l4 ready=2 A until 10",       "6",  "snooze 50 A1",            "pending e1 f1 l4 ready=50",        "finished pending 50",             "snoozed/snooze"],
   ["running e1 f1 l4 ready=2 A until 10",       "6",  "snooze 3 A1",             "pending e1 f1 l4 ready=6",         "finished pending 6",              "snoozed/snooze"],
@@ -97,6 +100,8 @@ const TABLE: &[[&str; 6]] = &[
   ["pending e1 f1 ready=106",                   "9",  "fail A1 past A1 failed/fail 106", "=",                        "finished pending 106",            ""],
   ["running e2 f1 B until 300",                 "290", "fail A1 past A1 failed/fail 106", "=",                       "finished pending 106",            ""],
   ["cancelled e1",                              "9",  "release A1 past A1 cancelled/release", "=",                   "finished cancelled",              ""],
+  ["pending e1 l1 ready=106",                   "9",  "crash A1 past A1 lost/crash 106", "=",                        "finished pending 106",            ""],
+  ["pending e1 l1",                             "9",  "crash A1 past A1 lost/",  "=",                                "lost: pending",                   ""],
   ["completed e1",                              "9",  "fail A1 past A1 completed/complete", "=",                     "already ended as completed",      ""],
   ["pending e1",                                "9",  "complete A1 past A1 released/release", "=",                   "already ended as released",       ""],
   ["completed e1",                              "9",  "complete A1!secret past A1 completed/complete", "=",          "lost: completed",                 ""],
@@ -113,6 +118,7 @@ const TABLE: &[[&str; 6]] = &[
   ["running e1 A until 10 (cancelling)",        "6",  "release A1",              "cancelled e1",                     "finished cancelled",              "cancelled/release"],
   ["running e1 A until 10 (cancelling)",        "6",  "fail A1",                 "cancelled e1 f1 ready=106",        "finished cancelled",              "cancelled/fail"],
   ["running e1 A until 10 (cancelling)",        "6",  "fail for good A1",        "cancelled e1 f1 ready=106",        "finished cancelled",              "cancelled/fail"],
+  ["running e1 A until 10 (cancelling)",        "6",  "crash A1",                "cancelled e1 ready=106",           "finished cancelled",              "cancelled/crash"],
   ["running e1 A until 10 (cancelling)",        "6",  "snooze 50 A1",            "cancelled e1 ready=50",            "finished cancelled",              "cancelled/snooze"],
   ["completed e1",                              "3",  "cancel",                  "=",                                "completed cannot be cancelled",   ""],
   ["failed e1",                                 "3",  "cancel",                  "=",                                "failed cannot be cancelled",      ""],
@@ -280,6 +286,9 @@ fn step(text: &str) -> (Step, Option<EndedLease>) {
         (_, ("complete", shown)) => Step::Finish(token(shown), Finish::Complete),
         (_, ("fail", shown)) => Step::Finish(token(shown), fail(true)),
         (_, ("fail for good", shown)) => Step::Finish(token(shown), fail(false)),
+        (_, ("crash", shown)) => {
+            Step::Finish(token(shown), Finish::Crash { policy: POLICY, jitter: Jitter::NONE })
+        }
         (_, ("release", shown)) => Step::Finish(token(shown), Finish::Release),
         (_, (snooze, shown)) => {
             let until = snooze.strip_prefix("snooze ").unwrap_or_else(|| panic!("{text:?} is no step"));
@@ -298,9 +307,10 @@ const ENDS: [(&str, End); 6] = [
     ("cancelled", End::Cancelled),
 ];
 
-const REPORTS: [(&str, FinishKind); 4] = [
+const REPORTS: [(&str, FinishKind); 5] = [
     ("complete", FinishKind::Complete),
     ("fail", FinishKind::Fail),
+    ("crash", FinishKind::Crash),
     ("release", FinishKind::Release),
     ("snooze", FinishKind::Snooze),
 ];

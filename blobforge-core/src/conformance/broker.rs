@@ -71,6 +71,7 @@ macro_rules! broker_conformance {
                 a_failure_keeps_its_machine_and_the_end_of_its_log,
                 a_completed_job_has_its_outputs_and_its_result,
                 a_failure_that_may_pass_is_tried_again_later,
+                a_crash_is_a_loss_that_the_next_attempt_knows_of,
                 a_permanent_failure_ends_the_job,
                 the_last_allowed_failure_ends_the_job,
                 a_release_costs_nothing_and_keeps_the_place_in_line,

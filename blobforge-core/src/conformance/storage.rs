@@ -242,6 +242,7 @@ macro_rules! storage_conformance {
                 a_forged_lease_is_refused,
                 the_last_allowed_loss_buries_the_job,
                 a_checkpoint_sets_the_losses_back,
+                a_crash_is_a_loss_with_its_evidence,
                 the_same_checkpoint_again_advances_nothing,
                 no_lease_lapses_within_its_time_of_the_store_being_away,
                 what_expires_while_the_store_is_slow_does_not_lapse,
@@ -727,6 +728,14 @@ fn output(name: &str, key: &str) -> Output {
 /// A failure that may be retried, at first after a second.
 fn fail() -> Report {
     failed(true)
+}
+
+fn crash(message: &str) -> Report {
+    Report::Crash {
+        failure: Failure::new("host_oom", message),
+        policy: RetryPolicy { first: SECOND, longest: LEASE },
+        jitter: Jitter::NONE,
+    }
 }
 
 fn failed(retryable: bool) -> Report {

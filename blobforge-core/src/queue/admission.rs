@@ -160,8 +160,8 @@ fn cut(command: Command) -> Command {
             Command::Heartbeat(beat)
         }
         Command::Report { job, token, mut report } => {
-            if let Report::Fail { failure, retryable, policy, jitter } = *report {
-                *report = Report::Fail { failure: failure.cut(), retryable, policy, jitter };
+            if let Report::Fail { failure, .. } | Report::Crash { failure, .. } = &mut *report {
+                *failure = failure.clone().cut();
             }
             Command::Report { job, token, report }
         }
@@ -192,7 +192,7 @@ fn check_report(report: &Report) -> Result<(), Invalid> {
             check_outputs(outputs)?;
             result.as_ref().map_or(Ok(()), check_result)
         }
-        Report::Fail { failure, policy, .. } => {
+        Report::Fail { failure, policy, .. } | Report::Crash { failure, policy, .. } => {
             check_failure_kind(&failure.kind)?;
             policy.check()
         }

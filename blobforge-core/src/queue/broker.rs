@@ -43,6 +43,7 @@ impl Broker for Queue {
                 self.report(job, token, Report::Complete { outputs, result }).await
             }
             Ending::Fail { failure, retryable } => self.fail(job, token, failure, retryable).await,
+            Ending::Crash(failure) => self.crash(job, token, failure).await,
             Ending::Release => self.report(job, token, Report::Release).await,
             Ending::Snooze(delay) => self.report(job, token, Report::Snooze(self.now() + delay)).await,
         };
@@ -114,6 +115,7 @@ fn assignment(claimed: Claimed, lease: std::time::Duration) -> Assignment {
             verified: source.verified,
         }),
         failures: job.life.failures,
+        losses: job.life.losses,
         max_attempts: job.life.max_attempts,
         token: claimed.token,
         lease,

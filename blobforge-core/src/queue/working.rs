@@ -285,10 +285,47 @@ impl Queue {
         failure: Failure,
         retryable: bool,
     ) -> Result<Finished, QueueError> {
+        let (policy, jitter) = (self.shared.settings.retry, self.jitter()?);
+        self.report(job, token, Report::Fail { failure, retryable, policy, jitter }).await
+    }
+
+    /// Says that what did the work was killed, for lack of memory or by the machine: a loss and no failure. The job runs
+    /// again after a while, and [`MAX_LOSSES`](crate::MAX_LOSSES) times without advancing a checkpoint end it, with this as
+    /// the evidence.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let queue = blobforge_core::Queue::in_memory();
+    /// # let smith = blobforge_core::WorkerId::new("smith").unwrap();
+    /// # let pdf = [blobforge_core::JobType::new("pdf").unwrap()];
+    /// # let registration = blobforge_core::Registration::new(smith.clone(), pdf.clone(), "drawn at the start");
+    /// # queue.register(registration).await.unwrap();
+    /// # queue.submit(blobforge_core::NewJob::new("pdf").unwrap()).await.unwrap();
+    /// # let claimed = queue.claim(&smith, &pdf, 1, std::time::Duration::ZERO).await.unwrap().remove(0);
+    /// use blobforge_core::{Failure, Status};
+    /// let failure = Failure::new("host_oom", "The converter was killed at 31 GB.");
+    /// let finished = queue.crash(claimed.job.id, claimed.token, failure).await.unwrap();
+    /// assert_eq!(finished.status, Status::Pending);
+    /// let job = queue.job(claimed.job.id).await.unwrap();
+    /// assert_eq!((job.life.failures, job.life.losses), (0, 1));
+    /// # });
+    /// ```
+    ///
+    /// # Errors
+    /// As [`Queue::report`].
+    pub async fn crash(
+        &self,
+        job: JobId,
+        token: LeaseToken,
+        failure: Failure,
+    ) -> Result<Finished, QueueError> {
+        let (policy, jitter) = (self.shared.settings.retry, self.jitter()?);
+        self.report(job, token, Report::Crash { failure, policy, jitter }).await
+    }
+
+    fn jitter(&self) -> Result<crate::Jitter, QueueError> {
         let mut bits = [0; 2];
         self.shared.entropy.fill(&mut bits).map_err(QueueError::Randomness)?;
-        let jitter = crate::Jitter::from_bits(u16::from_ne_bytes(bits));
-        let policy = self.shared.settings.retry;
-        self.report(job, token, Report::Fail { failure, retryable, policy, jitter }).await
+        Ok(crate::Jitter::from_bits(u16::from_ne_bytes(bits)))
     }
 }

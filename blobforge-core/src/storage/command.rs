@@ -277,6 +277,15 @@ pub enum Report {
         /// Drawn before.
         jitter: Jitter,
     },
+    /// What did the work was killed: a loss.
+    Crash {
+        /// The evidence.
+        failure: Failure,
+        /// How long to wait before another run, unless its type has a policy of its own.
+        policy: RetryPolicy,
+        /// Drawn before.
+        jitter: Jitter,
+    },
     /// The worker stops; the job keeps its place in line.
     Release,
     /// The handler asks to be called again at this time.
@@ -298,12 +307,13 @@ impl Report {
             Self::Fail { retryable, policy, jitter, .. } => {
                 Finish::Fail { retryable: *retryable, policy: *policy, jitter: *jitter }
             }
+            Self::Crash { policy, jitter, .. } => Finish::Crash { policy: *policy, jitter: *jitter },
             Self::Release => Finish::Release,
             Self::Snooze(until) => Finish::Snooze(*until),
         }
     }
 
-    /// Which of the four it is.
+    /// Which of the five it is.
     ///
     /// As in [`Report::finish`].
     pub fn kind(&self) -> FinishKind {

@@ -213,6 +213,9 @@ fn failures_count_errors(edge: &Edge<'_>) -> bool {
 fn losses_count_vanished(edge: &Edge<'_>) -> bool {
     let expected = match edge.step {
         _ if edge.loses_holder() && !edge.cancel_asked() => edge.life().losses + 1,
+        Step::Finish(_, Finish::Crash { .. }) if edge.by_holder() && !edge.cancel_asked() => {
+            edge.life().losses + 1
+        }
         Step::Advance(_) if edge.by_holder() => 0,
         Step::Retry { .. } if edge.done().is_some() => 0,
         _ => edge.life().losses,
@@ -235,9 +238,13 @@ fn snooze_is_free(edge: &Edge<'_>) -> bool {
 }
 
 fn failure_backs_off(edge: &Edge<'_>) -> bool {
-    let Some(Finish::Fail { policy, .. }) = edge.finish() else { return true };
+    let (policy, before) = match edge.finish() {
+        Some(Finish::Fail { policy, .. }) => (policy, edge.life().failures),
+        Some(Finish::Crash { policy, .. }) => (policy, edge.life().losses),
+        _ => return true,
+    };
     when(edge.after().phase == Phase::Pending, || {
-        let wait = if edge.life().failures == 0 { policy.first } else { policy.longest };
+        let wait = if before == 0 { policy.first } else { policy.longest };
         edge.after().ready_at == edge.now + wait
     })
 }
@@ -248,6 +255,7 @@ fn failed_for_a_reason(edge: &Edge<'_>) -> bool {
         Step::Finish(_, Finish::Fail { retryable, .. }) => {
             edge.by_holder() && (!retryable || edge.after().failures == MAX_ATTEMPTS)
         }
+        Step::Finish(_, Finish::Crash { .. }) => edge.by_holder() && edge.after().losses == MAX_LOSSES,
         _ => edge.loses_holder() && edge.after().losses == MAX_LOSSES,
     })
 }
@@ -376,6 +384,7 @@ fn records_are_true(edge: &Edge<'_>) -> bool {
         Some(Finish::Complete) => (End::Completed, Some(FinishKind::Complete)),
         Some(how) if edge.cancel_asked() => (End::Cancelled, Some(how.kind())),
         Some(Finish::Fail { .. }) => (End::Failed, Some(FinishKind::Fail)),
+        Some(Finish::Crash { .. }) => (End::Lost, Some(FinishKind::Crash)),
         Some(Finish::Release) => (End::Released, Some(FinishKind::Release)),
         Some(Finish::Snooze(_)) => (End::Snoozed, Some(FinishKind::Snooze)),
         None if edge.cancel_asked() => (End::Cancelled, None),
@@ -437,7 +446,7 @@ fn wishes_are_kept(edge: &Edge<'_>) -> bool {
 fn ready_at_changes_for_a_reason(edge: &Edge<'_>) -> bool {
     let reason = match edge.step {
         Step::SourceReady | Step::Retry { .. } => true,
-        Step::Finish(_, Finish::Fail { .. } | Finish::Snooze(_)) => edge.by_holder(),
+        Step::Finish(_, Finish::Fail { .. } | Finish::Crash { .. } | Finish::Snooze(_)) => edge.by_holder(),
         _ => false,
     };
     reason || edge.after().ready_at == edge.life().ready_at

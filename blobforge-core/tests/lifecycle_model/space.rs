@@ -281,7 +281,8 @@ impl Space {
         };
         let fail = move |retryable| Finish::Fail { retryable, policy, jitter: Jitter::NONE };
         let snoozes = self.snoozes.iter().map(|until| Finish::Snooze(at(*until)));
-        [Finish::Complete, fail(true), fail(false), Finish::Release].into_iter().chain(snoozes)
+        let crash = Finish::Crash { policy, jitter: Jitter::NONE };
+        [Finish::Complete, fail(true), fail(false), crash, Finish::Release].into_iter().chain(snoozes)
     }
 }
 
@@ -336,6 +337,7 @@ fn name(step: &Step) -> &'static str {
         Step::Finish(_, Finish::Complete) => "complete",
         Step::Finish(_, Finish::Fail { retryable: true, .. }) => "fail",
         Step::Finish(_, Finish::Fail { retryable: false, .. }) => "fail for good",
+        Step::Finish(_, Finish::Crash { .. }) => "crash",
         Step::Finish(_, Finish::Release) => "release",
         Step::Finish(_, Finish::Snooze(_)) => "snooze",
         Step::Lapse => "lapse",

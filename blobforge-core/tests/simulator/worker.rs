@@ -257,7 +257,8 @@ impl World {
                 let retryable = self.rng.random_bool(0.8);
                 self.failure(retryable)
             }
-            14..17 => Report::Release,
+            14..16 => self.killed(),
+            16..18 => Report::Release,
             _ => Report::Snooze(self.now() + Duration::from_secs(self.rng.random_range(0..600))),
         };
         self.report(at, held.job, held.token, report);
@@ -267,6 +268,12 @@ impl World {
         let failure = Failure::new("handler_error", "the page is torn");
         let jitter = blobforge_core::Jitter::from_bits(self.rng.random());
         Report::Fail { failure, retryable, policy: self.queue.settings().retry, jitter }
+    }
+
+    fn killed(&mut self) -> Report {
+        let failure = Failure::new("host_oom", "the machine is full");
+        let jitter = blobforge_core::Jitter::from_bits(self.rng.random());
+        Report::Crash { failure, policy: self.queue.settings().retry, jitter }
     }
 
     /// Says that the work is done; with a file, or with one that was never announced.

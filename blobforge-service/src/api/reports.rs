@@ -55,6 +55,8 @@ struct FailRequest {
     kind: Option<String>,
     /// Whether another run could do better; yes unless said otherwise.
     retryable: Option<bool>,
+    /// What did the work was killed, for lack of memory or by the machine: counted as a loss, and not as a failure.
+    crashed: Option<bool>,
     /// More for whoever investigates; of more than 64 KiB of JSON the beginning is kept.
     details: Option<Value>,
     /// The last lines of the handler's log, kept with the attempt; of more than 16 KiB the end.
@@ -189,8 +191,12 @@ impl ReportsApi {
         let mut failure = Failure::new(kind, body.0.error);
         failure.details = body.0.details;
         failure.log_tail = body.0.log_tail;
-        let retryable = body.0.retryable.unwrap_or(true);
-        Ok(Json(finished(id, self.0.queue.fail(id, token, failure, retryable).await?)))
+        let ended = if body.0.crashed.unwrap_or(false) {
+            self.0.queue.crash(id, token, failure).await?
+        } else {
+            self.0.queue.fail(id, token, failure, body.0.retryable.unwrap_or(true)).await?
+        };
+        Ok(Json(finished(id, ended)))
     }
 
     /// The worker stops; the job keeps its place in line, at no cost

@@ -4,8 +4,8 @@ use std::{path::Path, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use blobforge_core::{
-    Body, Checkpoint, Finished, JobId, JobType, LeaseToken, Output, Registration, Sha256, Status, Timestamp,
-    WorkerId,
+    Body, Checkpoint, Failure, Finished, JobId, JobType, LeaseToken, Output, Registration, Sha256, Status,
+    Timestamp, WorkerId,
     blob::{ByteStream, Stored},
     broker::{AssignedSource, Assignment, Broker, BrokerError, Ending, Welcome, Wish},
     storage::{Beat, BeatReply, LeaseState},
@@ -49,6 +49,7 @@ struct ClaimedJob {
     #[serde(rename = "type")]
     job_type: JobType,
     failures: u32,
+    losses: u32,
     max_attempts: u32,
     source_hash: Option<Sha256>,
     source_size: Option<u64>,
@@ -92,7 +93,7 @@ impl Claim {
         let nonsense =
             |what: &str| ClientError::Reply(format!("the service gave out a job with {what} that is none"));
         let token: LeaseToken = self.lease.parse().map_err(|_| nonsense("a lease"))?;
-        let ClaimedJob { id, job_type, failures, max_attempts, body, .. } = self.job;
+        let ClaimedJob { id, job_type, failures, losses, max_attempts, body, .. } = self.job;
         let source = self.source_url.map(|location| AssignedSource {
             location,
             size: self.job.source_size,
@@ -111,6 +112,7 @@ impl Claim {
             body,
             source,
             failures,
+            losses,
             max_attempts,
             token,
             lease: seconds(self.lease_seconds).ok_or_else(|| nonsense("a lease time"))?,
@@ -119,6 +121,16 @@ impl Claim {
             no_progress: self.no_progress_seconds.and_then(seconds),
         })
     }
+}
+
+fn failed(lease: &str, failure: &Failure) -> Value {
+    json!({
+        "lease": lease,
+        "error": failure.message,
+        "kind": failure.kind,
+        "details": failure.details,
+        "log_tail": failure.log_tail,
+    })
 }
 
 fn seconds(number: f64) -> Option<Duration> {
@@ -188,14 +200,13 @@ impl Broker for Client {
                 ("complete", json!({"lease": lease, "outputs": outputs, "result": result}))
             }
             Ending::Fail { failure, retryable } => {
-                let body = json!({
-                    "lease": lease,
-                    "error": failure.message,
-                    "kind": failure.kind,
-                    "details": failure.details,
-                    "log_tail": failure.log_tail,
-                    "retryable": retryable,
-                });
+                let mut body = failed(&lease, failure);
+                body["retryable"] = (*retryable).into();
+                ("fail", body)
+            }
+            Ending::Crash(failure) => {
+                let mut body = failed(&lease, failure);
+                body["crashed"] = true.into();
                 ("fail", body)
             }
             Ending::Release => ("release", json!({"lease": lease})),

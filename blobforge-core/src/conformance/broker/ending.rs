@@ -36,6 +36,22 @@ pub async fn a_failure_that_may_pass_is_tried_again_later(bench: &Bench) {
     assert!(bench.try_claim(&worker).await.is_none());
 }
 
+pub async fn a_crash_is_a_loss_that_the_next_attempt_knows_of(bench: &Bench) {
+    let (_, held) = bench.running("a").await;
+    assert_eq!(held.losses, 0);
+    let failure = Failure::new("host_oom", "killed at 31 GB");
+    let finished = bench.finish(&held, Ending::Crash(failure.clone())).await;
+    assert_eq!(finished.status, Status::Pending);
+    let job = bench.job(held.job).await;
+    assert_eq!((job.life.failures, job.life.losses, job.last_error), (0, 1, Some(failure)));
+    assert_eq!(bench.ends(held.job).await, [Some(End::Lost)]);
+
+    let (worker, lost) = bench.lost().await;
+    assert_eq!(lost.losses, 0);
+    let again = bench.claim(&worker).await;
+    assert_eq!((again.job, again.losses), (lost.job, 1), "whoever takes it next is told");
+}
+
 pub async fn a_permanent_failure_ends_the_job(bench: &Bench) {
     let (_, held) = bench.running("a").await;
     assert_eq!(bench.finish(&held, failed(false)).await.status, Status::Failed);

@@ -1,7 +1,7 @@
 //! The right to run a job, and how it is lost.
 
 use super::*;
-use crate::{Epoch, Generation, LeaseToken, MAX_LOSSES, Progress};
+use crate::{End, Epoch, Generation, LeaseToken, MAX_LOSSES, Progress};
 
 pub async fn a_heartbeat_renews_only_the_leases_it_names(bench: &Bench) {
     let worker = bench.worker("w1").await;
@@ -205,6 +205,34 @@ pub async fn a_checkpoint_sets_the_losses_back(bench: &Bench) {
         (Status::Running, 0),
         "a machine that restarts is not its fault"
     );
+}
+
+pub async fn a_crash_is_a_loss_with_its_evidence(bench: &Bench) {
+    let worker = bench.worker("w1").await;
+    let id = bench.pending().await;
+    for loss in 1..=MAX_LOSSES {
+        let held = bench.claim(&worker).await;
+        assert_eq!(held.job.life.losses, loss - 1, "whoever takes it knows what happened before");
+        let finished = bench.finish(&held, crash(&format!("killed at {loss} GB"))).await;
+        let job = bench.job(id).await;
+        assert_eq!((job.life.losses, job.life.failures), (loss, 0));
+        assert_eq!(finished.status, job.status());
+        if loss < MAX_LOSSES {
+            assert_eq!(job.status(), Status::Pending);
+            assert!(job.life.ready_at > bench.clock.now(), "it waits before it is tried again");
+            bench.advance(job.life.ready_at.since(bench.clock.now()));
+            bench.maintain().await;
+        }
+    }
+    let job = bench.job(id).await;
+    assert_eq!(job.status(), Status::Failed, "whatever runs it is killed");
+    let evidence = job.last_error.unwrap();
+    assert_eq!(
+        (evidence.kind.as_str(), evidence.message),
+        ("host_oom", format!("killed at {MAX_LOSSES} GB"))
+    );
+    let attempts = bench.storage.attempts(id).await.unwrap();
+    assert!(attempts.iter().all(|attempt| attempt.end == Some(End::Lost)), "{attempts:?}");
 }
 
 pub async fn the_same_checkpoint_again_advances_nothing(bench: &Bench) {

@@ -175,7 +175,9 @@ impl<R: Rows> Batch<'_, R> {
                     job.result = result;
                     job.last_error = None;
                 }
-                Report::Fail { failure, .. } => job.last_error = Some(failure),
+                Report::Fail { failure, .. } | Report::Crash { failure, .. } => {
+                    job.last_error = Some(failure)
+                }
                 _ => {}
             })?;
         }
@@ -185,7 +187,7 @@ impl<R: Rows> Batch<'_, R> {
     /// What a report is to the lifecycle, under the retry policy of the job's type if that has one.
     fn finish(&mut self, job: &Job, report: &Report) -> Result<Finish, R::Error> {
         let mut finish = report.finish();
-        if let Finish::Fail { policy, .. } = &mut finish {
+        if let Finish::Fail { policy, .. } | Finish::Crash { policy, .. } = &mut finish {
             let of = self.lanes.of(self.rows, &job.job_type)?;
             *policy = self.lanes.row(of).settings.retry.unwrap_or(*policy);
         }

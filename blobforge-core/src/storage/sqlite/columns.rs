@@ -437,9 +437,10 @@ pub(super) const ENDS: [(End, &str); 6] = [
 ];
 
 /// The words that stand for what holders report.
-pub(super) const FINISHES: [(FinishKind, &str); 4] = [
+pub(super) const FINISHES: [(FinishKind, &str); 5] = [
     (FinishKind::Complete, "complete"),
     (FinishKind::Fail, "fail"),
+    (FinishKind::Crash, "crash"),
     (FinishKind::Release, "release"),
     (FinishKind::Snooze, "snooze"),
 ];

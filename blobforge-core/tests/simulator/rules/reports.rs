@@ -48,6 +48,7 @@ pub(super) fn a_report_does_what_it_says(change: &Change, _: &Record) {
         Report::Complete { .. } => Status::Completed,
         _ if called_off => Status::Cancelled,
         Report::Fail { retryable, .. } if fails_for_good(*retryable) => Status::Failed,
+        Report::Crash { .. } if before.life.losses + 1 >= MAX_LOSSES => Status::Failed,
         _ => Status::Pending,
     };
     assert_eq!((after.status(), finished.status), (expected, expected), "job {job} after {report:?}");
@@ -56,6 +57,7 @@ pub(super) fn a_report_does_what_it_says(change: &Change, _: &Record) {
         (_, Status::Cancelled) => End::Cancelled,
         (Report::Complete { .. }, _) => End::Completed,
         (Report::Fail { .. }, _) => End::Failed,
+        (Report::Crash { .. }, _) => End::Lost,
         (Report::Release, _) => End::Released,
         (Report::Snooze(_), _) => End::Snoozed,
     };
@@ -67,13 +69,16 @@ pub(super) fn a_report_does_what_it_says(change: &Change, _: &Record) {
     match &**report {
         Report::Release => assert_eq!(after.life.ready_at, before.life.ready_at, "job {job} loses its place"),
         Report::Snooze(until) => assert_eq!(after.life.ready_at, (*until).max(change.now)),
-        Report::Fail { policy, .. } => {
-            let wait = policy.first * 2_u32.pow(before.life.failures.min(10));
-            let earliest = change.now + wait.min(policy.longest);
-            assert!(after.life.ready_at >= earliest, "job {job} is tried again too early");
-        }
+        Report::Fail { policy, .. } => backs_off(change, *job, policy, before.life.failures),
+        Report::Crash { policy, .. } => backs_off(change, *job, policy, before.life.losses),
         Report::Complete { .. } => unreachable!("a completed job is not pending"),
     }
+}
+
+fn backs_off(change: &Change, job: JobId, policy: &blobforge_core::RetryPolicy, before: u32) {
+    let wait = policy.first * 2_u32.pow(before.min(10));
+    let earliest = change.now + wait.min(policy.longest);
+    assert!(change.after.jobs[&job].life.ready_at >= earliest, "job {job} is tried again too early");
 }
 
 pub(super) fn failures_are_counted_fairly(change: &Change, _: &Record) {
@@ -105,6 +110,13 @@ pub(super) fn losses_are_counted_fairly(change: &Change, _: &Record) {
             before.lease().filter(|_| after.life.epoch != before.life.epoch || after.lease().is_none());
         let expected = match &change.command {
             Command::Claim(_) | Command::Register { .. } | Command::RemoveWorker(_) if lost.is_some() => {
+                if called_off {
+                    was
+                } else {
+                    was + 1
+                }
+            }
+            Command::Report { report, .. } if matches!(**report, Report::Crash { .. }) && lost.is_some() => {
                 if called_off {
                     was
                 } else {
