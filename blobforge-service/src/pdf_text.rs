@@ -128,9 +128,17 @@ fn explain(error: ChildError) -> ChildError {
                     "The PDF engine crashed on this file. The file is probably damaged, or made to do harm: \
                           open it in a PDF reader and save it again."
                         .to_owned(),
-                retryable: false,
+                retryable: Some(false),
+                details: None,
             }
         }
+        // There are no smaller steps to take: the next run would need as much.
+        needy @ ChildError::MemoryExceeded { .. } => ChildError::Failed {
+            kind: "memory_exceeded".to_owned(),
+            message: needy.to_string(),
+            retryable: Some(false),
+            details: None,
+        },
         other => other,
     }
 }

@@ -42,8 +42,11 @@
 mod confine;
 mod error;
 mod group;
+mod kinds;
 mod lines;
+mod mark;
 mod message;
+mod process;
 mod spawner;
 mod supervise;
 #[cfg(test)]
@@ -55,16 +58,23 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
-pub use confine::confine_self;
+pub use confine::{confine_self, network_can_be_cut};
 pub use error::ChildError;
 pub use message::ChildProgress;
 pub use supervise::run;
 
+pub(crate) use kinds::{Policy, policy};
+pub(crate) use lines::TextLines;
+pub(crate) use mark::Mark;
+pub(crate) use message::{Advance, Message, NewCheckpoint, Ready, parse};
+pub(crate) use process::{Finished, Heard, Listener, Process, Verdict, Watch};
+pub(crate) use usage::Folders;
+
 /// What a child may use before it is stopped.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ChildLimits {
-    /// How long the child may go without progress that advances. Default: 120 seconds.
-    pub no_progress: Duration,
+    /// How long the child may go without progress that advances; `None` for as long as it likes. Default: 120 seconds.
+    pub no_progress: Option<Duration>,
     /// How long the child may run in all. Default: no such limit, since long work is what children are for.
     pub total: Option<Duration>,
     /// Resident memory of the whole process group, in bytes. Sampled, so a child may pass it for an instant; what it
@@ -72,6 +82,8 @@ pub struct ChildLimits {
     pub memory_bytes: u64,
     /// Total size of the files below the output folder, in bytes. Sampled. Default: 1 GiB.
     pub output_bytes: u64,
+    /// Total size of the files below the scratch folder, if there is one, in bytes. Sampled. Default: 16 GiB.
+    pub scratch_bytes: u64,
     /// How long the group may take to end after SIGTERM before SIGKILL follows. Default: 5 seconds.
     pub grace: Duration,
 }
@@ -79,10 +91,11 @@ pub struct ChildLimits {
 impl Default for ChildLimits {
     fn default() -> Self {
         Self {
-            no_progress: Duration::from_secs(120),
+            no_progress: Some(Duration::from_secs(120)),
             total: None,
             memory_bytes: 2 << 30,
             output_bytes: 1 << 30,
+            scratch_bytes: 16 << 30,
             grace: Duration::from_secs(5),
         }
     }
@@ -101,6 +114,13 @@ pub struct ChildSpec {
     pub limits: ChildLimits,
     /// Where it writes, and what [`ChildLimits::output_bytes`] measures.
     pub output_dir: PathBuf,
+    /// Where its temporary files lie, and what [`ChildLimits::scratch_bytes`] measures.
+    pub scratch_dir: Option<PathBuf>,
+    /// Whether it may use the network. Without it the child is started in a network of its own, in which nobody else is;
+    /// [`network_can_be_cut`] says whether this machine can do that, and where it cannot the child is not started.
+    pub network: bool,
+    /// By what its descendants are known, also those that left its group.
+    pub(crate) mark: Option<Mark>,
 }
 
 impl ChildSpec {
@@ -112,6 +132,9 @@ impl ChildSpec {
             env: Vec::new(),
             limits: ChildLimits::default(),
             output_dir: output_dir.into(),
+            scratch_dir: None,
+            network: true,
+            mark: None,
         }
     }
 
@@ -126,6 +149,17 @@ impl ChildSpec {
     #[must_use]
     pub fn env(mut self, name: impl Into<OsString>, value: impl Into<OsString>) -> Self {
         self.env.push((name.into(), value.into()));
+        self
+    }
+
+    pub(crate) fn folders(&self) -> Folders {
+        Folders { output: self.output_dir.clone(), scratch: self.scratch_dir.clone() }
+    }
+
+    /// Cuts the network off.
+    #[must_use]
+    pub fn without_network(mut self) -> Self {
+        self.network = false;
         self
     }
 

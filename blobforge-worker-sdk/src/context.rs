@@ -25,7 +25,10 @@ pub use stop::StopReason;
 pub(crate) use log::LogTail;
 pub(crate) use stop::Stop;
 
-use crate::{JobError, worker::Held};
+use crate::{
+    JobError, Workplace,
+    worker::{Held, Slot},
+};
 
 /// A job under way: what is asked for, its files, and a line to the queue.
 ///
@@ -42,6 +45,7 @@ struct Inner {
     held: Arc<Held>,
     /// The attempt's own folder.
     folder: PathBuf,
+    slot: Slot,
     source: tokio::sync::Mutex<Option<PathBuf>>,
     outputs: Mutex<BTreeMap<String, Output>>,
 }
@@ -58,9 +62,10 @@ impl JobContext {
         broker: Arc<dyn Broker>,
         held: Arc<Held>,
         folder: PathBuf,
+        slot: Slot,
     ) -> Self {
         let (source, outputs) = Default::default();
-        Self { inner: Arc::new(Inner { assignment, broker, held, folder, source, outputs }) }
+        Self { inner: Arc::new(Inner { assignment, broker, held, folder, slot, source, outputs }) }
     }
 
     /// The job's number.
@@ -81,6 +86,12 @@ impl JobContext {
     /// How many runs of this job have failed before.
     pub fn failures(&self) -> u32 {
         self.inner.assignment.failures
+    }
+
+    /// How many runs were lost since a checkpoint last advanced: killed, or with their worker. From one on, smaller steps
+    /// make it likelier that this one gets through.
+    pub fn losses(&self) -> u32 {
+        self.inner.assignment.losses
     }
 
     /// Whether a retryable failure of this run would be the job's last.
@@ -161,6 +172,39 @@ impl JobContext {
     /// What the source is called where it came from: for messages, never to be opened.
     pub fn source_label(&self) -> Option<&str> {
         self.inner.assignment.body.source_path.as_deref()
+    }
+
+    /// Whether the job has a source.
+    pub fn has_source(&self) -> bool {
+        self.inner.assignment.source.is_some()
+    }
+
+    /// Says that the heavy part is over and only files are left to be sent: the worker begins its next job meanwhile.
+    ///
+    /// As many jobs as run at once may be at that stage; with more it waits, so that what was made does not pile up.
+    pub async fn work_done(&self) {
+        self.inner.slot.leave().await;
+    }
+
+    /// Where the worker's processes have their folders.
+    pub(crate) fn workplace(&self) -> Workplace {
+        Workplace::around(self.folder())
+    }
+
+    /// An empty folder, whose files are sent as outputs by handlers that are programs.
+    pub(crate) fn output_dir(&self) -> PathBuf {
+        self.folder().join("outputs")
+    }
+
+    /// Whether a file lies in the attempt's own folders, wherever links lead.
+    pub(crate) fn owns(&self, file: &Path) -> bool {
+        let real = |path: &Path| path.canonicalize().ok();
+        real(file).zip(real(self.folder())).is_some_and(|(file, folder)| file.starts_with(folder))
+    }
+
+    /// The work gets on, though nothing is known of how far it is.
+    pub(crate) fn gets_on(&self) {
+        self.inner.held.seen();
     }
 
     /// An empty folder of this attempt's own. It is removed when the handler has returned.

@@ -7,7 +7,10 @@ use blobforge_core::{Failure, Task, broker::BrokerError};
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::{JobContext, child::ChildError};
+use crate::{
+    JobContext, Workplace,
+    child::{self, ChildError},
+};
 
 /// The code that does one type of work.
 ///
@@ -28,13 +31,25 @@ pub trait Handler: Send + Sync {
     /// [`JobContext::output`], and over [`MAX_RESULT_BYTES`](blobforge_core::MAX_RESULT_BYTES) the job fails for good as
     /// `result_too_large`. [`Value::Null`] means that there is nothing to say.
     async fn run(&self, job: &JobContext) -> Result<Value, JobError>;
+
+    /// Gets ready before the first job is claimed, and says what is missing: then the worker does not start.
+    ///
+    /// # Errors
+    /// When it could do no job as things are.
+    async fn prepare(&self, _place: &Workplace) -> Result<(), JobError> {
+        Ok(())
+    }
+
+    /// Gives back what it holds, when the worker has ended its last job.
+    async fn close(&self) {}
 }
 
 /// Why a handler did not finish a job.
 ///
 /// Like `anyhow::Error` it is made from any error by `?`: a retryable failure of the kind `handler_error` (`io` for
 /// [`io::Error`], and the child's own kind and verdict for [`ChildError`]). Say [`JobError::permanent`] where another
-/// run would fail in the same way.
+/// run would fail in the same way, [`JobError::loss`] where what did the work was killed, and
+/// [`JobError::host_trouble`] where nothing is wrong with the job but with this machine.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JobError(pub(crate) Verdict);
 
@@ -45,8 +60,10 @@ pub(crate) enum Verdict {
     Failed { failure: Failure, retryable: bool },
     /// The handler wants to be called again after this long.
     Snoozed(Duration),
-    /// The disk of this machine is full: no fault of the job, which is given back for free.
-    DiskFull(String),
+    /// What did the work was killed.
+    Lost(Failure),
+    /// Something is wrong with this machine: no fault of the job, which is given back for free.
+    HostTrouble(Failure),
 }
 
 impl JobError {
@@ -60,6 +77,32 @@ impl JobError {
         Self(Verdict::Failed { failure: Failure::new(kind, message), retryable: false })
     }
 
+    /// What did the work was killed, for lack of memory or by somebody else: a loss, which is counted apart from failures.
+    /// The next attempt sees it in [`JobContext::losses`] and does well to go by smaller steps. A job that is lost again
+    /// and again without advancing a checkpoint fails for good.
+    pub fn loss(kind: impl Into<String>, message: impl Into<String>) -> Self {
+        Self(Verdict::Lost(Failure::new(kind, message)))
+    }
+
+    /// Nothing is wrong with the job but with this machine, such as a full disk. The job is given back for free, and the
+    /// worker claims nothing for a while: from half a minute, and longer if it happens again, up to ten minutes.
+    pub fn host_trouble(kind: impl Into<String>, message: impl Into<String>) -> Self {
+        Self(Verdict::HostTrouble(Failure::new(kind, message)))
+    }
+
+    /// What a kind of failure means that a program named.
+    pub(crate) fn of_kind(failure: Failure, retryable: Option<bool>) -> Self {
+        let policy = child::policy(&failure.kind);
+        Self(match policy {
+            child::Policy::Loss => Verdict::Lost(failure),
+            child::Policy::HostTrouble => Verdict::HostTrouble(failure),
+            child::Policy::Permanent | child::Policy::Retry => {
+                let retryable = retryable.unwrap_or(policy == child::Policy::Retry);
+                Verdict::Failed { failure, retryable }
+            }
+        })
+    }
+
     /// Not a failure: the job is to be run again after `delay`, and this run costs it nothing.
     pub fn snooze(delay: Duration) -> Self {
         Self(Verdict::Snoozed(delay))
@@ -68,7 +111,7 @@ impl JobError {
     /// Adds more for whoever investigates; a snooze has nothing to investigate.
     #[must_use]
     pub fn details(mut self, details: impl Into<Value>) -> Self {
-        if let Verdict::Failed { failure, .. } = &mut self.0 {
+        if let Some(failure) = self.failure_mut() {
             failure.details = Some(details.into());
         }
         self
@@ -77,9 +120,19 @@ impl JobError {
     /// What kind of failure it is; `None` for a snooze.
     pub fn kind(&self) -> Option<&str> {
         match &self.0 {
-            Verdict::Failed { failure, .. } => Some(&failure.kind),
+            Verdict::Failed { failure, .. } | Verdict::Lost(failure) | Verdict::HostTrouble(failure) => {
+                Some(&failure.kind)
+            }
             Verdict::Snoozed(_) => None,
-            Verdict::DiskFull(_) => Some("disk_full"),
+        }
+    }
+
+    pub(crate) fn failure_mut(&mut self) -> Option<&mut Failure> {
+        match &mut self.0 {
+            Verdict::Failed { failure, .. } | Verdict::Lost(failure) | Verdict::HostTrouble(failure) => {
+                Some(failure)
+            }
+            Verdict::Snoozed(_) => None,
         }
     }
 
@@ -92,9 +145,10 @@ impl JobError {
 impl fmt::Display for JobError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Verdict::Failed { failure, .. } => write!(f, "{}: {}", failure.kind, failure.message),
+            Verdict::Failed { failure, .. } | Verdict::Lost(failure) | Verdict::HostTrouble(failure) => {
+                write!(f, "{}: {}", failure.kind, failure.message)
+            }
             Verdict::Snoozed(delay) => write!(f, "to be run again in {delay:?}"),
-            Verdict::DiskFull(message) => write!(f, "disk_full: {message}"),
         }
     }
 }
@@ -113,22 +167,45 @@ impl<E: std::error::Error + Send + Sync + 'static> From<E> for JobError {
         if local.is_some_and(|error| {
             matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded)
         }) {
-            return Self(Verdict::DiskFull(message));
+            return Self::host_trouble(
+                "disk_full",
+                format!("{message}. Make room on the disk of the work folder"),
+            );
         }
         if of_io.is_some() {
             return Self::retryable("io", message);
         }
         if let Some(child) = any.downcast_ref::<ChildError>() {
-            let mut failure = Failure::new(child.kind(), message);
-            if let ChildError::Crashed { stderr, .. } = child {
-                failure.log_tail = (!stderr.is_empty()).then(|| stderr.clone());
-            }
-            return Self(Verdict::Failed { failure, retryable: child.is_retryable() });
+            return of_child(child, message);
         }
         if let Some(broker) = of_broker {
             return Self::retryable(broker_kind(broker), message);
         }
         Self::retryable("handler_error", message)
+    }
+}
+
+/// What a child's end means for its job.
+fn of_child(child: &ChildError, message: String) -> JobError {
+    let mut failure = Failure::new(child.kind(), message);
+    match child {
+        ChildError::Failed { retryable, details, .. } => {
+            failure.details.clone_from(details);
+            JobError::of_kind(failure, *retryable)
+        }
+        ChildError::Crashed { signal, stderr, .. } => {
+            failure.log_tail = (!stderr.is_empty()).then(|| stderr.clone());
+            // A program that exits says that something is wrong; one that dies of a signal can say nothing.
+            match signal {
+                Some(_) => JobError(Verdict::Lost(failure)),
+                None => JobError(Verdict::Failed { failure, retryable: true }),
+            }
+        }
+        ChildError::MemoryExceeded { .. } | ChildError::HostOutOfMemory { .. } => {
+            JobError(Verdict::Lost(failure))
+        }
+        ChildError::Spawn(_) | ChildError::NotReady { .. } => JobError(Verdict::HostTrouble(failure)),
+        _ => JobError(Verdict::Failed { failure, retryable: child.is_retryable() }),
     }
 }
 
@@ -237,8 +314,12 @@ mod tests {
 
     #[test]
     fn a_childs_verdict_is_kept() {
-        let encrypted =
-            ChildError::Failed { kind: "encrypted".into(), message: "Locked.".into(), retryable: false };
+        let encrypted = ChildError::Failed {
+            kind: "encrypted".into(),
+            message: "Locked.".into(),
+            retryable: Some(false),
+            details: None,
+        };
         assert_eq!(question_mark(encrypted), JobError::permanent("encrypted", "Locked."));
     }
 

@@ -37,8 +37,9 @@ pub mod child;
 pub mod client;
 mod context;
 mod handler;
+pub mod program;
 mod worker;
 
 pub use context::{JobContext, StopReason};
 pub use handler::{Handler, JobError};
-pub use worker::{Shutdown, Summary, Worker, WorkerBuilder, WorkerError, shutdown_signal};
+pub use worker::{Shutdown, Summary, Worker, WorkerBuilder, WorkerError, Workplace, shutdown_signal};

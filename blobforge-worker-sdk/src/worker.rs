@@ -6,9 +6,10 @@ mod folder;
 mod identity;
 mod leases;
 mod link;
-mod room;
 mod run;
 mod shutdown;
+mod slot;
+mod trouble;
 
 use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::Duration};
 
@@ -18,9 +19,12 @@ use serde_json::{Map, Value};
 pub use builder::WorkerBuilder;
 pub use shutdown::{Shutdown, shutdown_signal};
 
-pub(crate) use leases::Held;
+pub use folder::Workplace;
 
-use crate::Handler;
+pub(crate) use leases::Held;
+pub(crate) use slot::Slot;
+
+use crate::{Handler, JobError};
 use identity::Identity;
 
 /// A process that claims jobs, runs their handlers, keeps their leases alive, and reports how they ended.
@@ -131,6 +135,14 @@ pub enum WorkerError {
     /// The queue does not take this worker.
     #[error("the queue does not take this worker: {0}")]
     Refused(#[source] BrokerError),
+    /// A handler cannot work as things are.
+    #[error("the handler of {job_type} cannot work: {why}")]
+    NotReady {
+        /// Which.
+        job_type: String,
+        /// Why.
+        why: JobError,
+    },
     /// A job was due again and again while the queue was being drained.
     #[error("job {job} is at its attempt {attempts} and still due: does it snooze for no time?")]
     Endless {

@@ -157,8 +157,11 @@ async fn arrays_and_dictionaries_a_hundred_thousand_deep() {
 
 /// Text, also where it is deflated, ends somehow; a plain sentence follows where it ends with an error.
 async fn ends(pdf: &[u8]) -> Result<String, String> {
-    let limits =
-        ChildLimits { no_progress: Duration::from_secs(30), memory_bytes: 1 << 30, ..ChildLimits::default() };
+    let limits = ChildLimits {
+        no_progress: Some(Duration::from_secs(30)),
+        memory_bytes: 1 << 30,
+        ..ChildLimits::default()
+    };
     match convert_within(pdf, limits).await {
         Ok(outcome) => Ok(outcome.document),
         Err(error @ (ChildError::Failed { .. } | ChildError::MemoryExceeded { .. })) => {
@@ -300,7 +303,7 @@ async fn a_crash_of_the_engine_is_the_files_doing_and_a_kill_is_not() {
         assert!(error.to_string().starts_with("The PDF engine crashed on this file."), "{error}");
     }
     let error = engine_that("kill -KILL $$").await;
-    assert_eq!((error.kind(), error.is_retryable()), ("crashed", true), "{error:?}");
+    assert_eq!((error.kind(), error.is_retryable()), ("killed", true), "{error:?}");
     let error = engine_that("echo '{\"type\":\"result\",\"result\":{}}'").await;
     assert_eq!(error.kind(), "protocol", "{error:?}");
 }

@@ -58,7 +58,7 @@ async fn mutated_samples_end_with_a_document_or_a_named_error() {
         .filter(|sample| sample.expect == Expect::Readable && sample.bytes.len() < 20_000)
         .chain(SAMPLES.iter().filter(|sample| sample.name == "encrypted.pdf"))
         .collect();
-    let limits = ChildLimits { no_progress: Duration::from_secs(30), ..ChildLimits::default() };
+    let limits = ChildLimits { no_progress: Some(Duration::from_secs(30)), ..ChildLimits::default() };
     let (mut converted, mut refused) = (0, 0);
     let from = std::env::var("BLOBFORGE_SEED_FROM").map_or(0, |from| from.parse().unwrap());
     for seed in from..from + MUTATIONS {

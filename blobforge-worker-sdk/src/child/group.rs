@@ -2,24 +2,31 @@
 
 use rustix::process::{Pid, Signal, kill_process_group};
 
-/// Kills its process group when dropped.
+use super::mark::Mark;
+
+/// Kills its process group when dropped, and whoever left it but still bears its mark.
 ///
 /// The group's number is its leader's process id, which stays taken until somebody waits for the leader. Whoever
 /// holds a `Group` calls [`Group::end`] before waiting; so no signal can reach a stranger that got the number next.
 #[derive(Debug)]
 pub(super) struct Group {
     leader: Pid,
+    mark: Option<Mark>,
     ended: bool,
 }
 
 impl Group {
     /// The group of a child started with `process_group(0)`, not yet waited for.
-    pub(super) fn of(leader: Pid) -> Self {
-        Self { leader, ended: false }
+    pub(super) fn of(leader: Pid, mark: Option<Mark>) -> Self {
+        Self { leader, mark, ended: false }
     }
 
     pub(super) fn leader(&self) -> Pid {
         self.leader
+    }
+
+    pub(super) fn number(&self) -> i32 {
+        self.leader.as_raw_nonzero().get()
     }
 
     /// Asks every process of the group to end.
@@ -34,6 +41,9 @@ impl Group {
     pub(super) fn end(&mut self) {
         if !std::mem::replace(&mut self.ended, true) {
             let _ = kill_process_group(self.leader, Signal::KILL);
+            if let Some(mark) = &self.mark {
+                mark.kill_bearers();
+            }
         }
     }
 }

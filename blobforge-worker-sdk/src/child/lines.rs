@@ -1,13 +1,14 @@
-//! Lines of bounded length from a child's standard output.
+//! Lines of bounded length from a child's standard output and standard error.
 
 use std::io;
 
 use tokio::io::{AsyncBufReadExt, AsyncRead, BufReader};
 
 /// The longest line a child may write, in bytes.
-pub(super) const LINE_BYTES_MAX: usize = 64 * 1024;
+pub(crate) const LINE_BYTES_MAX: usize = 64 * 1024;
 
 /// Reads lines, and is cancel safe: a dropped `next` loses nothing.
+#[derive(Debug)]
 pub(super) struct Lines<R> {
     reader: BufReader<R>,
     partial: Vec<u8>,
@@ -50,7 +51,7 @@ impl<R: AsyncRead + Unpin> Lines<R> {
 }
 
 /// The last bytes of a stream.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(super) struct Tail(Vec<u8>);
 
 impl Tail {
@@ -64,6 +65,37 @@ impl Tail {
 
     pub(super) fn text(&self) -> String {
         String::from_utf8_lossy(&self.0).into_owned()
+    }
+}
+
+/// Splits text that comes in pieces into lines for people. What is too long for one line becomes several.
+#[derive(Debug, Default)]
+pub(crate) struct TextLines(Vec<u8>);
+
+impl TextLines {
+    const BYTES_MAX: usize = 4 * 1024;
+
+    /// Takes a piece, and tells each line that it completes. Progress bars write over themselves: a return ends a line,
+    /// too.
+    pub(crate) fn push(&mut self, piece: &[u8], mut tell: impl FnMut(String)) {
+        for byte in piece {
+            let ends = matches!(byte, b'\n' | b'\r');
+            if !ends {
+                self.0.push(*byte);
+            }
+            if ends || self.0.len() >= Self::BYTES_MAX {
+                self.tell_rest(&mut tell);
+            }
+        }
+    }
+
+    /// Tells what is left without an end.
+    pub(crate) fn tell_rest(&mut self, mut tell: impl FnMut(String)) {
+        let line = String::from_utf8_lossy(&self.0).trim_end().to_owned();
+        self.0.clear();
+        if !line.is_empty() {
+            tell(line);
+        }
     }
 }
 
@@ -97,5 +129,18 @@ mod tests {
         tail.push(b"the end");
         assert_eq!(tail.text().len(), Tail::BYTES_MAX);
         assert!(tail.text().ends_with("xthe end"));
+    }
+
+    #[test]
+    fn text_in_pieces_becomes_lines_of_bounded_length() {
+        let mut lines = TextLines::default();
+        let mut told = Vec::new();
+        for piece in ["read", "ing\n 10 %\r 20 %", "\r\n", &"x".repeat(5000), "\nrest"] {
+            lines.push(piece.as_bytes(), |line| told.push(line));
+        }
+        lines.tell_rest(|line| told.push(line));
+        let lengths: Vec<_> = told.iter().map(String::len).collect();
+        assert_eq!(told[..3], ["reading", " 10 %", " 20 %"]);
+        assert_eq!((lengths[3..].to_vec(), told[5].as_str()), (vec![4096, 904, 4], "rest"));
     }
 }

@@ -1,9 +1,14 @@
 //! The lines a child writes, and what counts as progress among them.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 
+use blobforge_core::Progress;
 use serde::Deserialize;
-use serde_json::Value;
+use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
+
+use super::error::ChildError;
 
 /// How far a child has come.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -23,57 +28,98 @@ pub struct ChildProgress {
     pub message: Option<String>,
 }
 
-/// What one line says.
+impl From<ChildProgress> for Progress {
+    fn from(at: ChildProgress) -> Self {
+        Self { done: at.done.unwrap_or(0), total: at.total, stage: at.stage, message: at.message }
+    }
+}
+
+/// What one line says. See docs/runner-protocol.md.
 #[derive(Debug, PartialEq)]
-pub(super) enum Message {
+pub(crate) enum Message {
+    /// A runner can take jobs.
+    Ready(Ready),
     Progress(ChildProgress),
     Heartbeat,
+    /// A line for the job's log.
+    Log(String),
+    /// A partial result to be kept.
+    Checkpoint(NewCheckpoint),
     Result(Value),
-    Error {
-        kind: String,
-        message: String,
-        retryable: bool,
-    },
+    Error(ErrorLine),
     /// A type of a later version, or something a library printed.
     Unknown,
 }
 
-#[derive(Deserialize)]
-struct ErrorLine {
+/// What a runner says of itself when it can take jobs.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(crate) struct Ready {
+    /// The version of the protocol that it speaks.
+    pub(crate) protocol: u64,
+}
+
+/// A partial result in a file.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+pub(crate) struct NewCheckpoint {
+    pub(crate) name: String,
+    pub(crate) path: PathBuf,
+}
+
+/// A failure that the child names.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub(crate) struct ErrorLine {
     kind: String,
     message: String,
+    /// Where it says nothing, its kind decides.
     #[serde(default)]
-    retryable: bool,
+    retryable: Option<bool>,
+    #[serde(default)]
+    details: Option<Value>,
+}
+
+impl From<ErrorLine> for ChildError {
+    fn from(line: ErrorLine) -> Self {
+        let ErrorLine { kind, message, retryable, details } = line;
+        Self::Failed { kind, message, retryable, details }
+    }
+}
+
+#[derive(Deserialize)]
+struct LogLine {
+    message: String,
 }
 
 /// Reads one line; an error says what is wrong with a line of a known type.
-pub(super) fn parse(line: &[u8]) -> Result<Message, String> {
+pub(crate) fn parse(line: &[u8]) -> Result<Message, String> {
     let Ok(Value::Object(mut fields)) = serde_json::from_slice::<Value>(line) else {
         return Ok(Message::Unknown);
     };
     let Some(Value::String(name)) = fields.remove("type") else {
         return Ok(Message::Unknown);
     };
-    let malformed = |error: serde_json::Error| format!("its {name:?} line is malformed: {error}");
     Ok(match name.as_str() {
-        "progress" => Message::Progress(serde_json::from_value(Value::Object(fields)).map_err(malformed)?),
+        "ready" => Message::Ready(fields_of(&name, fields)?),
+        "progress" => Message::Progress(fields_of(&name, fields)?),
         "heartbeat" => Message::Heartbeat,
+        "log" => Message::Log(fields_of::<LogLine>(&name, fields)?.message),
+        "checkpoint" => Message::Checkpoint(fields_of(&name, fields)?),
         "result" => match fields.remove("result") {
             Some(result) => Message::Result(result),
             None => return Err("its \"result\" line has no field \"result\"".into()),
         },
-        "error" => {
-            let ErrorLine { kind, message, retryable } =
-                serde_json::from_value(Value::Object(fields)).map_err(malformed)?;
-            Message::Error { kind, message, retryable }
-        }
+        "error" => Message::Error(fields_of(&name, fields)?),
         _ => Message::Unknown,
     })
 }
 
+fn fields_of<T: DeserializeOwned>(line: &str, fields: Map<String, Value>) -> Result<T, String> {
+    serde_json::from_value(Value::Object(fields))
+        .map_err(|error| format!("its {line:?} line is malformed: {error}"))
+}
+
 /// Tells progress that advances from lines that repeat themselves.
 #[derive(Debug, Default)]
-pub(super) struct Advance {
+pub(crate) struct Advance {
     furthest: HashMap<String, u64>,
 }
 
@@ -82,7 +128,7 @@ impl Advance {
     const STAGES_MAX: usize = 1_000;
 
     /// Whether this line is further than every line before it.
-    pub(super) fn is_by(&mut self, progress: &ChildProgress) -> bool {
+    pub(crate) fn is_by(&mut self, progress: &ChildProgress) -> bool {
         let stage = progress.stage.as_deref().unwrap_or_default();
         let done = progress.done.unwrap_or(0);
         match self.furthest.get_mut(stage) {
@@ -103,7 +149,9 @@ impl Advance {
 }
 
 #[cfg(test)]
+#[allow(clippy::unwrap_used, clippy::panic)]
 mod tests {
+    use super::super::kinds::{Policy, policy};
     use super::*;
 
     fn at(stage: &str, done: u64) -> ChildProgress {
@@ -126,11 +174,17 @@ mod tests {
     }
 
     #[test]
-    fn an_error_line_is_final_unless_it_says_otherwise() {
-        assert_eq!(
-            parse(br#"{"type":"error","kind":"damaged","message":"Broken."}"#),
-            Ok(Message::Error { kind: "damaged".into(), message: "Broken.".into(), retryable: false })
-        );
+    fn an_error_line_may_leave_it_to_its_kind_whether_another_try_makes_sense() {
+        let error = |line: &[u8]| match parse(line) {
+            Ok(Message::Error(line)) => ChildError::from(line),
+            other => panic!("{other:?}"),
+        };
+        let encrypted = error(br#"{"type":"error","kind":"encrypted","message":"Locked."}"#);
+        assert!(!encrypted.is_retryable());
+        let jammed = error(br#"{"type":"error","kind":"paper_jam","message":"It jams."}"#);
+        assert!(jammed.is_retryable());
+        let torn = error(br#"{"type":"error","kind":"paper_jam","message":"It tore.","retryable":false}"#);
+        assert!(!torn.is_retryable());
     }
 
     #[test]
@@ -149,5 +203,72 @@ mod tests {
         let mut advance = Advance::default();
         let advanced = (0..2_000).filter(|n| advance.is_by(&at(&format!("stage {n}"), 0))).count();
         assert_eq!(advanced, Advance::STAGES_MAX);
+    }
+
+    /// What a line means, in the words of the vectors.
+    fn meaning(line: &str) -> String {
+        let said = match parse(line.as_bytes()) {
+            Ok(said) => said,
+            Err(_) => return "broken".to_owned(),
+        };
+        match said {
+            Message::Ready(Ready { protocol }) => format!("ready, version {protocol}"),
+            Message::Progress(ChildProgress { done, total, stage, message }) => {
+                let words = [
+                    done.map(|done| format!(" {done}")),
+                    total.map(|total| format!(" of {total}")),
+                    stage.map(|stage| format!(", {stage}")),
+                    message.map(|message| format!(", {message}")),
+                ];
+                format!("progress{}", words.into_iter().flatten().collect::<String>())
+            }
+            Message::Heartbeat => "heartbeat".to_owned(),
+            Message::Log(line) => format!("log: {line}"),
+            Message::Checkpoint(NewCheckpoint { name, path }) => {
+                format!("checkpoint {name} in {}", path.display())
+            }
+            Message::Result(result) => format!("result {result}"),
+            Message::Error(ErrorLine { kind, message, retryable, .. }) => {
+                let policy = match (policy(&kind), retryable) {
+                    (Policy::Loss, _) => "loss",
+                    (Policy::HostTrouble, _) => "trouble",
+                    (Policy::Permanent, None) | (_, Some(false)) => "permanent",
+                    (Policy::Retry, None) | (_, Some(true)) => "retry",
+                };
+                format!("{policy} {kind}: {message}")
+            }
+            Message::Unknown => "nothing".to_owned(),
+        }
+    }
+
+    #[test]
+    fn every_vector_means_what_it_says() {
+        #[derive(Deserialize)]
+        struct Vector {
+            line: String,
+            means: String,
+        }
+        let vectors = include_str!("../../../docs/runner-protocol-vectors.json");
+        let vectors: Vec<Vector> = serde_json::from_str(vectors).unwrap();
+        assert!(vectors.len() > 20);
+        for Vector { line, means } in vectors {
+            assert_eq!(meaning(&line), means, "{line}");
+        }
+    }
+
+    #[test]
+    fn the_kinds_in_the_document_are_the_kinds_that_are_known() {
+        let document = include_str!("../../../docs/runner-protocol.md");
+        let rows = |policy| match policy {
+            Policy::Permanent => "it fails for good",
+            Policy::Loss => "a loss",
+            Policy::HostTrouble => "it is given back for free",
+            Policy::Retry => "it runs again",
+        };
+        for (kind, policy) in super::super::kinds::KINDS {
+            let row =
+                document.lines().find(|line| line.contains(&format!("`{kind}`")) && line.starts_with('|'));
+            assert!(row.is_some_and(|row| row.contains(rows(*policy))), "{kind}: {row:?}");
+        }
     }
 }

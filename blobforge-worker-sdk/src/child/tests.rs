@@ -26,7 +26,7 @@ fn script(text: &str) -> (ChildSpec, TempDir) {
 
 fn impatient() -> ChildLimits {
     ChildLimits {
-        no_progress: Duration::from_millis(200),
+        no_progress: Some(Duration::from_millis(200)),
         grace: Duration::from_millis(200),
         ..ChildLimits::default()
     }
@@ -156,7 +156,7 @@ async fn advancing_progress_keeps_a_child_alive_beyond_the_limit() {
         r#"n=0; while [ $n -lt 30 ]; do n=$((n+1)); echo '{"type":"progress","done":'$n'}'; sleep 0.1; done
            echo '{"type":"result","result":"done"}'"#,
     );
-    spec.limits.no_progress = Duration::from_millis(2_500);
+    spec.limits.no_progress = Some(Duration::from_millis(2_500));
     assert_eq!(run_quietly(spec).await.unwrap(), json!("done"));
 }
 
@@ -165,7 +165,7 @@ async fn the_total_limit_ends_even_a_child_that_advances() {
     let (mut spec, _folder) =
         script(r#"n=0; while :; do n=$((n+1)); echo '{"type":"progress","done":'$n'}'; sleep 0.01; done"#);
     spec.limits.total = Some(Duration::from_millis(300));
-    assert_eq!(run_quietly(spec).await.unwrap_err().kind(), "timed_out");
+    assert_eq!(run_quietly(spec).await.unwrap_err().kind(), "timeout");
 }
 
 #[tokio::test]

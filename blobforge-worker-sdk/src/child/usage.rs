@@ -1,4 +1,4 @@
-//! What a process group uses: memory, and room in its output folder.
+//! What a process group uses: memory, and room in its folders.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -6,16 +6,34 @@ use std::path::{Path, PathBuf};
 /// More files than this count as too much output whatever their size: each costs the disk a block and the reader time.
 const FILES_MAX: usize = 100_000;
 
+/// The folders that a child writes to.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Folders {
+    pub(crate) output: PathBuf,
+    pub(crate) scratch: Option<PathBuf>,
+}
+
 /// One sample.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Usage {
     pub(super) memory_bytes: u64,
     pub(super) output_bytes: u64,
+    pub(super) scratch_bytes: u64,
 }
 
 /// Measures now. What cannot be read counts as nothing: processes end and files go while we look.
-pub(super) fn sample(group: i32, output_dir: &Path) -> Usage {
-    Usage { memory_bytes: group_memory(group), output_bytes: folder_size(output_dir) }
+pub(super) fn sample(group: i32, folders: &Folders) -> Usage {
+    Usage {
+        memory_bytes: group_memory(group),
+        output_bytes: folder_size(&folders.output),
+        scratch_bytes: folders.scratch.as_deref().map_or(0, folder_size),
+    }
+}
+
+/// How many processes the kernel has killed for lack of memory since it started, where it says so.
+pub(super) fn oom_kills() -> Option<u64> {
+    let counters = fs::read_to_string("/proc/vmstat").ok()?;
+    counters.lines().find_map(|line| line.strip_prefix("oom_kill "))?.trim().parse().ok()
 }
 
 /// Resident memory of all processes of a group. Pages that they share count for each.

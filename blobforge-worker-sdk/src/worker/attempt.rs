@@ -15,7 +15,7 @@ use tokio::{
 
 use tracing::Instrument;
 
-use super::{Held, Settings, Shutdown, room::Room};
+use super::{Held, Settings, Shutdown, Slot, trouble::Trouble};
 use crate::{Handler, JobContext, JobError, StopReason, backoff::Backoff, handler::Verdict};
 
 /// How long a result is offered to a queue that is away, once its lease has run out: nobody may have taken the job.
@@ -40,24 +40,25 @@ pub(super) struct Attempt {
     pub(super) held: Arc<Held>,
     pub(super) settings: Settings,
     pub(super) shutdown: Shutdown,
-    pub(super) room: Arc<Room>,
+    pub(super) trouble: Arc<Trouble>,
+    pub(super) slot: Slot,
 }
 
 impl Attempt {
     /// Runs the handler in `folder` and reports how it ended.
     pub(super) async fn run(self, folder: PathBuf) -> Fate {
-        let job = JobContext::new(self.assignment.clone(), self.broker.clone(), self.held.clone(), folder);
+        let (assignment, broker, held) = (self.assignment.clone(), self.broker.clone(), self.held.clone());
+        let job = JobContext::new(assignment, broker, held, folder, self.slot.clone());
         tracing::info!("started");
         let run = self.supervise(&job).await;
-        if let Some(Err(JobError(Verdict::DiskFull(why)))) = &run {
-            tracing::error!("the disk of this machine is full, so the job is given back: {why}");
-            self.room.was_full();
+        if let Some(Err(JobError(Verdict::HostTrouble(failure)))) = &run {
+            self.trouble.met(failure);
         }
         match self.ending(&job, run) {
             Some(ending) => {
                 let fate = self.report(ending).await;
                 if fate == Fate::Completed {
-                    self.room.was_enough();
+                    self.trouble.is_over();
                 }
                 fate
             }
@@ -127,15 +128,15 @@ impl Attempt {
                 if let Err(invalid) = check_result(&result) {
                     // The next run would only make the same again.
                     let error = JobError::permanent("result_too_large", invalid.to_string());
-                    return Some(verdict(with_log(error.0, job.log_tail())));
+                    return Some(verdict(with_log(error, job.log_tail())));
                 }
                 let result = (!result.is_null()).then_some(result);
                 Some(Ending::Complete { outputs: job.outputs(), result })
             }
             // Whatever a handler says that was told to stop: it is because it was told to.
             (_, Some(StopReason::Cancelled | StopReason::Shutdown)) => Some(Ending::Release),
-            (_, Some(StopReason::NoProgress)) => Some(verdict(with_log(self.silence().0, job.log_tail()))),
-            (Some(Err(error)), None) => Some(verdict(with_log(error.0, job.log_tail()))),
+            (_, Some(StopReason::NoProgress)) => Some(verdict(with_log(self.silence(), job.log_tail()))),
+            (Some(Err(error)), None) => Some(verdict(with_log(error, job.log_tail()))),
             // Dropped, though nothing was wrong: the handler fired its own token and then did not end.
             (None, None) => Some(Ending::Release),
         }
@@ -223,7 +224,8 @@ fn verdict(verdict: Verdict) -> Ending {
             Ending::Fail { failure: with_good_kind(failure), retryable }
         }
         Verdict::Snoozed(delay) => Ending::Snooze(delay),
-        Verdict::DiskFull(_) => Ending::Release,
+        Verdict::Lost(failure) => Ending::Crash(with_good_kind(failure)),
+        Verdict::HostTrouble(_) => Ending::Release,
     }
 }
 
@@ -236,14 +238,14 @@ fn refused(ending: &Ending, error: &BrokerError) -> Option<Ending> {
 }
 
 /// Adds the last log lines to a failure, before what a child said last.
-fn with_log(mut verdict: Verdict, log: Option<String>) -> Verdict {
-    if let (Verdict::Failed { failure, .. }, Some(log)) = (&mut verdict, log) {
+fn with_log(mut error: JobError, log: Option<String>) -> Verdict {
+    if let (Some(failure), Some(log)) = (error.failure_mut(), log) {
         failure.log_tail = Some(match failure.log_tail.take() {
             Some(said) => format!("{log}\n{said}"),
             None => log,
         });
     }
-    verdict
+    error.0
 }
 
 /// A failure that the queue takes: the kind that a handler or its child said may be none.
@@ -259,12 +261,12 @@ fn fate(ending: &Ending, status: Status) -> Fate {
     let fate = match (ending, status) {
         (Ending::Complete { .. }, _) => Fate::Completed,
         (_, Status::Cancelled) => Fate::Cancelled,
-        (Ending::Fail { .. }, _) => Fate::Failed,
+        (Ending::Fail { .. } | Ending::Crash(_), _) => Fate::Failed,
         (Ending::Release, _) => Fate::Released,
         (Ending::Snooze(_), _) => Fate::Snoozed,
     };
     match ending {
-        Ending::Fail { failure, .. } => {
+        Ending::Fail { failure, .. } | Ending::Crash(failure) => {
             tracing::warn!(kind = failure.kind, %status, "failed: {}", failure.message);
         }
         _ => tracing::info!(%status, "{fate:?}"),

@@ -11,11 +11,13 @@ use std::{
 };
 
 use blobforge_core::{Epoch, JobId};
+use tempfile::TempDir;
 
 use super::{
     WorkerError,
     identity::{locked, random},
 };
+use crate::child::Mark;
 
 /// A process's folder. It is removed with this value.
 #[derive(Debug)]
@@ -45,11 +47,16 @@ impl WorkFolder {
         }
     }
 
-    /// Makes the folder of an attempt, with an empty `scratch` in it.
+    pub(super) fn workplace(&self) -> Workplace {
+        Workplace(self.path.clone())
+    }
+
+    /// Makes the folder of an attempt, with an empty `scratch` and an empty `outputs` in it.
     pub(super) fn attempt(&self, job: JobId, epoch: Epoch) -> io::Result<AttemptFolder> {
         let folder = AttemptFolder(self.path.join(format!("{job}-{}", epoch.get())));
         private_dir(&folder.0)?;
         private_dir(&folder.0.join("scratch"))?;
+        private_dir(&folder.0.join("outputs"))?;
         Ok(folder)
     }
 }
@@ -60,6 +67,35 @@ impl Drop for WorkFolder {
         // What stays is swept up by the next process.
         let _ = fs::remove_file(&self.lock_path);
     }
+}
+
+/// Where the processes that a worker starts have their folders. What is left of a worker that dies is found by it.
+#[derive(Clone, Debug)]
+pub struct Workplace(PathBuf);
+
+impl Workplace {
+    /// The place in which an attempt has its folder.
+    pub(crate) fn around(attempt: &Path) -> Self {
+        Self(attempt.parent().unwrap_or(attempt).to_owned())
+    }
+
+    /// A new folder for something that outlives an attempt. It is removed with the value, and at the latest by the next
+    /// worker that starts here.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub fn folder_for(&self, what: &str) -> io::Result<TempDir> {
+        tempfile::Builder::new().prefix(&format!("{what}-")).tempdir_in(&self.0)
+    }
+
+    /// By what a child that is started here is found again.
+    pub(crate) fn next_mark(&self) -> Mark {
+        Mark::next_of_run(&name_of(&self.0))
+    }
+}
+
+fn name_of(run: &Path) -> String {
+    run.file_name().unwrap_or_default().to_string_lossy().into_owned()
 }
 
 /// The folder of one attempt. It is removed with this value.
@@ -84,8 +120,13 @@ fn sweep(parent: &Path) -> io::Result<()> {
         let is_lock = lock_path.extension().is_some_and(|extension| extension == "lock")
             && lock_path.file_stem().is_some_and(|stem| stem.to_string_lossy().starts_with("run-"));
         if is_lock && let Some(_dead) = locked(&lock_path)? {
+            let run = lock_path.with_extension("");
+            let orphans = Mark::of_run(&name_of(&run)).kill_bearers();
+            if orphans > 0 {
+                tracing::warn!(orphans, "killed what a worker that died had left running");
+            }
             // The folder first: without its lock nobody would know whose it was.
-            remove(&lock_path.with_extension(""));
+            remove(&run);
             let _ = fs::remove_file(&lock_path);
         }
     }

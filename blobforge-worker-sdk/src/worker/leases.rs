@@ -84,8 +84,13 @@ impl Held {
     /// Takes the newest word on how far the work is.
     pub(crate) fn tell(&self, progress: Progress) {
         *self.progress() = Some(progress);
-        self.sign.send_modify(|sign| sign.at = Instant::now());
+        self.seen();
         self.news.notify_one();
+    }
+
+    /// The work gets on.
+    pub(crate) fn seen(&self) {
+        self.sign.send_modify(|sign| sign.at = Instant::now());
     }
 
     /// A file of the job begins to move: its source, an output or a checkpoint.

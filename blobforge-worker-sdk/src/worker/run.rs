@@ -22,11 +22,11 @@ use tokio_util::task::TaskTracker;
 use tracing::Instrument;
 
 use super::{
-    Held, Settings, Shutdown, Summary, Worker, WorkerError,
+    Held, Settings, Shutdown, Slot, Summary, Worker, WorkerError,
     attempt::{Attempt, Fate},
     folder::WorkFolder,
     link::Link,
-    room::Room,
+    trouble::Trouble,
 };
 use crate::{Handler, StopReason};
 
@@ -48,6 +48,10 @@ impl Worker {
         let shutdown = shutdown.into();
         let floor = self.open(shutdown.clone())?;
         tokio::select! {
+            prepared = floor.prepare() => prepared?,
+            () = shutdown.cancelled() => return Ok(Summary::default()),
+        }
+        tokio::select! {
             registered = floor.link.register() => registered?,
             () = shutdown.cancelled() => return Ok(Summary::default()),
         }
@@ -57,6 +61,7 @@ impl Worker {
     /// Runs everything that is due now, and what becomes due by that, until nothing is.
     pub(super) async fn drain(self) -> Result<Summary, WorkerError> {
         let floor = self.open(Shutdown::new())?;
+        floor.prepare().await?;
         floor.link.register().await?;
         floor.drain().await
     }
@@ -65,6 +70,7 @@ impl Worker {
         let folder = WorkFolder::open(&self.work_dir)?;
         let types = self.handlers.keys().map(JobType::new).collect::<Result<Vec<_>, Invalid>>()?;
         let link = Link::new(self.broker.clone(), self.identity, types, self.settings.clone())?;
+        let senders = Arc::new(Semaphore::new(self.settings.concurrency));
         Ok(Floor {
             handlers: self.handlers,
             broker: self.broker,
@@ -72,9 +78,10 @@ impl Worker {
             shutdown,
             folder: Arc::new(folder),
             link: Arc::new(link),
+            senders,
             running: TaskTracker::new(),
             summary: Arc::default(),
-            room: Arc::default(),
+            trouble: Arc::default(),
         })
     }
 }
@@ -87,12 +94,24 @@ struct Floor {
     shutdown: Shutdown,
     folder: Arc<WorkFolder>,
     link: Arc<Link>,
+    /// For jobs whose work is done and whose files are being sent.
+    senders: Arc<Semaphore>,
     running: TaskTracker,
     summary: Arc<Mutex<Summary>>,
-    room: Arc<Room>,
+    trouble: Arc<Trouble>,
 }
 
 impl Floor {
+    /// Has every handler get ready.
+    async fn prepare(&self) -> Result<(), WorkerError> {
+        let place = self.folder.workplace();
+        for (job_type, handler) in &self.handlers {
+            let not_ready = |why| WorkerError::NotReady { job_type: job_type.clone(), why };
+            handler.prepare(&place).await.map_err(not_ready)?;
+        }
+        Ok(())
+    }
+
     async fn work(self) -> Result<Summary, WorkerError> {
         let shutdown = self.shutdown.clone();
         self.beating(async |floor| {
@@ -133,7 +152,7 @@ impl Floor {
         let slots = Arc::new(Semaphore::new(self.settings.concurrency));
         loop {
             let mut free = free_slots(&slots).await;
-            self.room.wait().await;
+            self.trouble.wait().await;
             let (assignments, asked_at) = match self.link.claim(free.len()).await {
                 Ok(claimed) => claimed,
                 Err(refused) => return refused,
@@ -182,6 +201,7 @@ impl Floor {
             self.link.leases.news.clone(),
         ));
         self.link.leases.insert(held.clone());
+        let slot = Slot::new(slot, self.senders.clone());
         let handler = self.handlers.get(assignment.job_type.as_str()).cloned();
         let attempt = handler.map(|handler| Attempt {
             assignment,
@@ -190,7 +210,8 @@ impl Floor {
             held: held.clone(),
             settings: self.settings.clone(),
             shutdown: self.shutdown.clone(),
-            room: self.room.clone(),
+            trouble: self.trouble.clone(),
+            slot: slot.clone(),
         });
         let (folder, leases, summary) = (self.folder.clone(), self.link.leases.clone(), self.summary.clone());
         let run = async move {
@@ -203,7 +224,7 @@ impl Floor {
             };
             leases.remove(&held);
             summary.lock().unwrap_or_else(PoisonError::into_inner).count(fate);
-            drop(slot);
+            slot.end();
         };
         self.running.spawn(run.instrument(span));
     }
@@ -221,6 +242,9 @@ impl Floor {
         }
         self.link.leases.stop_all(StopReason::Shutdown);
         self.running.wait().await;
+        for handler in self.handlers.values() {
+            handler.close().await;
+        }
     }
 
     async fn say_good_bye(&self) {

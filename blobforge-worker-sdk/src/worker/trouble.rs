@@ -1,43 +1,47 @@
-//! Whether the disk of this machine has room for another job.
+//! Whether this machine is fit for another job.
 
 use std::{
     sync::{Mutex, PoisonError},
     time::Duration,
 };
 
-use blobforge_core::{Jitter, RetryPolicy};
+use blobforge_core::{Failure, Jitter, RetryPolicy};
 use tokio::time::Instant;
 
-/// How long nothing is claimed after a job found the disk full, and how long when the jobs after it did too. What the job
-/// itself had written is gone by then, so only another job can tell whether there is room.
+/// How long nothing is claimed after a job found something wrong with this machine, such as a full disk, and how long when
+/// the jobs after it did too. Only another job can tell whether it is well again.
 const PAUSES: RetryPolicy =
     RetryPolicy { first: Duration::from_secs(30), longest: Duration::from_secs(10 * 60) };
 
 /// What jobs have found.
 #[derive(Debug, Default)]
-pub(super) struct Room(Mutex<Found>);
+pub(super) struct Trouble(Mutex<Found>);
 
 #[derive(Debug, Default)]
 struct Found {
-    /// How many jobs in a row found the disk full.
-    full: u32,
+    /// How many jobs in a row found something wrong.
+    jobs: u32,
     /// Until when nothing is claimed.
     until: Option<Instant>,
 }
 
-impl Room {
-    /// A job found the disk full.
-    pub(super) fn was_full(&self) {
+impl Trouble {
+    /// A job found something wrong with this machine.
+    pub(super) fn met(&self, failure: &Failure) {
         let mut found = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        found.full = found.full.saturating_add(1);
-        // Workers that share a disk need no spread.
-        let pause = PAUSES.delay(found.full, Jitter::from_bits(0));
+        found.jobs = found.jobs.saturating_add(1);
+        // Workers that share a machine need no spread.
+        let pause = PAUSES.delay(found.jobs, Jitter::from_bits(0));
         found.until = Some(Instant::now() + pause);
-        tracing::error!("nothing is claimed for {pause:?}: make room on the disk of the work folder");
+        tracing::error!(
+            kind = failure.kind,
+            "something is wrong with this machine: the job is given back, and nothing is claimed for {pause:?}. {}",
+            failure.message
+        );
     }
 
-    /// A job had room enough.
-    pub(super) fn was_enough(&self) {
+    /// A job was completed.
+    pub(super) fn is_over(&self) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Found::default();
     }
 
@@ -58,21 +62,22 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_full_disk_is_left_alone_for_longer_and_longer_until_a_job_has_room() {
-        let room = Room::default();
+    async fn a_machine_in_trouble_is_left_alone_for_longer_and_longer_until_a_job_is_done() {
+        let trouble = Trouble::default();
+        let full = Failure::new("disk_full", "No space left on device.");
         let waited = async || {
             let begun = Instant::now();
-            room.wait().await;
+            trouble.wait().await;
             begun.elapsed()
         };
         assert_eq!(waited().await, Duration::ZERO);
-        room.was_full();
+        trouble.met(&full);
         let first = waited().await;
         assert!(first >= Duration::from_secs(15), "{first:?}");
-        room.was_full();
+        trouble.met(&full);
         assert!(waited().await > first);
-        room.was_full();
-        room.was_enough();
+        trouble.met(&full);
+        trouble.is_over();
         assert_eq!(waited().await, Duration::ZERO);
     }
 }
