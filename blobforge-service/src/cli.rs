@@ -18,7 +18,7 @@ use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use connection::Connection;
 
 use crate::{
-    config::{Layers, LogFormat, Misread, ServeArgs, ServeConfig, asked_for},
+    config::{Layers, LogFormat, Misread, ServeArgs, ServeConfig},
     pdf_text, serve,
 };
 
@@ -38,7 +38,7 @@ enum Command {
     /// Run the service (also what happens without a command).
     Serve(Box<ServeArgs>),
     /// Run a worker against a service.
-    Worker(worker::WorkerArgs),
+    Worker(Box<worker::WorkerArgs>),
     /// Hand in files.
     Submit(submit::SubmitArgs),
     /// Look at jobs.
@@ -146,8 +146,7 @@ async fn run(cli: Cli, layers: &Layers) -> Result<ExitCode, CliError> {
         }
         Command::Worker(args) => {
             log_to_stderr("info", args.log_format);
-            warn_of_what_workers_do_not_follow(layers);
-            worker::run(args).await
+            worker::run(*args).await
         }
         Command::Submit(args) => submit::run(args).await,
         Command::Jobs(command) => jobs::run(command).await,
@@ -178,14 +177,6 @@ fn end_in_time() {
     };
     if let Err(error) = std::thread::Builder::new().name("end-in-time".to_owned()).spawn(watch) {
         tracing::warn!(%error, "nobody watches how long the service takes to stop");
-    }
-}
-
-fn warn_of_what_workers_do_not_follow(layers: &Layers) {
-    for (setting, origin) in asked_for(|name| layers.origin(name)) {
-        if setting.of_workers {
-            tracing::warn!("{}", setting.said(&origin));
-        }
     }
 }
 

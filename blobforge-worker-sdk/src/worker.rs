@@ -11,7 +11,13 @@ mod shutdown;
 mod slot;
 mod trouble;
 
-use std::{collections::BTreeMap, fmt, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
 
 use blobforge_core::{Invalid, JobId, WorkerId, broker::Broker, broker::BrokerError};
 use serde_json::{Map, Value};
@@ -52,6 +58,8 @@ struct Settings {
     grace: Duration,
     stop_grace: Duration,
     patience: Duration,
+    poll: Duration,
+    heartbeat: Option<Duration>,
 }
 
 impl Worker {
@@ -63,6 +71,11 @@ impl Worker {
     /// The name it goes by. A worker that made up its own draws another one if the queue knows this one as somebody else.
     pub fn id(&self) -> &WorkerId {
         self.identity.id()
+    }
+
+    /// Where the files of running jobs lie.
+    pub fn work_dir(&self) -> &Path {
+        &self.work_dir
     }
 }
 

@@ -9,8 +9,6 @@ pub(crate) struct NotYet {
     pub(crate) instead: &'static str,
     /// Going on without it would do something that nobody who sets it expects.
     pub(crate) stops: bool,
-    /// It is a setting of workers.
-    pub(crate) of_workers: bool,
 }
 
 impl NotYet {
@@ -21,15 +19,11 @@ impl NotYet {
 }
 
 const fn stops(name: &'static str, instead: &'static str) -> NotYet {
-    NotYet { name, instead, stops: true, of_workers: false }
+    NotYet { name, instead, stops: true }
 }
 
 const fn harmless(name: &'static str, instead: &'static str) -> NotYet {
-    NotYet { name, instead, stops: false, of_workers: false }
-}
-
-const fn of_workers(name: &'static str, instead: &'static str) -> NotYet {
-    NotYet { name, instead, stops: false, of_workers: true }
+    NotYet { name, instead, stops: false }
 }
 
 const LOGIN: &str = "login through OIDC is not supported yet: people log in with a token or a login link";
@@ -44,8 +38,6 @@ pub(crate) const NOT_YET: &[NotYet] = &[
     // Without an issuer nobody comes in through OIDC, whatever the group.
     harmless("BLOBFORGE_OIDC_ALLOWED_GROUPS", LOGIN),
     harmless("BLOBFORGE_OIDC_ADMIN_GROUPS", LOGIN),
-    of_workers("BLOBFORGE_POLL_INTERVAL", "workers do not poll: they wait, and are woken when there is work"),
-    of_workers("BLOBFORGE_USE_GPU", "nothing that this version converts with uses a GPU"),
 ];
 
 /// Those that are set, with where; what is empty is not set.

@@ -58,9 +58,8 @@ pub struct Command {
 
 impl Command {
     /// Serves a type with a program.
-    pub fn new(job_type: impl Into<String>, mut program: Program) -> Self {
-        program.limits.no_progress.get_or_insert(SILENCE);
-        Self { job_type: job_type.into(), program }
+    pub fn new(job_type: impl Into<String>, program: Program) -> Self {
+        Self { job_type: job_type.into(), program: program.silent_at_most(SILENCE) }
     }
 }
 

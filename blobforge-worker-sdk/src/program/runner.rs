@@ -55,8 +55,8 @@ struct Restarts {
 
 impl Runner {
     /// Serves a type with a program that stays.
-    pub fn new(job_type: impl Into<String>, mut program: Program) -> Self {
-        program.limits.no_progress.get_or_insert(SILENCE);
+    pub fn new(job_type: impl Into<String>, program: Program) -> Self {
+        let program = program.silent_at_most(SILENCE);
         let (idle, restarts) = Default::default();
         Self { job_type: job_type.into(), program, idle, restarts }
     }

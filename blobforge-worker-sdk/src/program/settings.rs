@@ -41,6 +41,8 @@ pub struct Program {
     passed: Vec<String>,
     set: Vec<(OsString, OsString)>,
     pub(super) limits: Limits,
+    /// What was said of it, if anything was.
+    silence: Option<Option<Duration>>,
     pub(super) ready_within: Duration,
     pub(super) recycling: Recycling,
     network: bool,
@@ -70,6 +72,7 @@ impl Program {
             passed: Vec::new(),
             set: Vec::new(),
             limits,
+            silence: None,
             ready_within: Duration::from_secs(5 * 60),
             recycling: Recycling::default(),
             network: true,
@@ -91,10 +94,23 @@ impl Program {
         self
     }
 
-    /// Sets what it may use.
+    /// Sets what it may use. How long it may be silent is set by [`Program::silence`] alone.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
+        self
+    }
+
+    /// How long it may show no progress; `None` for as long as it likes. By default a [`Runner`](super::Runner) may for 10
+    /// minutes and a [`Command`](super::Command), for which whatever it says or writes is progress, for an hour.
+    #[must_use]
+    pub fn silence(mut self, time: Option<Duration>) -> Self {
+        self.silence = Some(time);
+        self
+    }
+
+    pub(super) fn silent_at_most(mut self, by_default: Duration) -> Self {
+        self.limits.no_progress = self.silence.unwrap_or(Some(by_default));
         self
     }
 

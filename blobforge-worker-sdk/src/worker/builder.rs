@@ -41,6 +41,8 @@ impl WorkerBuilder {
             grace: Duration::ZERO,
             stop_grace: Duration::from_secs(30),
             patience: Duration::ZERO,
+            poll: Duration::from_secs(1),
+            heartbeat: None,
         };
         Self { broker, id: None, handlers: Vec::new(), state_dir: None, work_dir: None, settings }
     }
@@ -169,6 +171,21 @@ impl WorkerBuilder {
     #[must_use]
     pub fn patience(mut self, time: Duration) -> Self {
         self.settings.patience = time;
+        self
+    }
+
+    /// How long to wait between claims that bring nothing, should the queue not let the worker wait for work; 1 s by
+    /// default.
+    #[must_use]
+    pub fn poll_interval(mut self, time: Duration) -> Self {
+        self.settings.poll = time;
+        self
+    }
+
+    /// How long to wait between heartbeats, if that is less than what the queue asks for.
+    #[must_use]
+    pub fn heartbeat_interval(mut self, time: Duration) -> Self {
+        self.settings.heartbeat = Some(time);
         self
     }
 

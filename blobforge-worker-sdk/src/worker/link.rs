@@ -29,8 +29,6 @@ use crate::backoff::Backoff;
 const NEWS_AFTER: Duration = Duration::from_secs(2);
 /// How long one claim waits for work at the queue.
 const CLAIM_WAIT: Duration = Duration::from_secs(30);
-/// How long to wait at least between claims that bring nothing.
-const EMPTY_PACE: Duration = Duration::from_secs(1);
 
 /// See [the module](self).
 pub(super) struct Link {
@@ -72,7 +70,9 @@ impl Link {
         let mut backoff = Backoff::default();
         loop {
             match self.broker.register(&self.registration(&identity)).await {
-                Ok(welcome) => {
+                Ok(mut welcome) => {
+                    let at_most = self.settings.heartbeat.unwrap_or(welcome.heartbeat_every);
+                    welcome.heartbeat_every = welcome.heartbeat_every.min(at_most);
                     identity.registered()?;
                     self.welcome.send_replace(welcome);
                     tracing::info!(worker = %identity.id(), "registered");
@@ -133,7 +133,7 @@ impl Link {
                 return Ok((assignments, asked_at));
             }
             // A queue that says "nothing" without waiting is not to be asked without a pause.
-            sleep_until(asked_at + wait.min(EMPTY_PACE)).await;
+            sleep_until(asked_at + wait.min(self.settings.poll)).await;
         }
     }
 

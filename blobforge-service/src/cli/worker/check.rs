@@ -1,0 +1,109 @@
+//! `blobforge worker --check`: what is there and what is missing, in plain words.
+
+use std::{path::Path, process::ExitCode, sync::Arc};
+
+use blobforge_core::Queue;
+use blobforge_worker_sdk::{Worker, child::network_can_be_cut};
+
+use super::{CliError, WorkerArgs, builder};
+use crate::cli::terminal::{Column, say, size, table};
+
+/// What was looked at, and what was found: well or not.
+struct Finding {
+    what: &'static str,
+    is_well: bool,
+    said: String,
+}
+
+impl Finding {
+    fn well(what: &'static str, said: impl Into<String>) -> Self {
+        Self { what, is_well: true, said: said.into() }
+    }
+
+    fn missing(what: &'static str, said: impl Into<String>) -> Self {
+        Self { what, is_well: false, said: said.into() }
+    }
+
+    fn row(&self) -> Vec<String> {
+        let found = if self.is_well { "ok" } else { "missing" };
+        vec![self.what.to_owned(), found.to_owned(), self.said.clone()]
+    }
+}
+
+/// Looks at everything, also when something is missing: people want to put it all right in one go.
+pub(super) async fn run(args: &WorkerArgs) -> Result<ExitCode, CliError> {
+    let findings = [service(args).await, handler(args).await, folder(args), network(), gpu(args)];
+    let columns = [Column::Text("what"), Column::Text("found"), Column::Text("more")];
+    say(table(&columns, findings.iter().map(Finding::row).collect()))?;
+    let missing = findings.iter().filter(|finding| !finding.is_well).count();
+    match missing {
+        0 => say(format!("everything is there to serve {}", args.handler.job_type()))?,
+        1 => say("1 thing is missing")?,
+        more => say(format!("{more} things are missing"))?,
+    }
+    Ok(if missing == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+async fn service(args: &WorkerArgs) -> Finding {
+    let client = match args.connection.client() {
+        Ok(client) => client,
+        Err(error) => return Finding::missing("service", error.to_string()),
+    };
+    match client.stats().await {
+        Ok(_) => Finding::well("service", format!("{} answers and takes the token", client.url())),
+        Err(error) => Finding::missing("service", error.to_string()),
+    }
+}
+
+/// Starts the handler as a worker would, against a queue with nothing in it.
+async fn handler(args: &WorkerArgs) -> Finding {
+    let nothing = Worker::builder(Arc::new(Queue::in_memory()));
+    let ready = match args.handler.added_to(nothing, args.use_gpu) {
+        Ok(worker) => worker.drain().await.map_err(CliError::from),
+        Err(error) => Err(error),
+    };
+    match (ready, args.handler.call()) {
+        (Ok(_), Some(program)) => Finding::well("program", format!("{} gets ready", program.display())),
+        (Ok(_), None) => Finding::well("program", "the built-in engine"),
+        (Err(error), _) => Finding::missing("program", error.to_string()),
+    }
+}
+
+fn folder(args: &WorkerArgs) -> Finding {
+    // A worker takes its name and its folder when it is built, and gives them back when it is dropped.
+    let worker =
+        builder(args, Worker::builder(Arc::new(Queue::in_memory()))).and_then(|worker| Ok(worker.build()?));
+    match worker {
+        Ok(worker) => Finding::well("folder", room(worker.work_dir())),
+        Err(error) => Finding::missing("folder", error.to_string()),
+    }
+}
+
+fn room(folder: &Path) -> String {
+    // It may not be there yet; then the disk is that of the nearest folder which is.
+    let there = folder.ancestors().find_map(|folder| rustix::fs::statvfs(folder).ok());
+    let free = there.map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
+    let free = free.map(|bytes| format!(", {} free", size(bytes))).unwrap_or_default();
+    format!("{}{free}", folder.display())
+}
+
+fn network() -> Finding {
+    let can = if network_can_be_cut() { "can" } else { "cannot (no network namespaces here)" };
+    Finding::well("network", format!("programs {can} be cut off with --no-network"))
+}
+
+fn gpu(args: &WorkerArgs) -> Finding {
+    let asked = std::process::Command::new("nvidia-smi").arg("-L").output();
+    let found = match asked {
+        Ok(output) if output.status.success() => String::from_utf8_lossy(&output.stdout).trim().to_owned(),
+        _ => String::new(),
+    };
+    match (found.lines().next(), args.use_gpu) {
+        (Some(first), _) => Finding::well("GPU", format!("{} found, {first}", found.lines().count())),
+        (None, false) => Finding::well("GPU", "none, and none is needed"),
+        (None, true) => Finding::missing(
+            "GPU",
+            "nvidia-smi finds none: install the driver, or leave BLOBFORGE_USE_GPU unset",
+        ),
+    }
+}

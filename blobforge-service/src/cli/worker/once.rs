@@ -1,0 +1,154 @@
+//! `blobforge worker --once FILE`: one job without a service, to develop a handler with.
+
+use std::{
+    path::{Path, PathBuf},
+    process::ExitCode,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use blobforge_core::{Job, NewJob, Queue, Status};
+use blobforge_worker_sdk::Worker;
+use futures_util::TryStreamExt;
+use indicatif::ProgressBar;
+use serde_json::{Map, Value};
+use tokio::io::AsyncWriteExt;
+
+use super::{CliError, HandlerArgs};
+use crate::cli::terminal::{Bars, Column, say, size, span, table};
+
+/// How often progress is drawn.
+const DRAWN_EVERY: Duration = Duration::from_millis(200);
+
+/// What `--once` takes.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Trying a handler")]
+pub(super) struct OnceArgs {
+    /// Do the job for this file, without a service, and stop: the way to develop a handler.
+    #[arg(long, value_name = "FILE")]
+    pub(super) once: Option<PathBuf>,
+    /// Parameters of that job, as a JSON object.
+    #[arg(long, value_name = "JSON", requires = "once", value_parser = object)]
+    params: Option<Map<String, Value>>,
+    /// Folder for its outputs [default: the name of the file with .out].
+    #[arg(long, value_name = "FOLDER", requires = "once")]
+    out: Option<PathBuf>,
+}
+
+fn object(text: &str) -> Result<Map<String, Value>, String> {
+    serde_json::from_str(text).map_err(|error| format!("this is no JSON object: {error}"))
+}
+
+/// Does the job in a queue that ends with this process, and shows what came of it.
+pub(super) async fn run(
+    file: &Path,
+    args: &OnceArgs,
+    handler: &HandlerArgs,
+    use_gpu: bool,
+) -> Result<ExitCode, CliError> {
+    let folder = tempfile::tempdir()?;
+    let queue = Queue::builder().heartbeat_every(DRAWN_EVERY).open(folder.path().join("jobs.db")).await?;
+    let mut job = NewJob::new(handler.job_type())?.max_attempts(1);
+    for (name, value) in args.params.iter().flatten() {
+        job = job.param(name, value.clone());
+    }
+    let id = queue.submit_file(job, file).await.map_err(|error| unreadable(file, &error))?.id;
+    let begun = Instant::now();
+    let worker = Worker::builder(Arc::new(queue.clone())).work_dir(folder.path().join("work"));
+    let worker = handler.added_to(worker, use_gpu)?;
+    let bar = Bars::new().add(&file.file_name().unwrap_or_default().to_string_lossy(), "done");
+    tokio::select! {
+        drained = worker.drain() => drained.map(|_| ()),
+        () = draw(&queue, id, &bar) => Ok(()),
+    }?;
+    bar.finish_and_clear();
+    let job = queue.job(id).await?;
+    let out = args.out.clone().unwrap_or_else(|| beside(file));
+    let code = match job.status() {
+        Status::Completed => {
+            keep(&queue, &job, &out).await?;
+            completed(&job, &out, begun.elapsed())?;
+            ExitCode::SUCCESS
+        }
+        _ => {
+            failed(&queue, &job).await?;
+            ExitCode::FAILURE
+        }
+    };
+    queue.close().await;
+    Ok(code)
+}
+
+fn unreadable(file: &Path, error: &dyn std::error::Error) -> CliError {
+    CliError::new(format!("{} cannot be taken: {error}", file.display()))
+}
+
+/// `letter.pdf.out` in the current folder.
+fn beside(file: &Path) -> PathBuf {
+    let mut name = file.file_name().unwrap_or_default().to_owned();
+    name.push(".out");
+    name.into()
+}
+
+/// Draws how far the job is, for ever.
+async fn draw(queue: &Queue, id: blobforge_core::JobId, bar: &ProgressBar) {
+    let mut ticks = tokio::time::interval(DRAWN_EVERY);
+    loop {
+        ticks.tick().await;
+        let Ok(Job { progress: Some(at), .. }) = queue.job(id).await else { continue };
+        if let Some(total) = at.total {
+            bar.set_length(total);
+        }
+        bar.set_position(at.done);
+        bar.set_message([at.stage, at.message].into_iter().flatten().collect::<Vec<_>>().join(" "));
+    }
+}
+
+/// Copies the outputs into a folder. The queue has checked their names: none of them leads out of it.
+async fn keep(queue: &Queue, job: &Job, out: &Path) -> Result<(), CliError> {
+    for output in &job.outputs {
+        let path = out.join(&output.name);
+        if let Some(folder) = path.parent() {
+            tokio::fs::create_dir_all(folder).await?;
+        }
+        let mut content = queue.output(job.id, &output.name).await?;
+        let mut file = tokio::fs::File::create(&path).await?;
+        while let Some(piece) = content.try_next().await? {
+            file.write_all(&piece).await?;
+        }
+        file.flush().await?;
+    }
+    Ok(())
+}
+
+fn completed(job: &Job, out: &Path, took: Duration) -> Result<(), CliError> {
+    let row = |output: &blobforge_core::Output| {
+        vec![out.join(&output.name).display().to_string(), size(output.size)]
+    };
+    if !job.outputs.is_empty() {
+        say(table(&[Column::Text("output"), Column::Number("size")], job.outputs.iter().map(row).collect()))?;
+    }
+    if let Some(result) = &job.result {
+        say(format!("result: {result}"))?;
+    }
+    say(format!("completed in {}, {} outputs", span(took), job.outputs.len()))?;
+    Ok(())
+}
+
+async fn failed(queue: &Queue, job: &Job) -> Result<(), CliError> {
+    let attempts = queue.history(job.id).await?;
+    let Some(failure) = &job.last_error else {
+        say("given back: see the log above for what is wrong with this machine")?;
+        return Ok(());
+    };
+    let last = attempts.last().and_then(|attempt| attempt.log_tail.as_deref());
+    if let Some(log) = last.map(str::trim_end).filter(|log| !log.is_empty()) {
+        say("the last lines of its log:")?;
+        for line in log.lines() {
+            say(format!("  {line}"))?;
+        }
+    }
+    let again = if job.status() == Status::Failed { "" } else { " (a queue would run it again)" };
+    say(format!("failed as {}: {}{again}", failure.kind, failure.message))?;
+    Ok(())
+}

@@ -1,0 +1,134 @@
+//! What does the work: the built-in engine, or a program of the user's and what it may use.
+
+use std::{ffi::OsString, path::Path, time::Duration};
+
+use blobforge_core::{Invalid, JobType};
+use blobforge_worker_sdk::{
+    WorkerBuilder,
+    program::{Command, Limits, Program, Recycling, Runner},
+};
+
+use super::{CliError, seconds};
+use crate::pdf_text::{self, PdfText};
+
+/// What does the work.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "A program of yours")]
+pub(super) struct HandlerArgs {
+    /// Type of the jobs that the program does.
+    #[arg(long = "type", value_name = "TYPE", requires = "program", value_parser = job_type)]
+    job_type: Option<JobType>,
+    /// The program stays, and is told its jobs as docs/runner-protocol.md says.
+    #[arg(long, requires = "program")]
+    runner: bool,
+    /// Seconds that the program may show no progress, 0 for as long as it likes [default: 600 for a runner, 3600 for a
+    /// command, for which whatever it says or writes is progress].
+    #[arg(long, value_name = "SECONDS", requires = "program", value_parser = seconds_or_never)]
+    no_progress: Option<Limit>,
+    /// Seconds that a job may take in all.
+    #[arg(long, value_name = "SECONDS", requires = "program", value_parser = seconds)]
+    timeout: Option<Duration>,
+    /// Memory of the program and everything it starts, in MiB.
+    #[arg(long, value_name = "MIB", requires = "program", default_value_t = 16 << 10, value_parser = clap::value_parser!(u64).range(1..1 << 40))]
+    memory_mib: u64,
+    /// Size of a job's outputs, in MiB.
+    #[arg(long, value_name = "MIB", requires = "program", default_value_t = 16 << 10, value_parser = clap::value_parser!(u64).range(1..1 << 40))]
+    output_mib: u64,
+    /// Size of a job's temporary files, in MiB.
+    #[arg(long, value_name = "MIB", requires = "program", default_value_t = 64 << 10, value_parser = clap::value_parser!(u64).range(1..1 << 40))]
+    scratch_mib: u64,
+    /// Seconds that the program may take to stop before it is killed.
+    #[arg(long, value_name = "SECONDS", requires = "program", default_value = "5", value_parser = seconds)]
+    grace: Duration,
+    /// Seconds that a runner may take until it is ready.
+    #[arg(long, value_name = "SECONDS", requires = "runner", default_value = "300", value_parser = seconds)]
+    ready_within: Duration,
+    /// After how many jobs a runner is replaced by a fresh one.
+    #[arg(long, value_name = "JOBS", requires = "runner", value_parser = clap::value_parser!(u64).range(1..))]
+    recycle_jobs: Option<u64>,
+    /// From how much memory on a runner is replaced after a job, in MiB.
+    #[arg(long, value_name = "MIB", requires = "runner", value_parser = clap::value_parser!(u64).range(1..1 << 40))]
+    recycle_mib: Option<u64>,
+    /// Variable of the environment that the program may see besides the usual ones; repeatable.
+    #[arg(long, value_name = "NAME", requires = "program")]
+    pass: Vec<String>,
+    /// Cut the program off the network.
+    #[arg(long, requires = "program")]
+    no_network: bool,
+    /// The program and its arguments, after --. A command finds the source at {source}, and what it leaves in {outdir} are the
+    /// job's outputs.
+    #[arg(last = true, id = "program", value_name = "PROGRAM", requires = "job_type")]
+    program: Vec<OsString>,
+}
+
+/// A span that may also be none.
+type Limit = Option<Duration>;
+
+fn job_type(text: &str) -> Result<JobType, Invalid> {
+    JobType::new(text)
+}
+
+fn seconds_or_never(text: &str) -> Result<Limit, String> {
+    if text == "0" { Ok(None) } else { seconds(text).map(Some) }
+}
+
+impl HandlerArgs {
+    /// What it serves.
+    pub(super) fn job_type(&self) -> &str {
+        self.job_type.as_ref().map_or(pdf_text::ENGINE, JobType::as_str)
+    }
+
+    /// The program that is called, if it is not the built-in engine.
+    pub(super) fn call(&self) -> Option<&Path> {
+        self.program.first().map(Path::new)
+    }
+
+    /// A worker with this handler.
+    pub(super) fn added_to(&self, builder: WorkerBuilder, use_gpu: bool) -> Result<WorkerBuilder, CliError> {
+        if self.program.is_empty() {
+            return Ok(builder.handler(PdfText::new()?));
+        }
+        let program = self.as_program(use_gpu)?;
+        Ok(if self.runner {
+            builder.handler(Runner::new(self.job_type(), program))
+        } else {
+            builder.handler(Command::new(self.job_type(), program))
+        })
+    }
+
+    fn as_program(&self, use_gpu: bool) -> Result<Program, CliError> {
+        let mut program = Program::new(self.program.clone())?
+            .limits(self.limits())
+            .ready_within(self.ready_within)
+            .recycling(Recycling { jobs: self.recycle_jobs, memory_bytes: self.recycle_mib.map(mib) });
+        // After the limits, of which it is one.
+        if let Some(silence) = self.no_progress {
+            program = program.silence(silence);
+        }
+        for variable in &self.pass {
+            program = program.pass(variable);
+        }
+        if use_gpu {
+            program = program.env("BLOBFORGE_USE_GPU", "true");
+        }
+        if self.no_network {
+            program = program.without_network()?;
+        }
+        Ok(program)
+    }
+
+    fn limits(&self) -> Limits {
+        Limits {
+            no_progress: None,
+            total: self.timeout,
+            memory_bytes: mib(self.memory_mib),
+            output_bytes: mib(self.output_mib),
+            scratch_bytes: mib(self.scratch_mib),
+            grace: self.grace,
+        }
+    }
+}
+
+fn mib(number: u64) -> u64 {
+    number.saturating_mul(1 << 20)
+}
