@@ -128,7 +128,14 @@ def sent():
 
 def beat():
     name, number, lease = held()
-    return {"path": {"id": name}, "body": {"leases": [{"job_id": number, "lease": lease}]}}
+    gauges = {
+        **{f"memory_{what}_bytes": 1 for what in ("used", "total")},
+        **{f"disk_{what}_bytes": 1 for what in ("free", "total")},
+        "cpu_percent": 12.5,
+        "gpus": [{"name": "NVIDIA H100"}],
+    }
+    condition = {"suspended_until": "2126-03-01T22:00:00Z", "trouble": None, "gauges": gauges}
+    return {"path": {"id": name}, "body": {"leases": [{"job_id": number, "lease": lease}], "condition": condition}}
 
 
 def of_worker(body=None, make=worker):

@@ -140,7 +140,7 @@ pub(crate) fn cut_log(mut log: String) -> Option<String> {
 const MARK: &str = "…";
 
 /// Cuts the end of a text so that it shows.
-fn cut(text: &mut String, bytes: usize) {
+pub(crate) fn cut(text: &mut String, bytes: usize) {
     if text.len() > bytes {
         text.truncate(text.floor_char_boundary(bytes - MARK.len()));
         text.push_str(MARK);

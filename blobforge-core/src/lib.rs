@@ -61,6 +61,7 @@
 pub mod blob;
 mod bounds;
 pub mod broker;
+mod condition;
 #[cfg(feature = "conformance")]
 pub mod conformance;
 mod entropy;
@@ -86,6 +87,7 @@ mod trace_parent;
 mod worker;
 
 pub use bounds::{MAX_ATTEMPTS_LIMIT, MAX_FILE_BYTES, MAX_JSON_DEPTH, MAX_SPAN};
+pub use condition::{Condition, Gauges, GpuGauges, MAX_GPU_NAME_BYTES, MAX_GPUS, MAX_TROUBLE_BYTES};
 pub use entropy::{Entropy, SystemEntropy};
 pub use failure_group::{
     FailureGroup, FailureGroupId, MAX_FAILURE_GROUPS, MAX_GROUP_MESSAGE_BYTES, normalised,

@@ -5,7 +5,7 @@ use std::{fmt, time::Duration};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::{Invalid, JobType, MAX_JSON_BYTES, Timestamp, bounds, requirement::check_labels};
+use crate::{Condition, Invalid, JobType, MAX_JSON_BYTES, Timestamp, bounds, requirement::check_labels};
 
 /// The most bytes of the name of a worker's machine.
 ///
@@ -183,7 +183,7 @@ impl Registration {
 /// assert!(!record.is_online(record.last_seen_at + lease, lease), "it was silent for too long");
 /// # });
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct WorkerRecord {
     /// What it said of itself. The instance is kept as its SHA-256 in hexadecimal.
     pub registration: Registration,
@@ -195,6 +195,9 @@ pub struct WorkerRecord {
     pub draining: bool,
     /// It said good-bye.
     pub unregistered: bool,
+    /// How it last said it was, since it registered.
+    #[serde(default)]
+    pub condition: Condition,
 }
 
 impl WorkerRecord {

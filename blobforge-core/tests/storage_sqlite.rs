@@ -86,7 +86,7 @@ async fn claimed_of(store: &SqliteStorage, job_type: &JobType) -> Option<Claimed
 
 fn beat(held: &Claimed) -> Command {
     let lease = HeldLease { job: held.job.id, token: held.token, progress: None, log_tail: None };
-    Command::Heartbeat(Beat { worker: worker(), leases: vec![lease] })
+    Command::Heartbeat(Beat { worker: worker(), leases: vec![lease], condition: None })
 }
 
 fn complete(held: &Claimed) -> Command {

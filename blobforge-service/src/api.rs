@@ -5,6 +5,7 @@ mod audit;
 mod body;
 mod bulk;
 mod claims;
+mod condition;
 mod events;
 mod failures;
 mod files;

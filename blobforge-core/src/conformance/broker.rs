@@ -105,6 +105,7 @@ macro_rules! broker_conformance {
                 a_heartbeat_renews_what_it_names,
                 a_heartbeat_carries_progress,
                 a_heartbeat_carries_the_end_of_the_log,
+                a_heartbeat_carries_how_the_worker_is,
                 a_heartbeat_hears_of_a_cancel,
                 a_heartbeat_hears_of_lost_leases,
                 a_heartbeat_hears_of_draining,
@@ -225,7 +226,13 @@ impl Bench {
             progress: None,
             log_tail: None,
         };
-        self.broker.heartbeat(Beat { worker: worker.clone(), leases: held.iter().map(lease).collect() }).await
+        self.broker
+            .heartbeat(Beat {
+                worker: worker.clone(),
+                leases: held.iter().map(lease).collect(),
+                condition: None,
+            })
+            .await
     }
 
     async fn beat_state(&self, worker: &WorkerId, held: &Assignment) -> LeaseState {

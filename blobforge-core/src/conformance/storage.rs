@@ -349,6 +349,7 @@ macro_rules! storage_conformance {
                 an_unknown_worker_cannot_be_drained_or_removed,
                 a_heartbeat_of_an_unknown_worker_is_refused,
                 a_heartbeat_is_a_sign_of_life_and_hears_of_draining,
+                how_a_worker_said_it_is_stays_until_it_says_otherwise_or_registers_anew,
                 workers_are_listed_by_id,
                 a_worker_that_nobody_hears_of_for_a_month_is_forgotten,
             }
@@ -701,7 +702,11 @@ fn register(id: &str, instance: &str, previous: Option<&str>) -> Command {
 fn beat(worker: &WorkerId, held: &[&Claimed]) -> Command {
     let lease =
         |held: &&Claimed| HeldLease { job: held.job.id, token: held.token, progress: None, log_tail: None };
-    Command::Heartbeat(Beat { worker: worker.clone(), leases: held.iter().map(lease).collect() })
+    Command::Heartbeat(Beat {
+        worker: worker.clone(),
+        leases: held.iter().map(lease).collect(),
+        condition: None,
+    })
 }
 
 fn report(held: &Claimed, report: Report) -> Command {

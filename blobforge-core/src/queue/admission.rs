@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{MAX_CLAIM, types::check_changes};
 use crate::{
-    Checkpoint, Invalid, MAX_JSON_BYTES, MAX_KEY_BYTES, MAX_WORKER_TYPES, Output, Progress,
+    Checkpoint, Condition, Invalid, MAX_JSON_BYTES, MAX_KEY_BYTES, MAX_WORKER_TYPES, Output, Progress,
     bounds::{at_most, attempts, file_size, json, span, text},
     check_failure_kind, check_result, file_name,
     inline::cut_log,
@@ -21,7 +21,7 @@ use crate::{
 /// use blobforge_core::{queue::MAX_BEAT, storage::{Beat, HeldLease}};
 /// let token = LeaseToken::new(Generation::new(1), Epoch::new(1), LeaseSecret::from_bytes([0; 32]));
 /// let lease = HeldLease { job: JobId::new(1), token, progress: None, log_tail: None };
-/// let beat = Beat { worker: WorkerId::new("smith").unwrap(), leases: vec![lease; MAX_BEAT + 1] };
+/// let beat = Beat { worker: WorkerId::new("smith").unwrap(), leases: vec![lease; MAX_BEAT + 1], condition: None };
 /// assert!(queue.heartbeat(beat).await.unwrap_err().to_string().starts_with("leases: "));
 /// # });
 /// ```
@@ -72,7 +72,10 @@ fn check(command: &Command) -> Result<(), Invalid> {
             text("upload_key", &submit.upload_key, MAX_STORE_KEY_BYTES)?;
         }
         Command::Claim(claim) => check_claim(claim)?,
-        Command::Heartbeat(beat) => at_most("leases", beat.leases.len(), MAX_BEAT)?,
+        Command::Heartbeat(beat) => {
+            at_most("leases", beat.leases.len(), MAX_BEAT)?;
+            beat.condition.as_ref().map_or(Ok(()), Condition::validate)?;
+        }
         Command::Report { report, .. } => check_report(report)?,
         Command::Checkpoint { checkpoint, .. } => check_checkpoint(checkpoint)?,
         Command::ReserveFile { key, .. } => text("key", key, MAX_STORE_KEY_BYTES)?,
@@ -157,6 +160,7 @@ fn cut(command: Command) -> Command {
                 held.progress = held.progress.take().map(Progress::cut);
                 held.log_tail = held.log_tail.take().and_then(cut_log);
             }
+            beat.condition = beat.condition.map(Condition::cut);
             Command::Heartbeat(beat)
         }
         Command::Report { job, token, mut report } => {

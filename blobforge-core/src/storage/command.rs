@@ -6,9 +6,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::{
-    Checkpoint, End, Failure, Finish, FinishKind, Finished, Jitter, Job, JobId, JobType, LeaseSecret,
-    LeaseToken, MAX_SUBSCRIBERS, Message, NewJob, Output, Priority, Progress, Refused, Registration,
-    RetryPolicy, Sha256, Status, Subscriber, Timestamp, TypeChange, TypeRecord, TypeSettings, WorkerId,
+    Checkpoint, Condition, End, Failure, Finish, FinishKind, Finished, Jitter, Job, JobId, JobType,
+    LeaseSecret, LeaseToken, MAX_SUBSCRIBERS, Message, NewJob, Output, Priority, Progress, Refused,
+    Registration, RetryPolicy, Sha256, Status, Subscriber, Timestamp, TypeChange, TypeRecord, TypeSettings,
+    WorkerId,
     storage::{MAX_CLASSES, RecordChange},
 };
 
@@ -236,6 +237,8 @@ pub struct Beat {
     pub worker: WorkerId,
     /// What it holds: what is not listed is not renewed.
     pub leases: Vec<HeldLease>,
+    /// How it is, if that is news.
+    pub condition: Option<Condition>,
 }
 
 /// A lease that a worker believes it holds.

@@ -23,8 +23,8 @@ use super::{
     rows::{AttemptRow, Claimer, EndedRow, FileRow, Rows, TypeRow},
 };
 use crate::{
-    Checkpoint, Clock, EndedLease, Epoch, FailureGroup, Generation, Job, JobId, JobType, Lease, Phase,
-    Sha256, Status, Subscriber, SystemClock, Timestamp, TypeRecord, WorkerId, WorkerRecord,
+    Checkpoint, Clock, Condition, EndedLease, Epoch, FailureGroup, Generation, Job, JobId, JobType, Lease,
+    Phase, Sha256, Status, Subscriber, SystemClock, Timestamp, TypeRecord, WorkerId, WorkerRecord,
 };
 use history::MemoryHistory;
 use lanes::MemoryLanes;
@@ -538,9 +538,17 @@ impl Rows for MemoryRows {
         Ok(silent.into_iter().take(limit).map(|(_, id)| id.clone()).collect())
     }
 
-    fn touch_worker(&mut self, id: &WorkerId, now: Timestamp) -> Result<(), Infallible> {
+    fn touch_worker(
+        &mut self,
+        id: &WorkerId,
+        now: Timestamp,
+        condition: Option<&Condition>,
+    ) -> Result<(), Infallible> {
         if let Some(worker) = self.workers.get_mut(id) {
             worker.last_seen_at = now;
+            if let Some(condition) = condition {
+                worker.condition.clone_from(condition);
+            }
         }
         Ok(())
     }

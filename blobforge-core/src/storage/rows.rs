@@ -9,7 +9,7 @@ use std::rc::Rc;
 use serde_json::Value;
 
 use crate::{
-    Checkpoint, EndedLease, Epoch, Failure, Generation, Job, JobId, JobType, Priority, Progress,
+    Checkpoint, Condition, EndedLease, Epoch, Failure, Generation, Job, JobId, JobType, Priority, Progress,
     Requirements, Sha256, StartedUpTo, Status, Timestamp, TypeSettings, WorkerId, WorkerRecord,
 };
 
@@ -234,7 +234,13 @@ pub(super) trait Rows: KeyRows + FailureGroupRows + LogRows + OutboxRows {
     fn put_worker(&mut self, worker: &WorkerRecord) -> Result<(), Self::Error>;
     /// Workers last heard of up to `until`, the longest silent first.
     fn silent_workers(&mut self, until: Timestamp, limit: usize) -> Result<Vec<WorkerId>, Self::Error>;
-    fn touch_worker(&mut self, id: &WorkerId, now: Timestamp) -> Result<(), Self::Error>;
+    /// It was heard of, and said how it is if that is news.
+    fn touch_worker(
+        &mut self,
+        id: &WorkerId,
+        now: Timestamp,
+        condition: Option<&Condition>,
+    ) -> Result<(), Self::Error>;
     fn delete_worker(&mut self, id: &WorkerId) -> Result<(), Self::Error>;
 
     fn put_record(&mut self, collection: &str, key: &str, value: &Value) -> Result<(), Self::Error>;

@@ -230,7 +230,7 @@ impl World {
             log_tail: None,
         };
         let leases: Vec<_> = worker.held.iter().map(held).collect();
-        let beat = Beat { worker: worker.id.clone(), leases: leases.clone() };
+        let beat = Beat { worker: worker.id.clone(), leases: leases.clone(), condition: None };
         let asked = Asked::Beat { leases };
         self.call(self.by(at), asked, async move { Answer::Beat(queue.heartbeat(beat).await) });
     }

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use blobforge_core::{
-    Checkpoint, Ends, Epoch, Failure, Generation, Jitter, JobId, JobType, KeyLimits, LeaseSecret, LeaseToken,
-    LimitBy, Limits, Message, NewJob, NewSource, Output, Priority, Progress, Rate, Registration, Retention,
-    RetryPolicy, Sha256, Subscriber, Timestamp, TypeChange, TypeSettings, WorkerId,
+    Checkpoint, Condition, Ends, Epoch, Failure, Generation, Jitter, JobId, JobType, KeyLimits, LeaseSecret,
+    LeaseToken, LimitBy, Limits, Message, NewJob, NewSource, Output, Priority, Progress, Rate, Registration,
+    Retention, RetryPolicy, Sha256, Subscriber, Timestamp, TypeChange, TypeSettings, WorkerId,
     storage::{
         Beat, Claim, Command, Committed, Done, HeldLease, Maintain, MarkGarbage, RecordChange, Report,
         Settled, Submit, Submitted,
@@ -227,7 +227,11 @@ impl World {
             HeldLease { job, token, progress: rng.random_bool(0.5).then(|| progress(rng)), log_tail }
         };
         let leases = (0..rng.random_range(0..4)).map(|_| held(self, rng)).collect();
-        Command::Heartbeat(Beat { worker: worker(rng), leases })
+        let condition = rng.random_bool(0.5).then(|| Condition {
+            suspended_until: rng.random_bool(0.5).then(|| Timestamp::from_millis(rng.random_range(0..9))),
+            ..Condition::default()
+        });
+        Command::Heartbeat(Beat { worker: worker(rng), leases, condition })
     }
 
     fn report(&mut self, rng: &mut StdRng, now: Timestamp) -> Command {

@@ -321,7 +321,7 @@ impl ReportsApi {
         let job = self.0.queue.job(held.job).await?;
         let lost = || Problem::conflict("lease_lost", "the lease is not the current one");
         let worker = job.lease().map(|lease| lease.worker.clone()).ok_or_else(lost)?;
-        let reply = self.0.queue.heartbeat(Beat { worker, leases: vec![held] }).await?;
+        let reply = self.0.queue.heartbeat(Beat { worker, leases: vec![held], condition: None }).await?;
         match reply.leases.first() {
             Some((_, LeaseState::Lost)) | None => Err(lost()),
             Some((job, state)) => Ok(Json(lease_state(*job, *state))),

@@ -17,6 +17,7 @@ use serde_json::Value;
 
 use super::{
     body::Body,
+    condition::{ConditionView, GaugesView},
     job::ProgressView,
     paging::{Asked, List},
     reports::{DONE, Done, LeaseStateView, REPORT_BYTES, lease, lease_state},
@@ -77,6 +78,8 @@ struct Welcome {
 struct HeartbeatRequest {
     /// The leases it holds: what is not listed is not renewed.
     leases: Option<Vec<HeldLeaseRequest>>,
+    /// How it is, if that is news.
+    condition: Option<ConditionView>,
 }
 
 /// A lease that a worker believes it holds.
@@ -132,7 +135,7 @@ struct WorkerView {
     id: String,
     /// A name for people.
     name: Option<String>,
-    /// `online`, `draining` or `offline`.
+    /// `online`, `draining`, `suspended` or `offline`.
     status: String,
     /// The types it serves.
     types: Vec<String>,
@@ -148,6 +151,12 @@ struct WorkerView {
     registered_at: Time,
     /// When it was last heard of.
     last_seen_at: Time,
+    /// Until when it claims nothing because it is not to run now.
+    suspended_until: Option<Time>,
+    /// Why it claims nothing until somebody sees to it.
+    trouble: Option<String>,
+    /// What its machine is doing, as far as it said so.
+    gauges: Option<GaugesView>,
 }
 
 #[OpenApi(tag = "super::openapi::Section::Workers")]
@@ -201,14 +210,16 @@ impl WorkersApi {
     ) -> Result<Json<HeartbeatReply>, Problem> {
         let worker = WorkerId::new(id.0)?;
         principal.act_as(&worker)?;
-        let named = body.0.unwrap_or_default().leases.unwrap_or_default();
+        let HeartbeatRequest { leases, condition } = body.0.unwrap_or_default();
+        let named = leases.unwrap_or_default();
         let mut leases = Vec::with_capacity(named.len());
         for held in named {
             let (job, token) = (blobforge_core::JobId::new(held.job_id), lease(&held.lease)?);
             let (progress, log_tail) = (held.progress.map(Into::into), held.log_tail);
             leases.push(HeldLease { job, token, progress, log_tail });
         }
-        let reply = self.0.queue.heartbeat(Beat { worker, leases }).await?;
+        let reply =
+            self.0.queue.heartbeat(Beat { worker, leases, condition: condition.map(Into::into) }).await?;
         Ok(Json(HeartbeatReply {
             leases: reply.leases.into_iter().map(|(job, state)| lease_state(job, state)).collect(),
             drain: reply.draining,
@@ -316,11 +327,14 @@ impl WorkersApi {
 
     fn view(&self, worker: WorkerRecord, now: Timestamp) -> WorkerView {
         let online = worker.is_online(now, self.0.queue.settings().lease);
-        let status = match (online, worker.draining) {
-            (true, true) => "draining",
-            (true, false) => "online",
-            (false, _) => "offline",
+        let condition = worker.condition;
+        let status = match online {
+            false => "offline",
+            true if worker.draining => "draining",
+            true if condition.suspended_until.is_some_and(|until| until > now) => "suspended",
+            true => "online",
         };
+        let ConditionView { suspended_until, trouble, gauges } = condition.into();
         let said = worker.registration;
         WorkerView {
             id: said.id.to_string(),
@@ -333,6 +347,9 @@ impl WorkersApi {
             draining: worker.draining,
             registered_at: worker.registered_at.into(),
             last_seen_at: worker.last_seen_at.into(),
+            suspended_until,
+            trouble,
+            gauges,
         }
     }
 }

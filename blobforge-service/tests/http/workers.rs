@@ -64,6 +64,48 @@ async fn a_heartbeat_renews_what_it_lists_and_hears_what_is_wanted() {
 }
 
 #[tokio::test]
+async fn how_a_worker_is_can_be_seen_as_it_last_said() {
+    let forge = Forge::start().await;
+    forge.register("a", "work").await;
+    let say = async |condition: Value| {
+        forge.post("/api/workers/a/heartbeat", json!({ "condition": condition })).await.ok();
+        forge.get("/api/workers/a").await.ok()
+    };
+    let worker = forge.get("/api/workers/a").await.ok();
+    assert_eq!((&worker["suspended_until"], &worker["trouble"]), (&Value::Null, &Value::Null));
+    let card = json!({
+        "name": "NVIDIA H100", "use_percent": 97.5, "memory_used_bytes": 3, "memory_total_bytes": 4,
+        "temperature_celsius": null,
+    });
+    let gauges = json!({
+        "cpu_percent": 12.5, "memory_used_bytes": 1, "memory_total_bytes": 2, "disk_free_bytes": 3,
+        "disk_total_bytes": 4, "gpus": [card],
+    });
+    let tonight = "2126-03-01T22:00:00.000Z";
+    let worker = say(json!({"suspended_until": tonight, "gauges": gauges, "unknown": "is ignored"})).await;
+    assert_eq!((&worker["status"], &worker["suspended_until"]), (&json!("suspended"), &json!(tonight)));
+    assert_eq!((&worker["gauges"], &worker["trouble"]), (&gauges, &Value::Null));
+    assert_eq!(forge.get("/api/workers").await.ok(), json!([worker]));
+    assert_eq!(say(Value::Null).await["status"], "suspended", "no news is no news");
+    forge.post("/api/workers/a/drain", Value::Null).await.ok();
+    assert_eq!(say(Value::Null).await["status"], "draining", "whatever it says");
+    forge.post("/api/workers/a/resume", Value::Null).await.ok();
+    let worker = say(json!({"suspended_until": "2020-03-01T22:00:00Z", "trouble": "GPU 0 is gone"})).await;
+    assert_eq!((&worker["status"], &worker["trouble"]), (&json!("online"), &json!("GPU 0 is gone")));
+    let mut many = gauges.clone();
+    many["gpus"] = json!(vec![card; 65]);
+    for (wrong, field) in [(json!({"gauges": many}), "gauges.gpus"), (json!({"trouble": 7}), "trouble")] {
+        let refused = forge.post("/api/workers/a/heartbeat", json!({ "condition": wrong })).await;
+        let problem = refused.refused(400, "invalid");
+        assert!(problem.contains(field), "{problem}");
+    }
+    forge.register("b", "work").await;
+    forge.post("/api/workers/b/heartbeat", json!({"condition": {"suspended_until": tonight}})).await.ok();
+    forge.post("/api/workers/b/unregister", Value::Null).await.ok();
+    assert_eq!(forge.get("/api/workers/b").await.ok()["status"], "offline");
+}
+
+#[tokio::test]
 async fn progress_can_be_told_without_a_heartbeat() {
     let forge = Forge::start().await;
     forge.register("a", "work").await;

@@ -184,7 +184,7 @@ impl Broker for Client {
             let lease = held.token.to_string();
             json!({"job_id": held.job, "lease": lease, "progress": held.progress, "log_tail": held.log_tail})
         });
-        let body = json!({"leases": held.collect::<Vec<_>>()});
+        let body = json!({"leases": held.collect::<Vec<_>>(), "condition": beat.condition});
         let reply: HeartbeatReply =
             self.post(&format!("api/workers/{}/heartbeat", beat.worker), &body).await?;
         let leases = reply.leases.into_iter().map(|lease| (lease.job_id, lease.state)).collect();

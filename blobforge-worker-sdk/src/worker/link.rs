@@ -213,7 +213,7 @@ impl Link {
     async fn beat_once(&self) -> Result<(), BrokerError> {
         let leases = self.leases.beat();
         let sent_at = Instant::now();
-        let beat = Beat { worker: self.id().await, leases: leases.clone() };
+        let beat = Beat { worker: self.id().await, leases: leases.clone(), condition: None };
         match self.broker.heartbeat(beat).await {
             Ok(reply) => {
                 self.leases.answered(&leases, &reply.leases, sent_at);

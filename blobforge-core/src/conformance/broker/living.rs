@@ -1,7 +1,7 @@
 //! Heartbeats, and how workers come and go.
 
 use super::*;
-use crate::Progress;
+use crate::{Condition, Gauges, GpuGauges, MAX_GPUS, MAX_TROUBLE_BYTES, Progress, Timestamp};
 
 pub async fn a_heartbeat_renews_what_it_names(bench: &Bench) {
     let (worker, named) = bench.running("a").await;
@@ -27,7 +27,11 @@ pub async fn a_heartbeat_carries_progress(bench: &Bench) {
     };
     let lease =
         HeldLease { job: held.job, token: held.token, progress: Some(progress.clone()), log_tail: None };
-    bench.broker.heartbeat(Beat { worker: worker.clone(), leases: vec![lease] }).await.unwrap();
+    bench
+        .broker
+        .heartbeat(Beat { worker: worker.clone(), leases: vec![lease], condition: None })
+        .await
+        .unwrap();
     assert_eq!(bench.job(held.job).await.progress, Some(progress.clone()));
     bench.beat(&worker, &[&held]).await.unwrap();
     assert_eq!(bench.job(held.job).await.progress, Some(progress), "no news is no news");
@@ -37,7 +41,11 @@ pub async fn a_heartbeat_carries_the_end_of_the_log(bench: &Bench) {
     let (worker, held) = bench.running("a").await;
     let say = async |log: String| {
         let lease = HeldLease { job: held.job, token: held.token, progress: None, log_tail: Some(log) };
-        bench.broker.heartbeat(Beat { worker: worker.clone(), leases: vec![lease] }).await.unwrap();
+        bench
+            .broker
+            .heartbeat(Beat { worker: worker.clone(), leases: vec![lease], condition: None })
+            .await
+            .unwrap();
     };
     let said = async || bench.queue.history(held.job).await.unwrap().remove(0).log_tail;
     assert_eq!(said().await, None);
@@ -48,6 +56,47 @@ pub async fn a_heartbeat_carries_the_end_of_the_log(bench: &Bench) {
     say("x".repeat(2 * crate::MAX_LOG_TAIL_BYTES) + "the end").await;
     let kept = said().await.unwrap();
     assert!(kept.ends_with("xthe end") && kept.len() <= crate::MAX_LOG_TAIL_BYTES, "{}", kept.len());
+}
+
+pub async fn a_heartbeat_carries_how_the_worker_is(bench: &Bench) {
+    let (worker, held) = bench.running("a").await;
+    let say = async |condition| {
+        let beat = Beat { worker: worker.clone(), leases: vec![], condition: Some(condition) };
+        bench.broker.heartbeat(beat).await
+    };
+    let said = async || bench.queue.workers().await.unwrap().remove(0).condition;
+    let card = GpuGauges {
+        name: "NVIDIA H100".to_owned(),
+        use_percent: Some(12.5),
+        memory_used_bytes: Some(1 << 30),
+        memory_total_bytes: Some(80 << 30),
+        temperature_celsius: None,
+    };
+    let gauges = Gauges {
+        cpu_percent: 33.3,
+        memory_used_bytes: 1,
+        memory_total_bytes: 2,
+        disk_free_bytes: 3,
+        disk_total_bytes: 4,
+        gpus: vec![card.clone(), GpuGauges::default()],
+    };
+    let whole = Condition {
+        suspended_until: Some(Timestamp::from_millis(1_700_000_000_000)),
+        trouble: Some("the other GPU is gone".to_owned()),
+        gauges: Some(gauges.clone()),
+    };
+    say(whole.clone()).await.unwrap();
+    assert_eq!(said().await, whole);
+    bench.beat(&worker, &[&held]).await.unwrap();
+    assert_eq!(said().await, whole, "no news is no news");
+    let many = Gauges { gpus: vec![card; MAX_GPUS + 1], ..gauges };
+    assert!(is_refused(&say(Condition { gauges: Some(many), ..Condition::default() }).await));
+    assert_eq!(said().await, whole, "and nothing of it is kept");
+    let long = Some("x".repeat(2 * MAX_TROUBLE_BYTES));
+    say(Condition { trouble: long, ..Condition::default() }).await.unwrap();
+    assert_eq!(said().await.trouble.unwrap().len(), MAX_TROUBLE_BYTES);
+    bench.register("a", "first", None).await.unwrap();
+    assert_eq!(said().await, Condition::default(), "it has still to say how it is now");
 }
 
 pub async fn a_heartbeat_hears_of_a_cancel(bench: &Bench) {

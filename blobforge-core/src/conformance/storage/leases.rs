@@ -40,7 +40,10 @@ pub async fn progress_is_kept_with_the_attempt_and_begins_anew_with_the_next(ben
     let id = held.job.id;
     let progress = Progress { done: 3, total: Some(9), stage: Some("reading".to_owned()), message: None };
     let lease = HeldLease { job: id, token: held.token, progress: Some(progress.clone()), log_tail: None };
-    bench.run(Command::Heartbeat(Beat { worker: worker.clone(), leases: vec![lease] })).await.unwrap();
+    bench
+        .run(Command::Heartbeat(Beat { worker: worker.clone(), leases: vec![lease], condition: None }))
+        .await
+        .unwrap();
     assert_eq!(bench.job(id).await.progress.as_ref(), Some(&progress));
     bench.beat(&worker, &[&held]).await;
     assert_eq!(bench.job(id).await.progress.as_ref(), Some(&progress), "no news changes nothing");
@@ -57,7 +60,10 @@ pub async fn what_a_handler_said_is_read_while_it_runs_and_kept_if_it_is_lost(be
     let say = async |worker: &WorkerId, held: &Claimed, log: &str| {
         let log_tail = Some(log.to_owned());
         let lease = HeldLease { job: id, token: held.token, progress: None, log_tail };
-        bench.run(Command::Heartbeat(Beat { worker: worker.clone(), leases: vec![lease] })).await.unwrap();
+        bench
+            .run(Command::Heartbeat(Beat { worker: worker.clone(), leases: vec![lease], condition: None }))
+            .await
+            .unwrap();
     };
     let logs = async || {
         let attempts = bench.storage.attempts(id).await.unwrap();

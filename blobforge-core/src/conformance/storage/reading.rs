@@ -300,7 +300,7 @@ pub async fn what_was_submitted_is_read_back_whole(bench: &Bench) {
     let progress =
         Progress { done: u64::MAX, total: Some(0), stage: None, message: Some("läuft".to_owned()) };
     let lease = HeldLease { job: id, token: held.token, progress: Some(progress.clone()), log_tail: None };
-    bench.run(Command::Heartbeat(Beat { worker, leases: vec![lease] })).await.unwrap();
+    bench.run(Command::Heartbeat(Beat { worker, leases: vec![lease], condition: None })).await.unwrap();
     bench.reserve("outputs/1", None).await.unwrap();
     let outputs = vec![Output { sha256: Some(hash(3)), ..output("images/p1.png", "outputs/1") }];
     let result = Some(json!([{"pages": 300, "rate": 0.25}]));

@@ -1,7 +1,7 @@
 //! The processes that claim.
 
 use super::*;
-use crate::{End, WorkerRecord};
+use crate::{Condition, End, Gauges, GpuGauges, WorkerRecord};
 
 async fn worker(bench: &Bench, id: &WorkerId) -> WorkerRecord {
     bench.storage.worker(id).await.unwrap().expect("the worker is there")
@@ -24,6 +24,7 @@ pub async fn a_worker_registers_and_is_read_back_without_its_secret(bench: &Benc
         last_seen_at: now,
         draining: false,
         unregistered: false,
+        condition: Condition::default(),
     };
     assert_eq!(record, expected);
 }
@@ -127,6 +128,47 @@ pub async fn a_heartbeat_is_a_sign_of_life_and_hears_of_draining(bench: &Bench) 
     assert_eq!(worker(bench, &id).await.last_seen_at, bench.clock.now());
     bench.run(Command::SetDraining(id.clone(), true)).await.unwrap();
     assert!(bench.beat(&id, &[]).await.draining);
+}
+
+pub async fn how_a_worker_said_it_is_stays_until_it_says_otherwise_or_registers_anew(bench: &Bench) {
+    let id = bench.worker("w1").await;
+    let other = bench.worker("w2").await;
+    let say = async |condition: Option<Condition>| {
+        let beat = Beat { worker: id.clone(), leases: vec![], condition };
+        bench.run(Command::Heartbeat(beat)).await.unwrap();
+        worker(bench, &id).await.condition
+    };
+    assert_eq!(say(None).await, Condition::default(), "it has said nothing yet");
+    let card = GpuGauges {
+        name: "NVIDIA H100".to_owned(),
+        use_percent: Some(12.1),
+        memory_used_bytes: Some(u64::MAX),
+        memory_total_bytes: Some(u64::MAX),
+        temperature_celsius: None,
+    };
+    let gauges = Gauges {
+        cpu_percent: 33.3,
+        memory_used_bytes: 1,
+        memory_total_bytes: u64::MAX,
+        disk_free_bytes: 2,
+        disk_total_bytes: 3,
+        gpus: vec![card.clone(), GpuGauges::default()],
+    };
+    let whole = Condition {
+        suspended_until: Some(bench.clock.now() + LEASE),
+        trouble: Some("the GPU is gone".to_owned()),
+        gauges: Some(gauges),
+    };
+    assert_eq!(say(Some(whole.clone())).await, whole);
+    assert_eq!(say(None).await, whole, "no news is no news");
+    bench.run(Command::SetDraining(id.clone(), true)).await.unwrap();
+    assert_eq!(worker(bench, &id).await.condition, whole, "nothing else changes it");
+    assert_eq!(bench.storage.workers().await.unwrap()[0].condition, whole);
+    let fine = Condition { trouble: None, ..whole.clone() };
+    assert_eq!(say(Some(fine.clone())).await, fine, "what it says replaces all that it said");
+    bench.run(register("w1", "first", None)).await.unwrap();
+    assert_eq!(worker(bench, &id).await.condition, Condition::default());
+    assert_eq!(worker(bench, &other).await.condition, Condition::default(), "it speaks for itself alone");
 }
 
 pub async fn a_worker_that_nobody_hears_of_for_a_month_is_forgotten(bench: &Bench) {

@@ -116,7 +116,7 @@ impl<R: Rows> Batch<'_, R> {
         let Some(draining) = self.rows.is_draining(&beat.worker)? else {
             return Ok(Err(Refusal::WorkerNotRegistered(beat.worker)));
         };
-        self.rows.touch_worker(&beat.worker, self.now)?;
+        self.rows.touch_worker(&beat.worker, self.now, beat.condition.as_ref())?;
         let mut leases = Vec::with_capacity(beat.leases.len());
         for held in beat.leases {
             let Some(job) = self.rows.job(held.job)? else {

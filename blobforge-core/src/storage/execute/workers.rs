@@ -6,7 +6,7 @@ use sha2::{Digest, Sha256 as Hasher};
 
 use super::{Batch, accept};
 use crate::{
-    Finish, Lease, Registration, Step, WorkerId, WorkerRecord, lifecycle,
+    Condition, Finish, Lease, Registration, Step, WorkerId, WorkerRecord, lifecycle,
     storage::{
         command::{Done, Event, Outcome, Refusal},
         rows::Rows,
@@ -47,6 +47,7 @@ impl<R: Rows> Batch<'_, R> {
             last_seen_at: self.now,
             draining: known.is_some_and(|known| known.draining),
             unregistered: false,
+            condition: Condition::default(),
         };
         self.rows.put_worker(&record)?;
         self.committed.events.push(Event::WorkerOnline(id));

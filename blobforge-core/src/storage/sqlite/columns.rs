@@ -356,7 +356,7 @@ pub(super) fn checkpoint(row: &Row<'_>) -> rusqlite::Result<Checkpoint> {
     })
 }
 
-/// Reads `registration, registered_at, last_seen_at, draining, unregistered`.
+/// Reads `registration, registered_at, last_seen_at, draining, unregistered, condition`.
 pub(super) fn worker(row: &Row<'_>) -> rusqlite::Result<WorkerRecord> {
     let mut c = Columns::of(row);
     Ok(WorkerRecord {
@@ -365,6 +365,7 @@ pub(super) fn worker(row: &Row<'_>) -> rusqlite::Result<WorkerRecord> {
         last_seen_at: c.time()?,
         draining: c.take()?,
         unregistered: c.take()?,
+        condition: c.checked(|text: String| serde_json::from_str(&text))?,
     })
 }
 

@@ -8,8 +8,8 @@ use super::{
     statements::{Sql, Statements},
 };
 use crate::{
-    Checkpoint, EndedLease, Epoch, FailureGroupId, Generation, Job, JobId, JobType, Lease, Output, Sha256,
-    Source, Status, Timestamp, WorkerId, WorkerRecord,
+    Checkpoint, Condition, EndedLease, Epoch, FailureGroupId, Generation, Job, JobId, JobType, Lease, Output,
+    Sha256, Source, Status, Timestamp, WorkerId, WorkerRecord,
     storage::rows::{AttemptRow, Claimer, EndedRow, FileRow, Rows},
 };
 
@@ -393,6 +393,7 @@ impl Rows for SqliteRows<'_, '_> {
             worker.unregistered,
             worker.registration.host,
             to_json(&worker.registration)?,
+            to_json(&worker.condition)?,
         ])?;
         Ok(())
     }
@@ -402,8 +403,14 @@ impl Rows for SqliteRows<'_, '_> {
         self.sql.get(Sql::SilentWorkers)?.query_map(silent, columns::worker_id)?.collect()
     }
 
-    fn touch_worker(&mut self, id: &WorkerId, now: Timestamp) -> rusqlite::Result<()> {
-        self.sql.get(Sql::TouchWorker)?.execute(params![id.as_str(), now.as_millis()])?;
+    fn touch_worker(
+        &mut self,
+        id: &WorkerId,
+        now: Timestamp,
+        condition: Option<&Condition>,
+    ) -> rusqlite::Result<()> {
+        let condition = condition.map(to_json).transpose()?;
+        self.sql.get(Sql::TouchWorker)?.execute(params![id.as_str(), now.as_millis(), condition])?;
         Ok(())
     }
 

@@ -138,12 +138,12 @@ statements! {
 
     IsDraining: "SELECT draining FROM workers WHERE id = ?1 AND unregistered = 0",
     Claimer: "SELECT draining, host FROM workers WHERE id = ?1 AND unregistered = 0",
-    Worker: "SELECT registration, registered_at, last_seen_at, draining, unregistered FROM workers WHERE id = ?1",
-    Workers: "SELECT registration, registered_at, last_seen_at, draining, unregistered FROM workers ORDER BY id",
-    PutWorker: "INSERT OR REPLACE INTO workers (id, registered_at, last_seen_at, draining, unregistered, host, registration) \
-         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
+    Worker: "SELECT registration, registered_at, last_seen_at, draining, unregistered, condition FROM workers WHERE id = ?1",
+    Workers: "SELECT registration, registered_at, last_seen_at, draining, unregistered, condition FROM workers ORDER BY id",
+    PutWorker: "INSERT OR REPLACE INTO workers (id, registered_at, last_seen_at, draining, unregistered, host, registration, \
+         condition) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
     SilentWorkers: "SELECT id FROM workers WHERE last_seen_at <= ?1 ORDER BY last_seen_at, id LIMIT ?2",
-    TouchWorker: "UPDATE workers SET last_seen_at = ?2 WHERE id = ?1",
+    TouchWorker: "UPDATE workers SET last_seen_at = ?2, condition = ifnull(?3, condition) WHERE id = ?1",
     DeleteWorker: "DELETE FROM workers WHERE id = ?1",
 
     SubmissionKey: "SELECT fingerprint, job_id, expires_at FROM idempotency WHERE scope = ?1 AND key = ?2",

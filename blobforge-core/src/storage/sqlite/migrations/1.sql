@@ -205,7 +205,8 @@ CREATE TABLE workers (
     draining      INTEGER NOT NULL,
     unregistered  INTEGER NOT NULL,
     host          TEXT,
-    registration  TEXT    NOT NULL
+    registration  TEXT    NOT NULL,
+    condition     TEXT    NOT NULL
 ) STRICT, WITHOUT ROWID;
 
 CREATE INDEX workers_last_seen ON workers (last_seen_at);
