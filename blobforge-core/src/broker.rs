@@ -79,7 +79,7 @@ pub trait Broker: Send + Sync + fmt::Debug {
     /// # let wish = blobforge_core::broker::Wish { worker, types, limit: 1, wait, claim_id: None };
     /// # let work = broker.claim(&wish).await.unwrap().remove(0);
     /// use blobforge_core::{Status, storage::{Beat, HeldLease, LeaseState}};
-    /// let held = HeldLease { job: work.job, token: work.token, progress: None, log_tail: None };
+    /// let held = HeldLease { job: work.job, token: work.token, progress: None, log_tail: None, ahead: None };
     /// let reply = broker.heartbeat(Beat { worker: smith.clone(), leases: vec![held], condition: None }).await.unwrap();
     /// assert_eq!(reply.leases, [(work.job, LeaseState::Held)]);
     /// broker.unregister(&smith, "drawn at the start").await.unwrap();

@@ -332,7 +332,7 @@ async fn what_a_worker_says_of_its_work_has_bounds_and_costs_it_no_lease(forge: 
             name
         );
     }
-    let lease = HeldLease { job: id, token: held.token, progress: None, log_tail: None };
+    let lease = HeldLease { job: id, token: held.token, progress: None, log_tail: None, ahead: None };
     let beat = |leases| Beat { worker: worker.clone(), leases: vec![lease.clone(); leases], condition: None };
     assert_eq!(field(queue.heartbeat(beat(MAX_BEAT + 1)).await), "leases");
     assert_eq!(queue.heartbeat(beat(MAX_BEAT)).await.unwrap().leases.len(), MAX_BEAT);

@@ -201,7 +201,7 @@ async fn a_heartbeat_revives_a_lease_that_nobody_took() {
     let id = forge.submit().await;
     let held = forge.claim(&worker).await.unwrap();
     forge.lapse(id).await;
-    let leases = vec![HeldLease { job: id, token: held.token, progress: None, log_tail: None }];
+    let leases = vec![HeldLease { job: id, token: held.token, progress: None, log_tail: None, ahead: None }];
     let reply = forge.queue.heartbeat(Beat { worker, leases, condition: None }).await.unwrap();
     assert_eq!(reply.leases, [(id, LeaseState::Held)]);
     let other = forge.worker("b").await;
@@ -238,7 +238,7 @@ async fn a_cancel_reaches_the_holder_with_its_next_heartbeat() {
     let id = forge.submit().await;
     let held = forge.claim(&worker).await.unwrap();
     forge.queue.cancel(id).await.unwrap();
-    let leases = vec![HeldLease { job: id, token: held.token, progress: None, log_tail: None }];
+    let leases = vec![HeldLease { job: id, token: held.token, progress: None, log_tail: None, ahead: None }];
     let reply = forge.queue.heartbeat(Beat { worker, leases, condition: None }).await.unwrap();
     assert_eq!(reply.leases, [(id, LeaseState::Cancel)]);
     let finished = forge.queue.report(id, held.token, Report::Release).await.unwrap();
@@ -392,7 +392,7 @@ async fn a_progress_told_at_length_is_cut_and_renews_the_lease() {
     let id = forge.submit().await;
     let token = forge.claim(&worker).await.unwrap().token;
     let progress = Progress { done: 1, message: Some("x".repeat(100_000)), ..Progress::default() };
-    let held = HeldLease { job: id, token, progress: Some(progress.clone()), log_tail: None };
+    let held = HeldLease { job: id, token, progress: Some(progress.clone()), log_tail: None, ahead: None };
     let reply = forge.queue.heartbeat(Beat { worker, leases: vec![held], condition: None }).await.unwrap();
     assert_eq!(reply.leases, [(id, LeaseState::Held)]);
     let kept = forge.queue.job(id).await.unwrap().progress.unwrap();
@@ -425,7 +425,7 @@ async fn no_lease_lapses_because_the_time_of_day_was_set_forward() {
     forge.settle().await;
     assert!(!forge.is_lapsed(id).await);
     assert!(forge.claim(&other).await.is_none());
-    let leases = vec![HeldLease { job: id, token: held.token, progress: None, log_tail: None }];
+    let leases = vec![HeldLease { job: id, token: held.token, progress: None, log_tail: None, ahead: None }];
     let reply = forge.queue.heartbeat(Beat { worker, leases, condition: None }).await.unwrap();
     assert_eq!(reply.leases, [(id, LeaseState::Held)]);
 }
@@ -606,7 +606,7 @@ async fn a_job_whose_worker_is_heard_of_is_never_taken_away_for_being_long() {
         // As late as it may be.
         forge.clock.advance(LEASE - Duration::from_millis(1));
         assert!(forge.claim(&rival).await.is_none());
-        let lease = HeldLease { job: id, token: held.token, progress: None, log_tail: None };
+        let lease = HeldLease { job: id, token: held.token, progress: None, log_tail: None, ahead: None };
         let beat = Beat { worker: worker.clone(), leases: vec![lease], condition: None };
         assert_eq!(forge.queue.heartbeat(beat).await.unwrap().leases, [(id, LeaseState::Held)]);
     }

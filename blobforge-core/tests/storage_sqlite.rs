@@ -85,7 +85,8 @@ async fn claimed_of(store: &SqliteStorage, job_type: &JobType) -> Option<Claimed
 }
 
 fn beat(held: &Claimed) -> Command {
-    let lease = HeldLease { job: held.job.id, token: held.token, progress: None, log_tail: None };
+    let lease =
+        HeldLease { job: held.job.id, token: held.token, progress: None, log_tail: None, ahead: None };
     Command::Heartbeat(Beat { worker: worker(), leases: vec![lease], condition: None })
 }
 

@@ -145,7 +145,7 @@ async fn run(cli: Cli, layers: &Layers) -> Result<ExitCode, CliError> {
             Ok(ExitCode::SUCCESS)
         }
         Command::Worker(args) => {
-            log_to_stderr("info", args.log_format);
+            log_to_stderr(args.log_level(), args.log_format);
             worker::run(*args).await
         }
         Command::Submit(args) => submit::run(args).await,

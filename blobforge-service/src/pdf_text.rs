@@ -101,7 +101,7 @@ pub async fn convert(
     cancel: CancellationToken,
     on_progress: impl FnMut(ChildProgress) + Send,
 ) -> Result<Converted, ChildError> {
-    let spec = ChildSpec::new(exe, out_dir)
+    let mut spec = ChildSpec::new(exe, out_dir)
         .arg(CHILD_COMMAND)
         .arg(source)
         .arg(out_dir)
@@ -109,6 +109,8 @@ pub async fn convert(
         .arg(limits.output_bytes.to_string())
         .arg(source_sha256.unwrap_or_default())
         .limits(limits);
+    // It needs none; whoever takes it over through a document is to find none, wherever that can be had.
+    spec.network = !child::network_can_be_cut();
     let result = child::run(spec, cancel, on_progress).await.map_err(explain)?;
     serde_json::from_value(result)
         .map_err(|error| ChildError::Protocol(format!("its result cannot be understood: {error}")))

@@ -127,6 +127,16 @@ impl JobError {
         }
     }
 
+    /// What is said to people.
+    pub(crate) fn message(&self) -> String {
+        match &self.0 {
+            Verdict::Failed { failure, .. } | Verdict::Lost(failure) | Verdict::HostTrouble(failure) => {
+                failure.message.clone()
+            }
+            Verdict::Snoozed(delay) => format!("to be run again in {delay:?}"),
+        }
+    }
+
     pub(crate) fn failure_mut(&mut self) -> Option<&mut Failure> {
         match &mut self.0 {
             Verdict::Failed { failure, .. } | Verdict::Lost(failure) | Verdict::HostTrouble(failure) => {
@@ -148,7 +158,7 @@ impl fmt::Display for JobError {
             Verdict::Failed { failure, .. } | Verdict::Lost(failure) | Verdict::HostTrouble(failure) => {
                 write!(f, "{}: {}", failure.kind, failure.message)
             }
-            Verdict::Snoozed(delay) => write!(f, "to be run again in {delay:?}"),
+            Verdict::Snoozed(_) => f.write_str(&self.message()),
         }
     }
 }

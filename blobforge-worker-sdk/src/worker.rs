@@ -6,6 +6,7 @@ mod folder;
 mod identity;
 mod leases;
 mod link;
+mod pace;
 mod run;
 mod shutdown;
 mod slot;
@@ -149,7 +150,7 @@ pub enum WorkerError {
     #[error("the queue does not take this worker: {0}")]
     Refused(#[source] BrokerError),
     /// A handler cannot work as things are.
-    #[error("the handler of {job_type} cannot work: {why}")]
+    #[error("the handler of {job_type} cannot work: {}", why.message())]
     NotReady {
         /// Which.
         job_type: String,

@@ -109,6 +109,7 @@ macro_rules! broker_conformance {
                 a_heartbeat_hears_of_a_cancel,
                 a_heartbeat_hears_of_lost_leases,
                 a_heartbeat_hears_of_draining,
+                a_job_held_ahead_of_time_is_asked_back_while_another_worker_waits,
                 a_heartbeat_of_an_unknown_worker_is_refused,
                 unregistering_gives_back_what_is_held,
                 another_instance_cannot_unregister,
@@ -225,6 +226,7 @@ impl Bench {
             token: held.token,
             progress: None,
             log_tail: None,
+            ahead: None,
         };
         self.broker
             .heartbeat(Beat {

@@ -700,8 +700,13 @@ fn register(id: &str, instance: &str, previous: Option<&str>) -> Command {
 }
 
 fn beat(worker: &WorkerId, held: &[&Claimed]) -> Command {
-    let lease =
-        |held: &&Claimed| HeldLease { job: held.job.id, token: held.token, progress: None, log_tail: None };
+    let lease = |held: &&Claimed| HeldLease {
+        job: held.job.id,
+        token: held.token,
+        progress: None,
+        log_tail: None,
+        ahead: None,
+    };
     Command::Heartbeat(Beat {
         worker: worker.clone(),
         leases: held.iter().map(lease).collect(),

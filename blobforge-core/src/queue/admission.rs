@@ -20,7 +20,7 @@ use crate::{
 /// use blobforge_core::{Epoch, Generation, JobId, LeaseSecret, LeaseToken, WorkerId};
 /// use blobforge_core::{queue::MAX_BEAT, storage::{Beat, HeldLease}};
 /// let token = LeaseToken::new(Generation::new(1), Epoch::new(1), LeaseSecret::from_bytes([0; 32]));
-/// let lease = HeldLease { job: JobId::new(1), token, progress: None, log_tail: None };
+/// let lease = HeldLease { job: JobId::new(1), token, progress: None, log_tail: None, ahead: None };
 /// let beat = Beat { worker: WorkerId::new("smith").unwrap(), leases: vec![lease; MAX_BEAT + 1], condition: None };
 /// assert!(queue.heartbeat(beat).await.unwrap_err().to_string().starts_with("leases: "));
 /// # });

@@ -9,8 +9,8 @@ use std::{collections::VecDeque, mem, time::Duration};
 
 use super::parked::Parked;
 use crate::{
-    JobType, NewSource,
-    storage::{Claim, Command, Committed, Done, Outcome, Wake},
+    JobId, JobType, NewSource, WorkerId,
+    storage::{BeatReply, Claim, Command, Committed, Done, LeaseState, Outcome, Wake},
 };
 
 /// The most commands in one batch.
@@ -27,6 +27,15 @@ struct Waiting<T> {
     ticket: T,
     /// For a claim that may wait if there is nothing for it.
     patience: Option<Patience>,
+    /// For a heartbeat of a worker that holds jobs ahead of time.
+    ahead: Option<Ahead>,
+}
+
+/// The jobs that a worker has claimed and not begun.
+#[derive(Debug)]
+struct Ahead {
+    worker: WorkerId,
+    jobs: Vec<(JobId, JobType)>,
 }
 
 /// A claim that may wait.
@@ -65,7 +74,8 @@ impl<T: Ticket> Committer<T> {
             }
             _ => None,
         };
-        self.inbox.push_back((command, Waiting { ticket, patience }));
+        let ahead = ahead_of(&command);
+        self.inbox.push_back((command, Waiting { ticket, patience, ahead }));
     }
 
     /// How many commands wait to be committed.
@@ -124,7 +134,10 @@ impl<T: Ticket> Committer<T> {
         let mut replies = Vec::with_capacity(waiting.len());
         // Jobs that are there, or may be, although somebody was woken to take them.
         let mut left = Vec::new();
-        for (waits, outcome) in waiting.into_iter().zip(mem::take(&mut committed.outcomes)) {
+        for (waits, mut outcome) in waiting.into_iter().zip(mem::take(&mut committed.outcomes)) {
+            if let (Some(ahead), Ok(Done::Beat(reply))) = (&waits.ahead, &mut outcome) {
+                self.ask_back(ahead, reply);
+            }
             left.extend(waits.leaves(&outcome));
             match (waits.patience, &outcome) {
                 (Some(patience), Ok(Done::Claimed(found))) if found.is_empty() => {
@@ -151,6 +164,16 @@ impl<T: Ticket> Committer<T> {
             self.wake_all(&job_type);
         }
         replies
+    }
+
+    /// Asks for the jobs that a worker holds ahead of time and that others wait for.
+    fn ask_back(&self, ahead: &Ahead, reply: &mut BeatReply) {
+        for (job, state) in &mut reply.leases {
+            let held = ahead.jobs.iter().find(|(held, _)| held == job && *state == LeaseState::Held);
+            if held.is_some_and(|(_, job_type)| self.parked.has_another(job_type, &ahead.worker)) {
+                *state = LeaseState::Awaited;
+            }
+        }
     }
 
     /// Who waited for a batch that failed. What a claim was woken for is left to the others.
@@ -215,7 +238,15 @@ impl<T> Waiting<T> {
 /// A claim that looks again.
 fn looks_again<T>((patience, ticket): (Patience, T), woken_for: Option<JobType>) -> (Command, Waiting<T>) {
     let command = Command::Claim(patience.claim.clone());
-    (command, Waiting { ticket, patience: Some(Patience { woken_for, ..patience }) })
+    (command, Waiting { ticket, patience: Some(Patience { woken_for, ..patience }), ahead: None })
+}
+
+/// What a heartbeat says of jobs that were claimed ahead of time.
+fn ahead_of(command: &Command) -> Option<Ahead> {
+    let Command::Heartbeat(beat) = command else { return None };
+    let jobs = beat.leases.iter().filter_map(|held| Some((held.job, held.ahead.clone()?)));
+    let jobs: Vec<_> = jobs.collect();
+    (!jobs.is_empty()).then(|| Ahead { worker: beat.worker.clone(), jobs })
 }
 
 /// The type of the job that a command makes ready for anybody, where that is known beforehand.
@@ -238,7 +269,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        Job, JobId, NewJob, Timestamp, WorkerId,
+        Job, NewJob, Timestamp,
         storage::{Claimed, Maintain, Ready, Submit},
     };
 

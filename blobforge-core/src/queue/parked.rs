@@ -47,6 +47,15 @@ impl<T: Ticket> Parked<T> {
         }
     }
 
+    /// Whether somebody else than this worker waits for a job of this type.
+    pub(super) fn has_another(&self, job_type: &JobType, worker: &WorkerId) -> bool {
+        let mut waiting = self.by_type.get(job_type).into_iter().flatten();
+        waiting.any(|number| {
+            let claim = self.claims.get(number);
+            claim.is_some_and(|(patience, ticket)| patience.claim.worker != *worker && !ticket.is_abandoned())
+        })
+    }
+
     /// Takes out every claim of this type, who has waited longest first.
     pub(super) fn all_of(&mut self, job_type: &JobType) -> Vec<(Patience, T)> {
         let numbers = self.by_type.get(job_type).cloned().unwrap_or_default();

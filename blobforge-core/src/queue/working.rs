@@ -199,7 +199,7 @@ impl Queue {
     /// use blobforge_core::{Progress, storage::{Beat, HeldLease, LeaseState}};
     /// let id = claimed.job.id;
     /// let progress = Progress { done: 3, total: Some(12), ..Progress::default() };
-    /// let held = HeldLease { job: id, token: claimed.token, progress: Some(progress), log_tail: None };
+    /// let held = HeldLease { job: id, token: claimed.token, progress: Some(progress), log_tail: None, ahead: None };
     /// let reply = queue.heartbeat(Beat { worker: smith, leases: vec![held], condition: None }).await.unwrap();
     /// assert_eq!(reply.leases, [(id, LeaseState::Held)]);
     /// assert_eq!(queue.job(id).await.unwrap().progress.unwrap().done, 3);

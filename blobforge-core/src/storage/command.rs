@@ -255,6 +255,8 @@ pub struct HeldLease {
     /// The last lines of its handler's log so far, if that is news, in place of those said before; of more than
     /// [`MAX_LOG_TAIL_BYTES`](crate::MAX_LOG_TAIL_BYTES) the end is kept.
     pub log_tail: Option<String>,
+    /// The job's type, if it was claimed ahead of time and its work has not begun.
+    pub ahead: Option<JobType>,
 }
 
 /// How an attempt ends.
@@ -575,6 +577,8 @@ pub enum LeaseState {
     Lost,
     /// It is held, but the job was called off: stop, and release it.
     Cancel,
+    /// It is held, but its work has not begun, and another worker waits for such a job: release it.
+    Awaited,
 }
 
 /// What time had made due.

@@ -228,6 +228,7 @@ impl World {
             token: held.token,
             progress: progress.clone(),
             log_tail: None,
+            ahead: None,
         };
         let leases: Vec<_> = worker.held.iter().map(held).collect();
         let beat = Beat { worker: worker.id.clone(), leases: leases.clone(), condition: None };
@@ -411,7 +412,7 @@ impl World {
             (Asked::Beat { leases }, Answer::Beat(Ok(BeatReply { leases: states, .. }))) => {
                 for (lease, (_, state)) in leases.iter().zip(states) {
                     match state {
-                        LeaseState::Held => {}
+                        LeaseState::Held | LeaseState::Awaited => {}
                         LeaseState::Lost => worker.lose(&lease.token),
                         LeaseState::Cancel => {
                             let mut held = worker.held.iter_mut();

@@ -224,7 +224,13 @@ impl World {
         let held = |world: &mut Self, rng: &mut StdRng| {
             let (job, token) = world.lease(rng);
             let log_tail = rng.random_bool(0.3).then(|| format!("line {}", rng.random_range(0..9)));
-            HeldLease { job, token, progress: rng.random_bool(0.5).then(|| progress(rng)), log_tail }
+            HeldLease {
+                job,
+                token,
+                progress: rng.random_bool(0.5).then(|| progress(rng)),
+                log_tail,
+                ahead: None,
+            }
         };
         let leases = (0..rng.random_range(0..4)).map(|_| held(self, rng)).collect();
         let condition = rng.random_bool(0.5).then(|| Condition {

@@ -144,7 +144,8 @@ struct FinishedView {
 pub(super) struct LeaseStateView {
     /// The job's number.
     pub(super) job_id: i64,
-    /// `held`; `lost`: stop, and report nothing; or `cancel`: stop, and release it.
+    /// `held`; `lost`: stop, and report nothing; `cancel`: stop, and release it; or `awaited`: another worker waits for such
+    /// a job, and this one, which was claimed ahead of time, has not begun: release it.
     pub(super) state: String,
 }
 
@@ -247,7 +248,14 @@ impl ReportsApi {
         body: Body<ProgressRequest>,
     ) -> Result<Json<LeaseStateView>, Problem> {
         let (job, token) = self.held(&principal, id.0, &body.0.lease).await?;
-        self.renew(HeldLease { job, token, progress: Some(body.0.progress.into()), log_tail: None }).await
+        self.renew(HeldLease {
+            job,
+            token,
+            progress: Some(body.0.progress.into()),
+            log_tail: None,
+            ahead: None,
+        })
+        .await
     }
 
     /// What the handler has said so far; also renews the lease
@@ -260,7 +268,8 @@ impl ReportsApi {
         body: Body<LogRequest>,
     ) -> Result<Json<LeaseStateView>, Problem> {
         let (job, token) = self.held(&principal, id.0, &body.0.lease).await?;
-        self.renew(HeldLease { job, token, progress: None, log_tail: Some(body.0.log_tail) }).await
+        self.renew(HeldLease { job, token, progress: None, log_tail: Some(body.0.log_tail), ahead: None })
+            .await
     }
 
     /// Keep a partial result that was sent; it survives the attempt
@@ -343,6 +352,7 @@ pub(super) fn lease_state(job: JobId, state: LeaseState) -> LeaseStateView {
         LeaseState::Held => "held",
         LeaseState::Lost => "lost",
         LeaseState::Cancel => "cancel",
+        LeaseState::Awaited => "awaited",
     };
     LeaseStateView { job_id: job.get(), state: state.to_owned() }
 }

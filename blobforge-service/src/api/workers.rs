@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use blobforge_core::{
-    Invalid, Registration, Timestamp, WorkerId, WorkerRecord,
+    Invalid, JobType, Registration, Timestamp, WorkerId, WorkerRecord,
     storage::{Beat, Command, HeldLease, Refusal},
 };
 use poem::{http::StatusCode, web::Data};
@@ -94,6 +94,8 @@ struct HeldLeaseRequest {
     /// The last lines of the handler's log so far, if that is news, in place of those sent before; of more than 16 KiB the
     /// end.
     log_tail: Option<String>,
+    /// The job's type, if it was claimed ahead of time and its work has not begun.
+    ahead: Option<String>,
 }
 
 /// What a worker is told.
@@ -216,7 +218,8 @@ impl WorkersApi {
         for held in named {
             let (job, token) = (blobforge_core::JobId::new(held.job_id), lease(&held.lease)?);
             let (progress, log_tail) = (held.progress.map(Into::into), held.log_tail);
-            leases.push(HeldLease { job, token, progress, log_tail });
+            let ahead = held.ahead.map(JobType::new).transpose()?;
+            leases.push(HeldLease { job, token, progress, log_tail, ahead });
         }
         let reply =
             self.0.queue.heartbeat(Beat { worker, leases, condition: condition.map(Into::into) }).await?;

@@ -72,6 +72,19 @@ fn seconds(text: &str) -> Result<Duration, String> {
         .ok_or_else(|| "say how many seconds, from 0.001 to 31536000".to_owned())
 }
 
+impl WorkerArgs {
+    /// What is logged: who tries a handler wants to read the handler, and not the worker around it.
+    pub(super) fn log_level(&self) -> &'static str {
+        if self.once.once.is_some() {
+            "warn,blobforge_worker_sdk::context=info"
+        } else if self.check {
+            "off"
+        } else {
+            "info"
+        }
+    }
+}
+
 pub(super) async fn run(args: WorkerArgs) -> Result<ExitCode, CliError> {
     if args.print_python_helper {
         say(PYTHON_HELPER.trim_end())?;

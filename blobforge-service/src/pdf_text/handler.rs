@@ -54,6 +54,7 @@ impl Handler for PdfText {
         let converted =
             convert(&self.program, &source, None, &out_dir, limits, job.cancelled(), |at| tell(job, at))
                 .await?;
+        job.work_done().await;
         for name in &converted.files {
             job.output(name, out_dir.join(name)).await?;
         }

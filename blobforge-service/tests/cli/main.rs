@@ -7,6 +7,7 @@ mod logs;
 mod secrets;
 mod settings;
 mod shutdown;
+mod worker;
 
 use std::{
     fs,

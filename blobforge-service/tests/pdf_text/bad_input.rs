@@ -18,7 +18,7 @@ fn letter() -> Vec<u8> {
 async fn refused(pdf: &[u8], kind: &str) -> String {
     let Err(error) = convert_bytes(pdf).await else { panic!("converted, not {kind}") };
     assert_eq!(error.kind(), kind, "{error}");
-    assert!(matches!(error, ChildError::Failed { retryable: false, .. }), "{error:?}");
+    assert!(matches!(error, ChildError::Failed { retryable: Some(false), .. }), "{error:?}");
     let message = error.to_string();
     assert!(message.starts_with("This ") && message.ends_with('.') && message.contains(". "), "{message}");
     message

@@ -182,7 +182,7 @@ impl Broker for Client {
     async fn heartbeat(&self, beat: Beat) -> Result<BeatReply, BrokerError> {
         let held = beat.leases.iter().map(|held| {
             let lease = held.token.to_string();
-            json!({"job_id": held.job, "lease": lease, "progress": held.progress, "log_tail": held.log_tail})
+            json!({"job_id": held.job, "lease": lease, "progress": held.progress, "log_tail": held.log_tail, "ahead": held.ahead})
         });
         let body = json!({"leases": held.collect::<Vec<_>>(), "condition": beat.condition});
         let reply: HeartbeatReply =

@@ -9,7 +9,7 @@ use blobforge_core::{
 };
 use futures_util::{StreamExt, TryStreamExt, stream};
 use sha2::{Digest, Sha256 as Hasher};
-use tokio::io::AsyncWriteExt;
+use tokio::{io::AsyncWriteExt, time::Instant};
 
 use super::JobContext;
 use crate::JobError;
@@ -28,7 +28,9 @@ impl JobContext {
         }
         let source = self.announced()?;
         let path = self.folder().join(file_name(self.source_label()));
+        let begun = Instant::now();
         let found = self.persist("fetch the source", async || self.fetch(&path).await).await?;
+        self.inner.held.fetched_in(begun.elapsed());
         self.say_what_was_read(source, found).await?;
         *fetched = Some(path.clone());
         Ok(path)

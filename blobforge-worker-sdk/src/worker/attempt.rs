@@ -9,6 +9,7 @@ use blobforge_core::{
 };
 use serde_json::Value;
 use tokio::{
+    sync::{OwnedSemaphorePermit, oneshot},
     task::{AbortHandle, JoinError, JoinHandle},
     time::{Instant, timeout},
 };
@@ -42,13 +43,23 @@ pub(super) struct Attempt {
     pub(super) shutdown: Shutdown,
     pub(super) trouble: Arc<Trouble>,
     pub(super) slot: Slot,
+    /// Where its place comes from, if it was claimed ahead of time.
+    pub(super) place: Option<oneshot::Receiver<OwnedSemaphorePermit>>,
 }
 
 impl Attempt {
     /// Runs the handler in `folder` and reports how it ended.
-    pub(super) async fn run(self, folder: PathBuf) -> Fate {
+    pub(super) async fn run(mut self, folder: PathBuf) -> Fate {
         let (assignment, broker, held) = (self.assignment.clone(), self.broker.clone(), self.held.clone());
         let job = JobContext::new(assignment, broker, held, folder, self.slot.clone());
+        if let Some(place) = self.place.take()
+            && !self.wait_for_a_place(&job, place).await
+        {
+            return match job.stop_reason() {
+                Some(StopReason::LeaseLost) => Fate::Lost,
+                _ => self.report(Ending::Release).await,
+            };
+        }
         tracing::info!("started");
         let run = self.supervise(&job).await;
         if let Some(Err(JobError(Verdict::HostTrouble(failure)))) = &run {
@@ -66,6 +77,41 @@ impl Attempt {
                 tracing::warn!("the lease is lost: whatever the handler made is of no use any more");
                 Fate::Lost
             }
+        }
+    }
+
+    /// Fetches the source while the job before is being done, and waits for its place. Whether it got one.
+    async fn wait_for_a_place(
+        &self,
+        job: &JobContext,
+        place: oneshot::Receiver<OwnedSemaphorePermit>,
+    ) -> bool {
+        tracing::info!("fetched ahead of time");
+        let fetched = async {
+            // Whatever went wrong goes wrong again when the handler asks for the source, and is reported then.
+            if job.has_source()
+                && let Err(error) = job.source_file().await
+            {
+                tracing::warn!(%error, "the source could not be fetched ahead of time");
+            }
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            biased;
+            _ = job.stopped() => false,
+            () = self.held.distrusted() => {
+                self.held.stop.set(StopReason::LeaseLost);
+                false
+            }
+            place = place => {
+                let got = place.is_ok();
+                if let Ok(place) = place {
+                    self.slot.take(place);
+                    self.held.begin();
+                }
+                got
+            }
+            () = fetched => false,
         }
     }
 

@@ -7,7 +7,7 @@ use std::{
 };
 
 use blobforge_core::{
-    JobId, LeaseToken, Progress,
+    JobId, JobType, LeaseToken, Progress,
     storage::{HeldLease, LeaseState},
 };
 use futures_util::future::OptionFuture;
@@ -15,7 +15,9 @@ use tokio::{
     sync::{Notify, watch},
     time::Instant,
 };
+use tokio_util::sync::CancellationToken;
 
+use super::pace::{Pace, Pacing};
 use crate::context::{LogTail, Stop, StopReason};
 
 /// From how many bytes of logs on a heartbeat takes no more along: the others go with the next one.
@@ -56,6 +58,13 @@ pub(crate) struct Held {
     log: Mutex<LogTail>,
     /// Wakes the heartbeat.
     news: Arc<Notify>,
+    /// How fast the work gets on, and what all jobs of the worker tell about that.
+    pace: Mutex<Pace>,
+    pacing: Arc<Pacing>,
+    /// The job's type, as long as it was claimed ahead of time and has not begun.
+    ahead: Mutex<Option<JobType>>,
+    /// Another worker waits for it.
+    pub(super) asked_back: CancellationToken,
     /// What the handler listens to.
     pub(crate) stop: Stop,
 }
@@ -66,7 +75,7 @@ impl Held {
         token: LeaseToken,
         good_for: Duration,
         asked_at: Instant,
-        news: Arc<Notify>,
+        leases: &Leases,
     ) -> Self {
         Self {
             job,
@@ -76,13 +85,19 @@ impl Held {
             sign: watch::Sender::new(Sign { at: Instant::now(), moving: 0 }),
             progress: Mutex::default(),
             log: Mutex::default(),
-            news,
+            news: leases.news.clone(),
+            pace: Mutex::default(),
+            pacing: leases.pacing.clone(),
+            ahead: Mutex::default(),
+            asked_back: CancellationToken::new(),
             stop: Stop::default(),
         }
     }
 
     /// Takes the newest word on how far the work is.
     pub(crate) fn tell(&self, progress: Progress) {
+        self.pace().tell(&progress);
+        self.pacing.changed.notify_one();
         *self.progress() = Some(progress);
         self.seen();
         self.news.notify_one();
@@ -133,6 +148,31 @@ impl Held {
         }
     }
 
+    /// It is held ahead of time: its work begins when there is a place for it.
+    pub(super) fn wait_for_a_place(&self, job_type: JobType) {
+        *self.ahead() = Some(job_type);
+    }
+
+    /// Its work begins.
+    pub(super) fn begin(&self) {
+        *self.ahead() = None;
+        *self.pace() = Pace::default();
+        self.seen();
+    }
+
+    /// The source came in so long.
+    pub(crate) fn fetched_in(&self, time: Duration) {
+        self.pacing.fetched_in(time);
+    }
+
+    fn pace(&self) -> MutexGuard<'_, Pace> {
+        self.pace.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn ahead(&self) -> MutexGuard<'_, Option<JobType>> {
+        self.ahead.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// What the handler logged.
     pub(crate) fn log(&self) -> MutexGuard<'_, LogTail> {
         self.log.lock().unwrap_or_else(PoisonError::into_inner)
@@ -148,9 +188,23 @@ impl Held {
 pub(super) struct Leases {
     held: Mutex<HashMap<JobId, Arc<Held>>>,
     pub(super) news: Arc<Notify>,
+    pacing: Arc<Pacing>,
 }
 
 impl Leases {
+    /// Waits until one of the jobs is so nearly done that it is time to fetch the next one.
+    pub(super) async fn nearly_done(&self) {
+        loop {
+            let changed = self.pacing.changed.notified();
+            let lead = self.pacing.lead();
+            let due = self.all().values().filter_map(|held| held.pace().ends_at()?.checked_sub(lead)).min();
+            tokio::select! {
+                () = changed => {}
+                Some(()) = OptionFuture::from(due.map(tokio::time::sleep_until)) => return,
+            }
+        }
+    }
+
     pub(super) fn insert(&self, held: Arc<Held>) {
         self.all().insert(held.job, held);
         self.news.notify_one();
@@ -164,9 +218,9 @@ impl Leases {
         }
     }
 
-    /// Whether there is news of progress.
+    /// Whether there is news of progress, or a job that somebody else may want.
     pub(super) fn has_news(&self) -> bool {
-        self.all().values().any(|held| held.progress().is_some())
+        self.all().values().any(|held| held.progress().is_some() || held.ahead().is_some())
     }
 
     /// What a heartbeat says of every lease.
@@ -176,7 +230,13 @@ impl Leases {
         let said = all.values().map(|held| {
             let log_tail = if logs < LOGS_PER_BEAT { held.log().news() } else { None };
             logs += log_tail.as_ref().map_or(0, String::len);
-            HeldLease { job: held.job, token: held.token, progress: held.progress().take(), log_tail }
+            HeldLease {
+                job: held.job,
+                token: held.token,
+                progress: held.progress().take(),
+                log_tail,
+                ahead: held.ahead().clone(),
+            }
         });
         said.collect()
     }
@@ -212,6 +272,9 @@ impl Leases {
                 *renewed_at = sent_at.max(*renewed_at);
                 newer
             });
+            if *state == LeaseState::Awaited {
+                held.asked_back.cancel();
+            }
             if *state == LeaseState::Cancel {
                 held.stop.set(StopReason::Cancelled);
             }

@@ -137,6 +137,11 @@ impl Link {
         }
     }
 
+    /// Whether it is to claim nothing more.
+    pub(super) fn is_draining(&self) -> bool {
+        *self.draining.borrow()
+    }
+
     /// Asks once for up to `limit` jobs that are due now.
     pub(super) async fn claim_due(&self, limit: usize) -> Result<(Vec<Assignment>, Instant), WorkerError> {
         self.ask(limit, Duration::ZERO).await

@@ -14,7 +14,7 @@ use blobforge_core::{
 };
 use futures_util::FutureExt;
 use tokio::{
-    sync::{OwnedSemaphorePermit, Semaphore},
+    sync::{OwnedSemaphorePermit, Semaphore, oneshot},
     task::spawn_blocking,
     time::{Instant, timeout},
 };
@@ -150,18 +150,61 @@ impl Floor {
     /// Keeps every slot busy. Returns only when the queue no longer takes this worker.
     async fn claim_for_ever(&self) -> WorkerError {
         let slots = Arc::new(Semaphore::new(self.settings.concurrency));
+        let mut next: Option<Next> = None;
+        // Whoever was asked to give a job back, or found none, does not look ahead again before a slot is free.
+        let mut may_look_ahead = true;
         loop {
-            let mut free = free_slots(&slots).await;
-            self.trouble.wait().await;
-            let (assignments, asked_at) = match self.link.claim(free.len()).await {
-                Ok(claimed) => claimed,
-                Err(refused) => return refused,
+            let slot = tokio::select! {
+                biased;
+                slot = slots.clone().acquire_owned() => slot.ok(),
+                () = self.link.leases.nearly_done(), if next.is_none() && may_look_ahead => {
+                    next = match self.claim_ahead().await {
+                        Ok(next) => next,
+                        Err(refused) => return refused,
+                    };
+                    may_look_ahead = next.is_some();
+                    continue;
+                }
+                () = asked_back(next.as_ref()), if next.is_some() => {
+                    (next, may_look_ahead) = (None, false);
+                    continue;
+                }
             };
-            for assignment in assignments {
-                // A queue that gives more than was asked for overbooks for once.
-                self.start(assignment, asked_at, free.pop());
+            may_look_ahead = true;
+            // Without its place the job is given back.
+            let Some(slot) = give_to(next.take(), slot) else { continue };
+            if let Err(refused) = self.claim_for(&slots, slot).await {
+                return refused;
             }
         }
+    }
+
+    /// Claims for this slot and whatever others are free.
+    async fn claim_for(&self, slots: &Arc<Semaphore>, slot: OwnedSemaphorePermit) -> Result<(), WorkerError> {
+        let mut free = vec![slot];
+        free.extend(std::iter::from_fn(|| slots.clone().try_acquire_owned().ok()));
+        self.trouble.wait().await;
+        let (assignments, asked_at) = self.link.claim(free.len()).await?;
+        for assignment in assignments {
+            // A queue that gives more than was asked for overbooks for once.
+            self.start(assignment, asked_at, free.pop().into());
+        }
+        Ok(())
+    }
+
+    /// Claims one job, if there is one, whose source is fetched while the jobs before it are being done.
+    async fn claim_ahead(&self) -> Result<Option<Next>, WorkerError> {
+        if self.trouble.is_here() || self.link.is_draining() {
+            return Ok(None);
+        }
+        let (assignments, asked_at) = self.link.claim_due(1).await?;
+        let mut next = None;
+        for assignment in assignments {
+            let (slot, place) = oneshot::channel();
+            let held = self.start(assignment, asked_at, Start::WithPlace(place));
+            next = Some(Next { held, slot });
+        }
+        Ok(next)
     }
 
     /// Keeps every slot busy until nothing is due and nothing runs.
@@ -173,11 +216,19 @@ impl Floor {
             free.extend(free_slots(&slots).await);
             let (assignments, asked_at) = self.link.claim_due(free.len()).await?;
             if assignments.is_empty() && free.len() == self.settings.concurrency {
-                return Ok(());
+                if self.running.is_empty() {
+                    return Ok(());
+                }
+                // Those that only send their files: what they complete may make more due.
+                let all = u32::try_from(self.settings.concurrency).unwrap_or(u32::MAX);
+                let _ = self.senders.acquire_many(all).await;
+                // The last one gives up its place just before it ends.
+                tokio::task::yield_now().await;
+                continue;
             }
             for assignment in assignments {
                 let (job, attempts) = (assignment.job, assignment.token.epoch.get());
-                self.start(assignment, asked_at, free.pop());
+                self.start(assignment, asked_at, free.pop().into());
                 if attempts > MOST_ATTEMPTS {
                     return Err(WorkerError::Endless { job, attempts });
                 }
@@ -185,7 +236,7 @@ impl Floor {
         }
     }
 
-    fn start(&self, assignment: Assignment, asked_at: Instant, slot: Option<OwnedSemaphorePermit>) {
+    fn start(&self, assignment: Assignment, asked_at: Instant, start: Start) -> Arc<Held> {
         let span = tracing::info_span!(
             "job",
             id = %assignment.job,
@@ -198,8 +249,15 @@ impl Floor {
             assignment.token,
             self.link.lease() + self.settings.patience,
             asked_at,
-            self.link.leases.news.clone(),
+            &self.link.leases,
         ));
+        let (slot, place) = match start {
+            Start::Now(slot) => (slot, None),
+            Start::WithPlace(place) => {
+                held.wait_for_a_place(assignment.job_type.clone());
+                (None, Some(place))
+            }
+        };
         self.link.leases.insert(held.clone());
         let slot = Slot::new(slot, self.senders.clone());
         let handler = self.handlers.get(assignment.job_type.as_str()).cloned();
@@ -212,8 +270,10 @@ impl Floor {
             shutdown: self.shutdown.clone(),
             trouble: self.trouble.clone(),
             slot: slot.clone(),
+            place,
         });
         let (folder, leases, summary) = (self.folder.clone(), self.link.leases.clone(), self.summary.clone());
+        let mine = held.clone();
         let run = async move {
             let fate = match attempt {
                 Some(attempt) => in_folder(&folder, attempt).await,
@@ -222,11 +282,12 @@ impl Floor {
                     Fate::Lost
                 }
             };
-            leases.remove(&held);
+            leases.remove(&mine);
             summary.lock().unwrap_or_else(PoisonError::into_inner).count(fate);
             slot.end();
         };
         self.running.spawn(run.instrument(span));
+        held
     }
 
     /// Lets the running jobs end, as far as the settings give them time.
@@ -253,6 +314,45 @@ impl Floor {
             Ok(Err(error)) => tracing::warn!(%error, "the queue did not take the good-bye"),
             Err(_) => tracing::warn!("the queue did not hear the good-bye"),
         }
+    }
+}
+
+/// When a job begins.
+enum Start {
+    /// At once, in this slot; without one it is one too many.
+    Now(Option<OwnedSemaphorePermit>),
+    /// When it gets a place.
+    WithPlace(oneshot::Receiver<OwnedSemaphorePermit>),
+}
+
+impl From<Option<OwnedSemaphorePermit>> for Start {
+    fn from(slot: Option<OwnedSemaphorePermit>) -> Self {
+        Self::Now(slot)
+    }
+}
+
+/// The job that was claimed ahead of time. It is given back when this is dropped.
+struct Next {
+    held: Arc<Held>,
+    slot: oneshot::Sender<OwnedSemaphorePermit>,
+}
+
+/// Waits until another worker waits for this job, or it is lost.
+async fn asked_back(next: Option<&Next>) {
+    match next {
+        Some(next) => tokio::select! {
+            () = next.held.asked_back.cancelled() => {}
+            _ = next.held.stop.wait() => {}
+        },
+        None => pending().await,
+    }
+}
+
+/// Gives a slot to the job that was claimed ahead of time; the slot, if nobody took it.
+fn give_to(next: Option<Next>, slot: Option<OwnedSemaphorePermit>) -> Option<OwnedSemaphorePermit> {
+    match (next, slot) {
+        (Some(next), Some(slot)) => next.slot.send(slot).err(),
+        (_, slot) => slot,
     }
 }
 

@@ -22,6 +22,11 @@ impl Slot {
         Self(Arc::new(Inner { working: Mutex::new(working), senders, sending: Mutex::default() }))
     }
 
+    /// Takes the place that was waited for.
+    pub(super) fn take(&self, working: OwnedSemaphorePermit) {
+        *self.working() = Some(working);
+    }
+
     /// Leaves the place to another job, once there is room among those that send.
     pub(crate) async fn leave(&self) {
         if self.working().is_none() {

@@ -45,6 +45,12 @@ impl Trouble {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Found::default();
     }
 
+    /// Whether nothing is to be claimed now.
+    pub(super) fn is_here(&self) -> bool {
+        let until = self.0.lock().unwrap_or_else(PoisonError::into_inner).until;
+        until.is_some_and(|until| until > Instant::now())
+    }
+
     /// Waits until another job may be tried.
     pub(super) async fn wait(&self) {
         loop {

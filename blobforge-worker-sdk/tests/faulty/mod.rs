@@ -22,6 +22,7 @@ pub(crate) struct Faulty {
     replies_to_lose: AtomicU32,
     claims_to_lose: AtomicU32,
     transfers_take: Duration,
+    sources_take: Duration,
 }
 
 impl Faulty {
@@ -32,12 +33,18 @@ impl Faulty {
             replies_to_lose: AtomicU32::new(0),
             claims_to_lose: AtomicU32::new(0),
             transfers_take: Duration::ZERO,
+            sources_take: Duration::ZERO,
         }
     }
 
     /// Every output takes so long to be sent.
     pub(crate) fn transfers_take(self, time: Duration) -> Self {
         Self { transfers_take: time, ..self }
+    }
+
+    /// Every source takes so long to come.
+    pub(crate) fn sources_take(self, time: Duration) -> Self {
+        Self { sources_take: time, ..self }
     }
 
     pub(crate) fn heartbeats_fail(&self, fail: bool) {
@@ -94,6 +101,7 @@ impl Broker for Faulty {
     }
 
     async fn source(&self, assignment: &Assignment) -> Result<ByteStream, BrokerError> {
+        tokio::time::sleep(self.sources_take).await;
         Broker::source(&self.queue, assignment).await
     }
 

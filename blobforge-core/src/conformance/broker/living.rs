@@ -25,8 +25,13 @@ pub async fn a_heartbeat_carries_progress(bench: &Bench) {
         stage: Some("reading".to_owned()),
         message: Some("page 3 of 10".to_owned()),
     };
-    let lease =
-        HeldLease { job: held.job, token: held.token, progress: Some(progress.clone()), log_tail: None };
+    let lease = HeldLease {
+        job: held.job,
+        token: held.token,
+        progress: Some(progress.clone()),
+        log_tail: None,
+        ahead: None,
+    };
     bench
         .broker
         .heartbeat(Beat { worker: worker.clone(), leases: vec![lease], condition: None })
@@ -40,7 +45,8 @@ pub async fn a_heartbeat_carries_progress(bench: &Bench) {
 pub async fn a_heartbeat_carries_the_end_of_the_log(bench: &Bench) {
     let (worker, held) = bench.running("a").await;
     let say = async |log: String| {
-        let lease = HeldLease { job: held.job, token: held.token, progress: None, log_tail: Some(log) };
+        let lease =
+            HeldLease { job: held.job, token: held.token, progress: None, log_tail: Some(log), ahead: None };
         bench
             .broker
             .heartbeat(Beat { worker: worker.clone(), leases: vec![lease], condition: None })
@@ -135,6 +141,27 @@ pub async fn a_heartbeat_hears_of_draining(bench: &Bench) {
     bench.queue.set_draining(worker.clone(), false).await.unwrap();
     assert!(!bench.beat(&worker, &[]).await.unwrap().draining);
     assert!(bench.try_claim(&worker).await.is_some());
+}
+
+pub async fn a_job_held_ahead_of_time_is_asked_back_while_another_worker_waits(bench: &Bench) {
+    let (worker, held) = bench.running("a").await;
+    let other = bench.worker("b").await;
+    let beat = async |ahead: Option<JobType>| {
+        let lease = HeldLease { job: held.job, token: held.token, progress: None, log_tail: None, ahead };
+        let beat = Beat { worker: worker.clone(), condition: None, leases: vec![lease] };
+        bench.broker.heartbeat(beat).await.unwrap().leases[0].1
+    };
+    let ahead = || Some(job_type("pdf"));
+    assert_eq!(beat(ahead()).await, LeaseState::Held, "nobody waits");
+    let wish = wish(&other, 1, Duration::from_secs(30));
+    let asked = async {
+        while beat(ahead()).await != LeaseState::Awaited {}
+        assert_eq!(beat(None).await, LeaseState::Held, "what has begun is not asked back");
+        assert_eq!(beat(Some(job_type("audio"))).await, LeaseState::Held, "nobody waits for such a job");
+        bench.finish(&held, Ending::Release).await;
+    };
+    let (claimed, ()) = tokio::join!(bench.broker.claim(&wish), asked);
+    assert_eq!(claimed.unwrap()[0].job, held.job);
 }
 
 pub async fn a_heartbeat_of_an_unknown_worker_is_refused(bench: &Bench) {

@@ -39,7 +39,13 @@ pub async fn progress_is_kept_with_the_attempt_and_begins_anew_with_the_next(ben
     let (worker, held) = bench.running("w1").await;
     let id = held.job.id;
     let progress = Progress { done: 3, total: Some(9), stage: Some("reading".to_owned()), message: None };
-    let lease = HeldLease { job: id, token: held.token, progress: Some(progress.clone()), log_tail: None };
+    let lease = HeldLease {
+        job: id,
+        token: held.token,
+        progress: Some(progress.clone()),
+        log_tail: None,
+        ahead: None,
+    };
     bench
         .run(Command::Heartbeat(Beat { worker: worker.clone(), leases: vec![lease], condition: None }))
         .await
@@ -59,7 +65,7 @@ pub async fn what_a_handler_said_is_read_while_it_runs_and_kept_if_it_is_lost(be
     let id = held.job.id;
     let say = async |worker: &WorkerId, held: &Claimed, log: &str| {
         let log_tail = Some(log.to_owned());
-        let lease = HeldLease { job: id, token: held.token, progress: None, log_tail };
+        let lease = HeldLease { job: id, token: held.token, progress: None, log_tail, ahead: None };
         bench
             .run(Command::Heartbeat(Beat { worker: worker.clone(), leases: vec![lease], condition: None }))
             .await

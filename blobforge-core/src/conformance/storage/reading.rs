@@ -299,7 +299,13 @@ pub async fn what_was_submitted_is_read_back_whole(bench: &Bench) {
     assert_eq!(held.job.body, body, "a worker is told all of it");
     let progress =
         Progress { done: u64::MAX, total: Some(0), stage: None, message: Some("läuft".to_owned()) };
-    let lease = HeldLease { job: id, token: held.token, progress: Some(progress.clone()), log_tail: None };
+    let lease = HeldLease {
+        job: id,
+        token: held.token,
+        progress: Some(progress.clone()),
+        log_tail: None,
+        ahead: None,
+    };
     bench.run(Command::Heartbeat(Beat { worker, leases: vec![lease], condition: None })).await.unwrap();
     bench.reserve("outputs/1", None).await.unwrap();
     let outputs = vec![Output { sha256: Some(hash(3)), ..output("images/p1.png", "outputs/1") }];

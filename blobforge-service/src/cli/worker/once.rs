@@ -71,7 +71,7 @@ pub(super) async fn run(
             ExitCode::SUCCESS
         }
         _ => {
-            failed(&queue, &job).await?;
+            failed(&job)?;
             ExitCode::FAILURE
         }
     };
@@ -131,24 +131,18 @@ fn completed(job: &Job, out: &Path, took: Duration) -> Result<(), CliError> {
     if let Some(result) = &job.result {
         say(format!("result: {result}"))?;
     }
-    say(format!("completed in {}, {} outputs", span(took), job.outputs.len()))?;
+    let outputs = match job.outputs.len() {
+        1 => "1 output".to_owned(),
+        many => format!("{many} outputs"),
+    };
+    say(format!("completed in {}, {outputs}", span(took)))?;
     Ok(())
 }
 
-async fn failed(queue: &Queue, job: &Job) -> Result<(), CliError> {
-    let attempts = queue.history(job.id).await?;
-    let Some(failure) = &job.last_error else {
-        say("given back: see the log above for what is wrong with this machine")?;
-        return Ok(());
-    };
-    let last = attempts.last().and_then(|attempt| attempt.log_tail.as_deref());
-    if let Some(log) = last.map(str::trim_end).filter(|log| !log.is_empty()) {
-        say("the last lines of its log:")?;
-        for line in log.lines() {
-            say(format!("  {line}"))?;
-        }
+fn failed(job: &Job) -> Result<(), CliError> {
+    match &job.last_error {
+        Some(failure) => say(format!("failed as {}: {}", failure.kind, failure.message))?,
+        None => say("given back: the log says what is wrong with this machine")?,
     }
-    let again = if job.status() == Status::Failed { "" } else { " (a queue would run it again)" };
-    say(format!("failed as {}: {}{again}", failure.kind, failure.message))?;
     Ok(())
 }
