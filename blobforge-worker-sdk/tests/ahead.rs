@@ -193,3 +193,18 @@ async fn a_job_that_is_called_off_while_it_waits_is_never_begun() {
     running.await.unwrap();
     assert_eq!(shifts.lock().unwrap().len(), 2);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_drain_waits_for_files_that_are_being_sent() {
+    let queue = queue();
+    let jobs = [submit(&queue, 1).await, submit(&queue, 2).await];
+    let slow = Faulty::new(queue.clone()).transfers_take(WORK * 10);
+    let worker =
+        Worker::builder(Arc::new(slow)).stop_grace(Duration::ZERO).handle("work", async |job: JobContext| {
+            job.work_done().await;
+            job.output_bytes("text", "text").await?;
+            Ok(Value::Null)
+        });
+    assert_eq!(worker.drain().await.unwrap().completed, 2);
+    all_end(&queue, &jobs).await;
+}

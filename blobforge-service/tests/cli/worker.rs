@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, thread::sleep};
 
+use futures_util::future::join_all;
 use serde_json::{Value, json};
 
 use super::*;
@@ -65,7 +66,8 @@ fn a_handler_is_tried_on_one_file_without_a_service() {
 #[test]
 fn a_command_is_tried_with_parameters_and_another_folder() {
     let workshop = workshop();
-    let call = ["worker", "--once", "letter.txt", "--params", r#"{"tone": "loud"}"#, "--out", "here", "--type", "x"];
+    let call =
+        ["worker", "--once", "letter.txt", "--params", r#"{"tone": "loud"}"#, "--out", "here", "--type", "x"];
     let copy = ["--", "sh", "-c", "cp {job} {outdir}/job.json; tr a-z A-Z < {source} > {outdir}/loud.txt"];
     let tried = in_workshop(workshop.path(), &[&call[..], &copy].concat());
     assert_eq!(tried.code, Some(0), "{tried:?}");
@@ -78,13 +80,11 @@ fn a_command_is_tried_with_parameters_and_another_folder() {
 #[test]
 fn a_handler_that_fails_on_the_file_says_why_and_ends_with_another_status() {
     let workshop = workshop();
-    let fails = ["worker", "--once", "letter.txt", "--type", "x", "--", "sh", "-c", "echo 'out of coal' >&2; exit 4"];
+    let fails =
+        ["worker", "--once", "letter.txt", "--type", "x", "--", "sh", "-c", "echo 'out of coal' >&2; exit 4"];
     let tried = in_workshop(workshop.path(), &fails);
     assert_eq!(tried.code, Some(1), "{tried:?}");
-    assert_eq!(
-        tried.out,
-        "failed as handler_error: the command ended with exit status: 4: out of coal\n"
-    );
+    assert_eq!(tried.out, "failed as handler_error: the command ended with exit status: 4: out of coal\n");
     let nowhere = in_workshop(workshop.path(), &["worker", "--once", "nothing.txt"]);
     assert_eq!(nowhere.code, Some(1), "{nowhere:?}");
     assert!(nowhere.err.contains("nothing.txt"), "{}", nowhere.err);
@@ -108,7 +108,10 @@ fn a_check_says_what_is_there_and_what_is_missing() {
     let check = |handler: &[&str]| {
         let (url, database) = (forge.url.clone(), forge.folder.path().join("blobforge.db"));
         let mut command = blobforge();
-        command.current_dir(workshop.path()).env("BLOBFORGE_SERVER_URL", url).env("BLOBFORGE_DB_PATH", database);
+        command
+            .current_dir(workshop.path())
+            .env("BLOBFORGE_SERVER_URL", url)
+            .env("BLOBFORGE_DB_PATH", database);
         let state = workshop.path().join("state");
         run(command.args(["worker", "--check", "--work-dir"]).arg(state).args(handler))
     };
@@ -116,7 +119,10 @@ fn a_check_says_what_is_there_and_what_is_missing() {
     assert_eq!(well.code, Some(0), "{well:?}");
     assert!(well.out.trim_end().ends_with("everything is there to serve word-count"), "{}", well.out);
     for (handler, said) in [
-        (&["--type", "x", "--", "no-such-forge"][..], "no-such-forge cannot be called: it is nowhere on PATH"),
+        (
+            &["--type", "x", "--", "no-such-forge"][..],
+            "no-such-forge cannot be called: it is nowhere on PATH",
+        ),
         (&["--type", "x", "--runner", "--", "python3", "gone.py"][..], "can't open file"),
         (&["--token", "bf_nobody"][..], "service"),
     ] {
@@ -144,11 +150,9 @@ struct Smith {
 impl Smith {
     fn start(forge: &Forge, workshop: &Path, name: &str, more: &[&str], handler: &[&str]) -> Self {
         let log = workshop.join(format!("{name}.log"));
-        let (out, err) = (fs::File::create(&log).unwrap(), fs::File::options().append(true).open(&log).unwrap());
-        let mut command = forge.command(&["worker", "--work-dir"]);
-        command.arg(workshop.join(name)).args(more).args(handler).current_dir(workshop);
-        // The arguments of the forge stand behind the handler's otherwise.
-        let mut command = reordered(&command);
+        let (out, err) =
+            (fs::File::create(&log).unwrap(), fs::File::options().append(true).open(&log).unwrap());
+        let mut command = worker(forge, workshop, name, more, handler);
         let process = command.stdout(out).stderr(err).spawn().unwrap();
         Self { process, log }
     }
@@ -179,21 +183,13 @@ impl Drop for Smith {
     }
 }
 
-/// The same command with what follows `--` at its end.
-fn reordered(command: &Command) -> Command {
-    let args: Vec<_> = command.get_args().map(ToOwned::to_owned).collect();
-    let server = args.iter().position(|arg| arg == "--server").unwrap();
-    let mut ordered = Command::new(command.get_program());
-    ordered.stdin(Stdio::null()).current_dir(command.get_current_dir().unwrap());
-    for (name, value) in command.get_envs() {
-        match value {
-            Some(value) => ordered.env(name, value),
-            None => ordered.env_remove(name),
-        };
-    }
-    ordered.arg("worker").args(&args[server..server + 2]);
-    ordered.args(args[1..server].iter().chain(&args[server + 2..]));
-    ordered
+/// A worker that keeps its name and its work in a folder of the workshop.
+fn worker(forge: &Forge, workshop: &Path, folder: &str, more: &[&str], handler: &[&str]) -> Command {
+    let mut command = blobforge();
+    command.args(["worker", "--server", &forge.url, "--work-dir"]).arg(workshop.join(folder));
+    command.env("BLOBFORGE_DB_PATH", forge.folder.path().join("blobforge.db"));
+    command.args(more).args(handler).current_dir(workshop);
+    command
 }
 
 fn eventually(what: &str, mut holds: impl FnMut() -> bool) {
@@ -267,7 +263,12 @@ async fn a_killed_worker_leaves_nothing_after_the_next_start_and_its_job_goes_on
 
     let elsewhere = Smith::start(&forge, workshop.path(), "elsewhere", &[], RUNNER);
     let job = forge.ended(id).await;
-    assert_eq!((&job["status"], &job["result"]["losses"]), (&json!("completed"), &json!(1)), "{}", elsewhere.log());
+    assert_eq!(
+        (&job["status"], &job["result"]["losses"]),
+        (&json!("completed"), &json!(1)),
+        "{}",
+        elsewhere.log()
+    );
 
     let before: BTreeSet<_> = names(&leftovers);
     let again = Smith::start(&forge, workshop.path(), "first", &[], RUNNER);
@@ -328,13 +329,9 @@ async fn a_thousand_jobs_through_one_runner_leave_no_memory_descriptor_or_file_b
     let worker = u64::from(smith.process.id());
     let mut measured = Vec::new();
     for _round in 0..10 {
-        let mut ids = Vec::new();
-        for _ in 0..100 {
-            ids.push(forge.hand_in("dear smith", json!({})).await);
-        }
+        let jobs = (0..100).map(async |_| forge.ended(forge.hand_in("dear smith", json!({})).await).await);
         let mut runners = BTreeSet::new();
-        for id in ids {
-            let job = forge.ended(id).await;
+        for job in join_all(jobs).await {
             assert_eq!(job["status"], "completed", "{job}");
             runners.insert(job["result"]["pid"].as_u64().unwrap());
         }
@@ -381,7 +378,11 @@ async fn a_worker_whose_token_is_revoked_ends_and_says_so() {
     forge.api(reqwest::Method::DELETE, &format!("/api/admin/tokens/{id}"), json!(null)).await;
     forge.hand_in("dear smith", json!({})).await;
     assert_eq!(smith.ends(), Some(1), "{}", smith.log());
-    assert!(smith.log().lines().last().unwrap().contains("the queue does not take this worker"), "{}", smith.log());
+    assert!(
+        smith.log().lines().last().unwrap().contains("the queue does not take this worker"),
+        "{}",
+        smith.log()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -391,8 +392,11 @@ async fn two_workers_with_one_id_are_not_both_taken() {
     let named = ["--id", "smith"];
     let first = Smith::start(&forge, workshop.path(), "here", &named, RUNNER);
     eventually("the first is registered", || first.log().contains("registered"));
-    for place in ["here", "elsewhere"] {
-        let mut second = Smith::start(&forge, workshop.path(), &format!("{place}"), &named, RUNNER);
-        let _ = second.ends();
+    for (folder, why) in
+        [("here", "another process on this machine"), ("elsewhere", "in use by a process that is alive")]
+    {
+        let second = run(&mut worker(&forge, workshop.path(), folder, &named, RUNNER));
+        assert_eq!(second.code, Some(1), "{second:?}");
+        assert!(second.err.contains(why), "{}", second.err);
     }
 }

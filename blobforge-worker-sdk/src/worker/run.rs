@@ -213,7 +213,9 @@ impl Floor {
         let mut free = Vec::new();
         loop {
             // Waits for a job to end unless all slots are free: until then nothing more becomes due.
-            free.extend(free_slots(&slots).await);
+            if free.len() < self.settings.concurrency {
+                free.extend(free_slots(&slots).await);
+            }
             let (assignments, asked_at) = self.link.claim_due(free.len()).await?;
             if assignments.is_empty() && free.len() == self.settings.concurrency {
                 if self.running.is_empty() {
