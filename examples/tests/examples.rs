@@ -19,8 +19,9 @@ const LINES_AN_EXAMPLE_MAY_HAVE: usize = 80;
 #[test]
 fn each_example_is_short_enough_to_be_read() {
     let files = fs::read_dir(env!("CARGO_MANIFEST_DIR")).unwrap().map(|entry| entry.unwrap().path());
-    let examples: Vec<_> = files.filter(|path| path.extension().is_some_and(|e| e == "rs")).collect();
-    assert_eq!(examples.len(), 10);
+    let examples: Vec<_> =
+        files.filter(|path| path.extension().is_some_and(|e| e == "rs" || e == "py")).collect();
+    assert_eq!(examples.len(), 16);
     for example in examples {
         let lines = fs::read_to_string(&example).unwrap().lines().count();
         assert!(lines < LINES_AN_EXAMPLE_MAY_HAVE, "{} has {lines} lines", example.display());
@@ -92,6 +93,48 @@ fn custom_storage_counts_fewer_commits_than_jobs() {
     let said = said(env!("CARGO_BIN_EXE_custom_storage"));
     let commits = said.trim_end().strip_prefix("500 jobs in ").unwrap().strip_suffix(" commits").unwrap();
     assert!((1..250).contains(&commits.parse::<u32>().unwrap()), "{said}");
+}
+
+#[test]
+fn command_worker_calls_programs_and_says_what_went_wrong() {
+    let expected = "\
+DEAR SMITH
+handler_error: the command ended with exit status: 4: it is torn at page 3
+";
+    assert_eq!(said(env!("CARGO_BIN_EXE_command_worker")), expected);
+}
+
+#[test]
+fn python_worker_does_three_jobs_in_one_process() {
+    let said = said(env!("CARGO_BIN_EXE_python_worker"));
+    let lines: Vec<_> = said.lines().collect();
+    assert_eq!(lines[..3], ["2 completed, 1 failed", "job 1: {\"words\":2}", "job 2: {\"words\":4}"]);
+    assert!(lines[3].starts_with("job 3: bad_input: This file is not text: "), "{}", lines[3]);
+}
+
+#[test]
+fn remote_worker_goes_the_whole_way_over_http() {
+    assert_eq!(said(env!("CARGO_BIN_EXE_remote_worker")), "{\"bytes\":10}: htims raed\n1 completed\n");
+}
+
+#[test]
+fn progress_and_cancellation_shows_both() {
+    let said = said(env!("CARGO_BIN_EXE_progress_and_cancellation"));
+    let lines: Vec<_> = said.lines().collect();
+    assert!(lines[0].ends_with(" of 1000000 pages"), "{said}");
+    assert!(lines[1..3].iter().any(|line| line.starts_with("left after page ")), "{said}");
+    assert!(said.contains("job 1 is cancelled\n") && said.ends_with("0 completed, 1 cancelled\n"), "{said}");
+}
+
+#[test]
+fn checkpoints_go_on_where_the_last_attempt_was_lost() {
+    let expected = "\
+attempt 1 begins with \"\", after 0 losses in a row
+attempt 2 begins with \"ab\", after 1 losses in a row
+attempt 3 begins with \"abcd\", after 1 losses in a row
+\"abcde\", 0 failures, 3 attempts
+";
+    assert_eq!(said(env!("CARGO_BIN_EXE_checkpoints")), expected);
 }
 
 #[test]

@@ -58,6 +58,7 @@ struct Forge {
     folder: tempfile::TempDir,
     service: Child,
     url: String,
+    http: reqwest::Client,
 }
 
 impl Forge {
@@ -78,7 +79,7 @@ impl Forge {
         let mut first = String::new();
         BufReader::new(service.stdout.take().unwrap()).read_line(&mut first).unwrap();
         let url = first.trim().split_once("serves ").unwrap_or_else(|| panic!("{first:?}")).1.to_owned();
-        Self { folder, service, url }
+        Self { folder, service, url, http: reqwest::Client::new() }
     }
 
     fn log(&self) -> String {
@@ -91,7 +92,7 @@ impl Forge {
 
     /// A request of the admin's.
     fn request(&self, method: reqwest::Method, path: &str) -> reqwest::RequestBuilder {
-        reqwest::Client::new().request(method, format!("{}{path}", self.url)).bearer_auth(self.token())
+        self.http.request(method, format!("{}{path}", self.url)).bearer_auth(self.token())
     }
 
     /// A command that reaches this service as people on the same machine do.

@@ -220,7 +220,7 @@ impl Forge {
         let reply = self.api(reqwest::Method::POST, "/api/jobs", job).await;
         let upload = &reply["upload"];
         let url = format!("{}{}", self.url, upload["url"].as_str().unwrap());
-        let sent = reqwest::Client::new().put(url).body(text.to_owned()).send().await.unwrap();
+        let sent = self.http.put(url).body(text.to_owned()).send().await.unwrap();
         assert!(sent.status().is_success(), "{sent:?}");
         let id = reply["job_id"].as_u64().unwrap();
         self.api(reqwest::Method::POST, &format!("/api/jobs/{id}/uploaded"), json!({})).await;
