@@ -615,6 +615,43 @@ async fn a_job_whose_worker_is_heard_of_is_never_taken_away_for_being_long() {
 }
 
 #[tokio::test]
+async fn a_dead_workers_job_is_free_in_time_a_restart_frees_it_at_once_and_its_holder_revives_what_nobody_took()
+ {
+    let forge = Forge::new();
+    let (dead, other) = (forge.worker("dead").await, forge.worker("other").await);
+    let id = forge.submit().await;
+    let lost = forge.claim(&dead).await.unwrap();
+    // Whoever waits gets it, within the lease and 2 s, by whatever clock.
+    let types = [work()];
+    let mut waiting = std::pin::pin!(forge.queue.claim(&other, &types, 1, DAY));
+    assert!(futures_util::poll!(&mut waiting).is_pending());
+    forge.settle().await;
+    forge.clock.advance(LEASE - Duration::from_millis(1));
+    forge.settle().await;
+    assert!(futures_util::poll!(&mut waiting).is_pending(), "the dead may still come back");
+    forge.clock.advance(Duration::from_millis(1) + Duration::from_secs(2));
+    let taken = waiting.await.unwrap().remove(0);
+    assert_eq!((taken.job.id, taken.job.life.losses), (id, 1));
+    assert!(forge.queue.report(id, lost.token, complete()).await.unwrap_err().is_lease_lost());
+
+    // A worker that comes back on its machine frees what it held before any time has passed.
+    let mut again = Registration::new(other.clone(), [work()], "the second process");
+    again.previous_instance = Some("instance of other".to_owned());
+    forge.queue.register(again).await.unwrap();
+    let freed = forge.claim(&other).await.unwrap();
+    assert_eq!((freed.job.id, freed.job.life.losses), (id, 2));
+
+    // And one that was merely out of reach for long goes on, if nobody took its job.
+    forge.lapse(id).await;
+    forge.clock.advance(DAY);
+    let lease = HeldLease { job: id, token: freed.token, progress: None, log_tail: None, ahead: None };
+    let beat = Beat { worker: other.clone(), leases: vec![lease], condition: None };
+    assert_eq!(forge.queue.heartbeat(beat).await.unwrap().leases, [(id, LeaseState::Held)]);
+    assert!(forge.claim(&dead).await.is_none());
+    assert_eq!(forge.queue.report(id, freed.token, complete()).await.unwrap().status, Status::Completed);
+}
+
+#[tokio::test]
 async fn errors_count_releases_do_not_and_crashes_have_a_cap_that_progress_resets() {
     let forge = Forge::new();
     let worker = forge.worker("a").await;

@@ -96,6 +96,14 @@ impl Forge {
         Process::start(self.reaching_us(&mut command), &self.path(&format!("{id}.log")))
     }
 
+    /// A worker that calls a shell for each job of this type.
+    pub(crate) fn shell_worker(&self, id: &str, job_type: &str, more: &[&str], script: &str) -> Process {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_blobforge"));
+        command.args(["worker", "--id", id, "--work-dir"]).arg(self.path(id)).args(["--type", job_type]);
+        command.args(more).args(["--", "sh", "-c", script]);
+        Process::start(self.reaching_us(&mut command), &self.path(&format!("{id}.log")))
+    }
+
     fn reaching_us<'a>(&self, command: &'a mut Command) -> &'a mut Command {
         command.env("BLOBFORGE_SERVER_URL", self.url()).env("BLOBFORGE_API_TOKEN", self.token())
     }

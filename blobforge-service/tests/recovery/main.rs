@@ -163,3 +163,38 @@ async fn a_worker_that_wakes_up_past_its_lease_changes_nothing_and_lives_on() {
     let text = forge.request(Method::GET, &path).send().await.unwrap().text().await.unwrap();
     assert_eq!(text, "other", "what the sleeper may have sent is nobody's to see");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_cancel_survives_the_service_and_kills_everything_that_the_job_started() {
+    let mut forge = Forge::start(30).await;
+    let place = forge.path("place");
+    // It heeds nothing, and what it starts leaves its process group.
+    let script = format!(
+        "trap '' TERM; setsid sleep 1000 & a=$!; sleep 1000 & echo $$ $a $! > {0}.tmp; mv {0}.tmp {0}; \
+         while :; do sleep 1; done",
+        place.display()
+    );
+    let stubborn = ["--grace", "0.2", "--heartbeat-interval", "0.3"];
+    let _worker = forge.shell_worker("smith", "stubborn", &stubborn, &script);
+    let job = forge.submit("stubborn").await;
+    let written = forge.eventually("the job runs", async || std::fs::read_to_string(&place).ok()).await;
+    let processes: Vec<u32> = written.split_whitespace().map(|number| number.parse().unwrap()).collect();
+    assert!(processes.iter().all(|process| is_alive(*process)), "{processes:?}");
+    let cancel = forge.request(Method::POST, &format!("/api/jobs/{job}/cancel")).send().await.unwrap();
+    assert!(cancel.status().is_success(), "{cancel:?}");
+    forge.strike_service();
+    forge.bury_service();
+    forge.serve().await;
+    let ended = forge.until(job, "it is called off", |job| job["status"] == "cancelled").await;
+    assert_eq!((&ended["failures"], &ended["losses"]), (&0.into(), &0.into()), "{ended}");
+    // The worker reports the end when everything is dead, and not before.
+    assert!(!processes.iter().any(|process| is_alive(*process)), "{processes:?}");
+    let next = forge.submit("stubborn").await;
+    forge.until(next, "the next job runs", |job| job["status"] == "running").await;
+}
+
+/// Whether a process runs; a zombie only waits for whoever inherits it.
+fn is_alive(process: u32) -> bool {
+    std::fs::read_to_string(format!("/proc/{process}/stat"))
+        .is_ok_and(|stat| !stat.rsplit_once(')').unwrap().1.trim_start().starts_with('Z'))
+}
