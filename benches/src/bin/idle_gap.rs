@@ -1,0 +1,157 @@
+//! How much of the time a handler is busy although every transfer takes half as long as the work:
+//! `cargo run --release -p blobforge-benches --bin idle_gap`.
+//!
+//! A real service, a worker that reaches it over HTTP, and a program that is started for each job, tells how far it is, and
+//! writes down when it began and ended. Each source and each output is held up on its way by half the time that the program
+//! takes. The same is done once more with a worker that begins a job only when the one before it is sent.
+
+use std::{path::Path, sync::Arc, time::Duration};
+
+use async_trait::async_trait;
+use blobforge_core::{
+    Checkpoint, Finished, JobId, NewJob, Output, Queue, Registration, WorkerId,
+    blob::{ByteStream, Stored, read_bytes},
+    broker::{Assignment, Broker, BrokerError, Ending, Welcome, Wish},
+    storage::{Beat, BeatReply},
+};
+use blobforge_service::{ServeConfig, Service};
+use blobforge_worker_sdk::{
+    Shutdown, Worker,
+    client::{Client, ClientConfig},
+    program::{Command, Program},
+};
+use futures_util::TryStreamExt;
+
+const JOBS: u64 = 30;
+const STEPS: u32 = 40;
+const STEP_MS: u32 = 50;
+/// What was promised: the least part of the time.
+const BUSY: f64 = 0.95;
+
+type Failure = Box<dyn std::error::Error>;
+
+#[tokio::main]
+async fn main() -> Result<(), Failure> {
+    let work = Duration::from_millis(u64::from(STEPS * STEP_MS));
+    let folder = tempfile::tempdir()?;
+    let service = Service::start(ServeConfig::local(folder.path())).await?;
+    println!("{JOBS} jobs of {work:?}, transfers of {:?} each\n", work / 2);
+    println!("| worker | busy |\n|---|--:|");
+    let one_by_one = busy(&service, folder.path(), "one by one", work, false).await?;
+    let side_by_side = busy(&service, folder.path(), "side by side", work, true).await?;
+    service.stop().await?;
+    if side_by_side < BUSY || one_by_one > side_by_side {
+        return Err(format!("busy for {side_by_side:.3} of the time, wanted are {BUSY}").into());
+    }
+    Ok(())
+}
+
+/// Which part of the time the program ran, from the beginning of the first job to the end of the last.
+async fn busy(service: &Service, folder: &Path, name: &str, work: Duration, ahead: bool) -> Result<f64, Failure> {
+    let queue = service.queue();
+    let job_type = name.replace(' ', "-");
+    let mut jobs = Vec::new();
+    for number in 0..JOBS {
+        let source = read_bytes(format!("job {number}"));
+        jobs.push(queue.submit_stream(NewJob::new(job_type.as_str())?, source, 1000).await?.id);
+    }
+    let client = Client::new(ClientConfig::new(service.url(), service.admin_token()))?;
+    let slow = Slow { broker: Arc::new(client), by: work / 2 };
+    let worker = Worker::builder(Arc::new(slow))
+        .handler(Command::new(job_type, Program::new(["sh", "-c", &script(ahead)])?))
+        .state_dir(folder.join(name))
+        .fetch_ahead(ahead)
+        .build()?;
+    let shutdown = Shutdown::new();
+    let running = tokio::spawn(worker.run(shutdown.clone()));
+    let mut shifts = Vec::new();
+    for id in jobs {
+        queue.wait(id, Duration::from_secs(600)).await?;
+        shifts.push(shift(queue, id).await?);
+    }
+    shutdown.begin();
+    running.await??;
+    shifts.sort_by(|one, other| one.0.total_cmp(&other.0));
+    let worked: f64 = shifts.iter().map(|(begun, ended)| ended - begun).sum();
+    let (first, last) = (shifts.first().ok_or("no jobs")?, shifts.last().ok_or("no jobs")?);
+    let busy = worked / (last.1 - first.0);
+    println!("| {name} | {busy:.3} |");
+    Ok(busy)
+}
+
+/// Stands for work: it tells how far it is, and when it began and ended.
+fn script(tells: bool) -> String {
+    let tell = if tells { r#"echo "{\"type\":\"progress\",\"done\":$n,\"total\":STEPS}""# } else { ":" };
+    let script = format!(
+        "date +%s.%N > {{outdir}}/times; n=0; while [ $n -lt STEPS ]; do n=$((n+1)); sleep {}; {tell}; done; \
+         date +%s.%N >> {{outdir}}/times",
+        f64::from(STEP_MS) / 1000.0
+    );
+    script.replace("STEPS", &STEPS.to_string())
+}
+
+async fn shift(queue: &Queue, id: JobId) -> Result<(f64, f64), Failure> {
+    let text: Vec<_> = queue.output(id, "times").await?.try_collect().await?;
+    let text = String::from_utf8(text.concat())?;
+    let mut times = text.lines().map(str::parse::<f64>);
+    match (times.next(), times.next()) {
+        (Some(begun), Some(ended)) => Ok((begun?, ended?)),
+        _ => Err(format!("job {id} wrote no times: {text:?}").into()),
+    }
+}
+
+/// A line on which every file takes its time.
+#[derive(Debug)]
+struct Slow {
+    broker: Arc<dyn Broker>,
+    by: Duration,
+}
+
+#[async_trait]
+impl Broker for Slow {
+    async fn register(&self, registration: &Registration) -> Result<Welcome, BrokerError> {
+        self.broker.register(registration).await
+    }
+
+    async fn unregister(&self, worker: &WorkerId, instance: &str) -> Result<(), BrokerError> {
+        self.broker.unregister(worker, instance).await
+    }
+
+    async fn claim(&self, wish: &Wish) -> Result<Vec<Assignment>, BrokerError> {
+        self.broker.claim(wish).await
+    }
+
+    async fn heartbeat(&self, beat: Beat) -> Result<BeatReply, BrokerError> {
+        self.broker.heartbeat(beat).await
+    }
+
+    async fn finish(&self, assignment: &Assignment, ending: Ending) -> Result<Finished, BrokerError> {
+        self.broker.finish(assignment, ending).await
+    }
+
+    async fn source(&self, assignment: &Assignment) -> Result<ByteStream, BrokerError> {
+        tokio::time::sleep(self.by).await;
+        self.broker.source(assignment).await
+    }
+
+    async fn source_verified(&self, assignment: &Assignment, read: Stored) -> Result<(), BrokerError> {
+        self.broker.source_verified(assignment, read).await
+    }
+
+    async fn put_output(&self, assignment: &Assignment, name: &str, file: &Path) -> Result<Output, BrokerError> {
+        tokio::time::sleep(self.by).await;
+        self.broker.put_output(assignment, name, file).await
+    }
+
+    async fn put_checkpoint(&self, assignment: &Assignment, name: &str, file: &Path) -> Result<(), BrokerError> {
+        self.broker.put_checkpoint(assignment, name, file).await
+    }
+
+    async fn checkpoint(
+        &self,
+        assignment: &Assignment,
+        checkpoint: &Checkpoint,
+    ) -> Result<ByteStream, BrokerError> {
+        self.broker.checkpoint(assignment, checkpoint).await
+    }
+}
