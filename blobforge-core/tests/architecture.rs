@@ -185,6 +185,7 @@ fn what_is_said_is_plain_data_and_pure_functions() {
             "blobforge-core/src/job.rs",
             "blobforge-core/src/lease.rs",
             "blobforge-core/src/worker.rs",
+            "blobforge-core/src/condition.rs",
             "blobforge-core/src/limits.rs",
             "blobforge-core/src/requirement.rs",
             "blobforge-core/src/bounds.rs",

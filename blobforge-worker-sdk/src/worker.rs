@@ -10,7 +10,10 @@ mod pace;
 mod run;
 mod shutdown;
 mod slot;
+mod standing;
+mod surroundings;
 mod trouble;
+mod windows;
 
 use std::{
     collections::BTreeMap,
@@ -25,6 +28,7 @@ use serde_json::{Map, Value};
 
 pub use builder::WorkerBuilder;
 pub use shutdown::{Shutdown, shutdown_signal};
+pub use windows::RunWindow;
 
 pub use folder::Workplace;
 
@@ -33,6 +37,7 @@ pub(crate) use slot::Slot;
 
 use crate::{Handler, JobError};
 use identity::Identity;
+use surroundings::Surroundings;
 
 /// A process that claims jobs, runs their handlers, keeps their leases alive, and reports how they ended.
 ///
@@ -48,6 +53,7 @@ pub struct Worker {
     identity: Identity,
     work_dir: PathBuf,
     settings: Settings,
+    surroundings: Surroundings,
 }
 
 #[derive(Clone, Debug)]
@@ -61,6 +67,8 @@ struct Settings {
     patience: Duration,
     poll: Duration,
     heartbeat: Option<Duration>,
+    windows: Vec<RunWindow>,
+    abort_outside_window: bool,
 }
 
 impl Worker {

@@ -7,7 +7,9 @@ mod program;
 use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use blobforge_core::WorkerId;
-use blobforge_worker_sdk::{Worker, WorkerBuilder, program::PYTHON_HELPER, shutdown_signal};
+use blobforge_worker_sdk::{
+    RunWindow, Worker, WorkerBuilder, program::PYTHON_HELPER, shutdown_signal,
+};
 
 use super::{CliError, Connection, terminal::say};
 use crate::config::LogFormat;
@@ -36,6 +38,12 @@ pub(super) struct WorkerArgs {
     /// Offer a GPU: the label gpu is true then, and programs see BLOBFORGE_USE_GPU.
     #[arg(long, env = "BLOBFORGE_USE_GPU", value_parser = clap::builder::BoolishValueParser::new(), num_args = 0..=1, default_value = "false", default_missing_value = "true")]
     use_gpu: bool,
+    /// Part of the day in which it runs, such as 22:00-06:00, by the local time of this machine; may be given more than once.
+    #[arg(long, env = "BLOBFORGE_RUN_WINDOW", value_delimiter = ',')]
+    run_window: Vec<RunWindow>,
+    /// Give back what runs when the last open run window closes, instead of finishing it.
+    #[arg(long)]
+    abort_outside_window: bool,
     /// How the log is written: text, or json with one object for each line.
     #[arg(long, env = "BLOBFORGE_LOG_FORMAT", default_value = "text")]
     pub(super) log_format: LogFormat,
@@ -107,6 +115,8 @@ pub(super) async fn run(args: WorkerArgs) -> Result<ExitCode, CliError> {
 /// The worker that the arguments describe.
 fn builder(args: &WorkerArgs, mut builder: WorkerBuilder) -> Result<WorkerBuilder, CliError> {
     builder = args.handler.added_to(builder, args.use_gpu)?.concurrency(args.concurrency);
+    builder = builder.abort_outside_window(args.abort_outside_window);
+    builder = args.run_window.iter().copied().fold(builder, WorkerBuilder::run_window);
     if args.use_gpu {
         builder = builder.label("gpu", true);
     }

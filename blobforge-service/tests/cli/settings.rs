@@ -108,6 +108,18 @@ fn a_wrong_value_names_itself_its_origin_and_what_is_allowed() {
 }
 
 #[test]
+fn a_run_window_that_is_none_is_refused_before_the_worker_starts() {
+    let folder = tempfile::tempdir().unwrap();
+    let by_flag = run(&mut there(folder.path(), &["worker", "--run-window", "22:00-22:00"]));
+    let by_environment =
+        run(there(folder.path(), &["worker"]).env("BLOBFORGE_RUN_WINDOW", "12:00-13:00,22:00-22:00"));
+    for (said, called) in [(by_flag, "--run-window"), (by_environment, "BLOBFORGE_RUN_WINDOW")] {
+        assert_eq!(said.code, Some(2), "{said:?}");
+        assert!(said.err.contains(called) && said.err.contains("opens when it closes"), "{}", said.err);
+    }
+}
+
+#[test]
 fn a_file_with_a_mistake_stops_the_start() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("blobforge.toml");

@@ -15,6 +15,8 @@ pub enum StopReason {
     NoProgress,
     /// The worker stops. The job goes back to its place in line, at no cost.
     Shutdown,
+    /// The run windows of the worker have closed. The job goes back to its place in line, at no cost.
+    Suspended,
 }
 
 /// A cancellation token that knows why it fired.

@@ -120,6 +120,11 @@ impl Attempt {
         self.report(verdict(failure.0)).await
     }
 
+    /// Ends an attempt that is not to begin.
+    pub(super) async fn give_back(self) -> Fate {
+        self.report(Ending::Release).await
+    }
+
     /// Runs the handler to its end, or stops it when that is asked for; what it returned, if it did.
     async fn supervise(&self, job: &JobContext) -> Option<Result<Value, JobError>> {
         let (handler, context) = (self.handler.clone(), job.clone());
@@ -180,7 +185,9 @@ impl Attempt {
                 Some(Ending::Complete { outputs: job.outputs(), result })
             }
             // Whatever a handler says that was told to stop: it is because it was told to.
-            (_, Some(StopReason::Cancelled | StopReason::Shutdown)) => Some(Ending::Release),
+            (_, Some(StopReason::Cancelled | StopReason::Shutdown | StopReason::Suspended)) => {
+                Some(Ending::Release)
+            }
             (_, Some(StopReason::NoProgress)) => Some(verdict(with_log(self.silence(), job.log_tail()))),
             (Some(Err(error)), None) => Some(verdict(with_log(error, job.log_tail()))),
             // Dropped, though nothing was wrong: the handler fired its own token and then did not end.

@@ -12,7 +12,10 @@ use blobforge_core::{Invalid, JobType, Task, WorkerId, broker::Broker};
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use super::{Settings, Summary, Worker, WorkerError, identity::Identity};
+use super::{
+    RunWindow, Settings, Summary, Worker, WorkerError, identity::Identity, surroundings::Surroundings,
+    windows::MAX_WINDOWS,
+};
 use crate::{
     Handler, JobContext, JobError,
     handler::{FnHandler, TaskHandler},
@@ -29,6 +32,7 @@ pub struct WorkerBuilder {
     state_dir: Option<PathBuf>,
     work_dir: Option<PathBuf>,
     settings: Settings,
+    surroundings: Surroundings,
 }
 
 impl WorkerBuilder {
@@ -43,8 +47,25 @@ impl WorkerBuilder {
             patience: Duration::ZERO,
             poll: Duration::from_secs(1),
             heartbeat: None,
+            windows: Vec::new(),
+            abort_outside_window: false,
         };
-        Self { broker, id: None, handlers: Vec::new(), state_dir: None, work_dir: None, settings }
+        Self {
+            broker,
+            id: None,
+            handlers: Vec::new(),
+            state_dir: None,
+            work_dir: None,
+            settings,
+            surroundings: Surroundings::default(),
+        }
+    }
+
+    /// Puts the worker elsewhere, for tests.
+    #[cfg(test)]
+    pub(super) fn surroundings(mut self, surroundings: Surroundings) -> Self {
+        self.surroundings = surroundings;
+        self
     }
 
     /// The worker's id. By default it is taken from the environment variable `BLOBFORGE_WORKER_ID`, else made up and
@@ -189,6 +210,34 @@ impl WorkerBuilder {
         self
     }
 
+    /// Adds a part of each day in which the worker runs, such as `22:00-06:00`; without one it always does, and it has at
+    /// most 100.
+    ///
+    /// Outside of all of them it claims nothing, and says until when. What runs is finished, however long that takes,
+    /// unless [`abort_outside_window`](Self::abort_outside_window) says otherwise.
+    ///
+    /// ```
+    /// use blobforge_worker_sdk::WorkerBuilder;
+    ///
+    /// fn by_night(worker: WorkerBuilder) -> Result<WorkerBuilder, blobforge_core::Invalid> {
+    ///     Ok(worker.run_window("22:00-06:00".parse()?).abort_outside_window(true))
+    /// }
+    /// ```
+    #[must_use]
+    pub fn run_window(mut self, window: RunWindow) -> Self {
+        self.settings.windows.push(window);
+        self
+    }
+
+    /// Whether jobs are stopped when the last open window closes. They are given back at no cost, as at a shutdown, and
+    /// go on from their checkpoints when somebody claims them; a handler has the time of
+    /// [`stop_grace`](Self::stop_grace) to tidy up.
+    #[must_use]
+    pub fn abort_outside_window(mut self, abort: bool) -> Self {
+        self.settings.abort_outside_window = abort;
+        self
+    }
+
     /// Checks everything and takes an id; nothing is claimed before [`Worker::run`].
     ///
     /// # Errors
@@ -205,7 +254,14 @@ impl WorkerBuilder {
             Some(folder) => folder.join("work"),
             None => std::env::temp_dir().join(format!("blobforge-{}", identity.id())),
         });
-        Ok(Worker { broker: self.broker, handlers, identity, work_dir, settings: self.settings })
+        Ok(Worker {
+            broker: self.broker,
+            handlers,
+            identity,
+            work_dir,
+            settings: self.settings,
+            surroundings: self.surroundings,
+        })
     }
 
     /// Runs everything that is due now, and what becomes due by that, until nothing is: for tests of handlers.
@@ -229,7 +285,7 @@ impl WorkerBuilder {
     /// # });
     /// ```
     ///
-    /// A handler that waits for another job of the same queue may wait for ever: what it submits runs once it has ended.
+    /// It runs at any hour, whatever its run windows are. A handler that waits for another job of the same queue may wait for ever: what it submits runs once it has ended.
     ///
     /// # Errors
     /// As [`WorkerBuilder::build`] and [`Worker::run`]; and when a job is still due after 1,000 attempts, as one that
@@ -244,6 +300,7 @@ impl WorkerBuilder {
             identity: Identity::passing(self.id.clone())?,
             work_dir: self.work_dir.clone().unwrap_or_else(|| temporary.path().to_owned()),
             settings: self.settings.clone(),
+            surroundings: self.surroundings.clone(),
         };
         worker.drain().await
     }
@@ -264,6 +321,10 @@ impl WorkerBuilder {
         if !(1..=MAX_CONCURRENCY).contains(&self.settings.concurrency) {
             let reason = format!("a worker runs 1 to {MAX_CONCURRENCY} jobs at once");
             return Err(Invalid::new("concurrency", reason).into());
+        }
+        if self.settings.windows.len() > MAX_WINDOWS {
+            let reason = format!("a worker has at most {MAX_WINDOWS} run windows");
+            return Err(Invalid::new("run_window", reason).into());
         }
         Ok(handlers)
     }

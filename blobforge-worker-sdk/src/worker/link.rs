@@ -22,10 +22,11 @@ use super::{
     Settings, WorkerError,
     identity::{Identity, random},
     leases::Leases,
+    standing::Standing,
 };
 use crate::backoff::Backoff;
 
-/// How soon after a heartbeat news of progress makes another one.
+/// How soon after a heartbeat news makes another one: of progress, or of how the worker is.
 const NEWS_AFTER: Duration = Duration::from_secs(2);
 /// How long one claim waits for work at the queue.
 const CLAIM_WAIT: Duration = Duration::from_secs(30);
@@ -42,6 +43,7 @@ pub(super) struct Link {
     claims: (String, AtomicU64),
     draining: watch::Sender<bool>,
     pub(super) leases: Arc<Leases>,
+    pub(super) standing: Arc<Standing>,
 }
 
 impl Link {
@@ -51,6 +53,7 @@ impl Link {
         types: Vec<JobType>,
         settings: Settings,
     ) -> Result<Self, WorkerError> {
+        let leases = Arc::<Leases>::default();
         Ok(Self {
             broker,
             identity: Mutex::new(identity),
@@ -60,7 +63,8 @@ impl Link {
             welcome: watch::Sender::new(Welcome { heartbeat_every: NEWS_AFTER, lease: Duration::ZERO }),
             claims: (hex::encode(random::<8>()?), AtomicU64::new(0)),
             draining: watch::Sender::new(false),
-            leases: Arc::default(),
+            standing: Arc::new(Standing::new(leases.news.clone())),
+            leases,
         })
     }
 
@@ -75,6 +79,7 @@ impl Link {
                     welcome.heartbeat_every = welcome.heartbeat_every.min(at_most);
                     identity.registered()?;
                     self.welcome.send_replace(welcome);
+                    self.standing.unsaid();
                     tracing::info!(worker = %identity.id(), "registered");
                     return Ok(());
                 }
@@ -120,15 +125,17 @@ impl Link {
         self.welcome.borrow().lease
     }
 
-    /// Asks for up to `limit` jobs until there are some, unless the worker is draining.
+    /// Asks for up to `limit` jobs until there are some, unless the worker is draining or not fit for any.
     pub(super) async fn claim(&self, limit: usize) -> Result<(Vec<Assignment>, Instant), WorkerError> {
         let mut draining = self.draining.subscribe();
         loop {
             // The sender lives as long as `self`.
             let _ = draining.wait_for(|draining| !draining).await;
+            let left = self.standing.fit().await;
             // Trust in a lease begins when it was asked for: a long wait must not use it up.
             let wait = CLAIM_WAIT.min(self.lease() / 3);
-            let (assignments, asked_at) = self.ask(limit, wait).await?;
+            // What comes when the run window has closed would come too late.
+            let (assignments, asked_at) = self.ask(limit, wait.min(left)).await?;
             if !assignments.is_empty() {
                 return Ok((assignments, asked_at));
             }
@@ -204,7 +211,7 @@ impl Link {
     async fn next_beat(&self, last: Instant) {
         let every = self.welcome.borrow().heartbeat_every;
         let news = async {
-            while !self.leases.has_news() {
+            while !self.leases.has_news() && !self.standing.has_news() {
                 self.leases.news.notified().await;
             }
             sleep_until(last + NEWS_AFTER.min(every)).await;
@@ -216,9 +223,9 @@ impl Link {
     }
 
     async fn beat_once(&self) -> Result<(), BrokerError> {
-        let leases = self.leases.beat();
+        let (leases, condition) = (self.leases.beat(), self.standing.beat());
         let sent_at = Instant::now();
-        let beat = Beat { worker: self.id().await, leases: leases.clone(), condition: None };
+        let beat = Beat { worker: self.id().await, leases: leases.clone(), condition };
         match self.broker.heartbeat(beat).await {
             Ok(reply) => {
                 self.leases.answered(&leases, &reply.leases, sent_at);
@@ -231,6 +238,7 @@ impl Link {
             }
             Err(error) => {
                 self.leases.unsaid(leases);
+                self.standing.unsaid();
                 Err(error)
             }
         }

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    convert::Infallible,
     future::pending,
     pin::pin,
     sync::{Arc, Mutex, PoisonError},
@@ -27,6 +28,7 @@ use super::{
     folder::WorkFolder,
     link::Link,
     trouble::Trouble,
+    windows::Schedule,
 };
 use crate::{Handler, StopReason};
 
@@ -69,6 +71,7 @@ impl Worker {
     fn open(self, shutdown: Shutdown) -> Result<Floor, WorkerError> {
         let folder = WorkFolder::open(&self.work_dir)?;
         let types = self.handlers.keys().map(JobType::new).collect::<Result<Vec<_>, Invalid>>()?;
+        let schedule = self.surroundings.schedule(self.settings.windows.clone());
         let link = Link::new(self.broker.clone(), self.identity, types, self.settings.clone())?;
         let senders = Arc::new(Semaphore::new(self.settings.concurrency));
         Ok(Floor {
@@ -82,6 +85,7 @@ impl Worker {
             running: TaskTracker::new(),
             summary: Arc::default(),
             trouble: Arc::default(),
+            schedule,
         })
     }
 }
@@ -99,6 +103,7 @@ struct Floor {
     running: TaskTracker,
     summary: Arc<Mutex<Summary>>,
     trouble: Arc<Trouble>,
+    schedule: Option<Schedule>,
 }
 
 impl Floor {
@@ -116,11 +121,27 @@ impl Floor {
         let shutdown = self.shutdown.clone();
         self.beating(async |floor| {
             tokio::select! {
+                // The clock is looked at before the first claim.
+                biased;
                 () = shutdown.cancelled() => Ok(()),
+                never = floor.keep_hours() => match never {},
                 refused = floor.claim_for_ever() => Err(refused),
             }
         })
         .await
+    }
+
+    /// Opens and closes the worker by its run windows.
+    async fn keep_hours(&self) -> Infallible {
+        let Some(schedule) = &self.schedule else { return pending().await };
+        let standing = &self.link.standing;
+        loop {
+            let rest = schedule.look(standing);
+            if self.settings.abort_outside_window && standing.is_suspended() {
+                self.link.leases.stop_all(StopReason::Suspended);
+            }
+            rest.await;
+        }
     }
 
     async fn drain(self) -> Result<Summary, WorkerError> {
@@ -156,6 +177,11 @@ impl Floor {
         loop {
             let slot = tokio::select! {
                 biased;
+                // What was fetched ahead is given back before its place is there.
+                () = self.link.standing.unfit(), if next.is_some() => {
+                    (next, may_look_ahead) = (None, false);
+                    continue;
+                }
                 slot = slots.clone().acquire_owned() => slot.ok(),
                 () = self.link.leases.nearly_done(), if next.is_none() && may_look_ahead => {
                     next = match self.claim_ahead().await {
@@ -194,7 +220,7 @@ impl Floor {
 
     /// Claims one job, if there is one, whose source is fetched while the jobs before it are being done.
     async fn claim_ahead(&self) -> Result<Option<Next>, WorkerError> {
-        if self.trouble.is_here() || self.link.is_draining() {
+        if self.trouble.is_here() || self.link.is_draining() || !self.link.standing.is_fit() {
             return Ok(None);
         }
         let (assignments, asked_at) = self.link.claim_due(1).await?;
@@ -276,8 +302,11 @@ impl Floor {
         });
         let (folder, leases, summary) = (self.folder.clone(), self.link.leases.clone(), self.summary.clone());
         let mine = held.clone();
+        let standing = self.link.standing.clone();
         let run = async move {
             let fate = match attempt {
+                // It was given out by a claim from before.
+                Some(attempt) if !standing.is_fit() => attempt.give_back().await,
                 Some(attempt) => in_folder(&folder, attempt).await,
                 None => {
                     tracing::error!("the queue gave out a job of a type that this worker does not serve");
