@@ -2,7 +2,9 @@
 
 mod attempt;
 mod builder;
+mod cards;
 mod folder;
+mod gauges;
 mod identity;
 mod leases;
 mod link;
@@ -13,6 +15,8 @@ mod slot;
 mod standing;
 mod surroundings;
 mod trouble;
+#[cfg(test)]
+mod wall;
 mod windows;
 
 use std::{

@@ -2,6 +2,7 @@
 
 use std::{
     collections::BTreeMap,
+    ffi::OsString,
     future::Future,
     path::{Path, PathBuf},
     sync::Arc,
@@ -59,6 +60,14 @@ impl WorkerBuilder {
             settings,
             surroundings: Surroundings::default(),
         }
+    }
+
+    /// The folders in which `nvidia-smi` is looked for, as `PATH` has them. For tests.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn programs(mut self, folders: impl Into<OsString>) -> Self {
+        self.surroundings.programs = Some(folders.into());
+        self
     }
 
     /// Puts the worker elsewhere, for tests.

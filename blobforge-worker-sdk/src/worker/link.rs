@@ -125,6 +125,11 @@ impl Link {
         self.welcome.borrow().lease
     }
 
+    /// How often it is heard of.
+    pub(super) fn heartbeat_every(&self) -> Duration {
+        self.welcome.borrow().heartbeat_every
+    }
+
     /// Asks for up to `limit` jobs until there are some, unless the worker is draining or not fit for any.
     pub(super) async fn claim(&self, limit: usize) -> Result<(Vec<Assignment>, Instant), WorkerError> {
         let mut draining = self.draining.subscribe();
@@ -197,7 +202,7 @@ impl Link {
                     }
                     error => {
                         // Also when the credentials are refused: until the leases run out somebody may put it right.
-                        let wait = backoff.next().min(self.welcome.borrow().heartbeat_every);
+                        let wait = backoff.next().min(self.heartbeat_every());
                         tracing::warn!(%error, "a heartbeat did not get through; trying again in {wait:.1?}");
                         tokio::time::sleep(wait).await;
                     }
@@ -209,7 +214,7 @@ impl Link {
 
     /// Waits until a heartbeat is due: by its interval, or sooner when there is news.
     async fn next_beat(&self, last: Instant) {
-        let every = self.welcome.borrow().heartbeat_every;
+        let every = self.heartbeat_every();
         let news = async {
             while !self.leases.has_news() && !self.standing.has_news() {
                 self.leases.news.notified().await;

@@ -26,6 +26,7 @@ use super::{
     Held, Settings, Shutdown, Slot, Summary, Worker, WorkerError,
     attempt::{Attempt, Fate},
     folder::WorkFolder,
+    gauges::Instruments,
     link::Link,
     trouble::Trouble,
     windows::Schedule,
@@ -34,6 +35,10 @@ use crate::{Handler, StopReason};
 
 /// How long the queue is given to hear the good-bye.
 const GOOD_BYE: Duration = Duration::from_secs(5);
+/// How soon after its start a worker looks at its gauges: what the processors do is seen between two looks.
+const FIRST_LOOK: Duration = Duration::from_secs(1);
+/// How long it leaves them alone at least.
+const LOOK_PACE: Duration = Duration::from_secs(10);
 /// The most attempts of a job in a queue that is being drained: one that needs more is due again and again.
 const MOST_ATTEMPTS: u32 = 1000;
 
@@ -72,6 +77,7 @@ impl Worker {
         let folder = WorkFolder::open(&self.work_dir)?;
         let types = self.handlers.keys().map(JobType::new).collect::<Result<Vec<_>, Invalid>>()?;
         let schedule = self.surroundings.schedule(self.settings.windows.clone());
+        let instruments = Arc::new(self.surroundings.instruments(&self.work_dir));
         let link = Link::new(self.broker.clone(), self.identity, types, self.settings.clone())?;
         let senders = Arc::new(Semaphore::new(self.settings.concurrency));
         Ok(Floor {
@@ -86,6 +92,7 @@ impl Worker {
             summary: Arc::default(),
             trouble: Arc::default(),
             schedule,
+            instruments,
         })
     }
 }
@@ -104,6 +111,7 @@ struct Floor {
     summary: Arc<Mutex<Summary>>,
     trouble: Arc<Trouble>,
     schedule: Option<Schedule>,
+    instruments: Arc<Instruments>,
 }
 
 impl Floor {
@@ -125,6 +133,7 @@ impl Floor {
                 biased;
                 () = shutdown.cancelled() => Ok(()),
                 never = floor.keep_hours() => match never {},
+                never = floor.measure() => match never {},
                 refused = floor.claim_for_ever() => Err(refused),
             }
         })
@@ -141,6 +150,17 @@ impl Floor {
                 self.link.leases.stop_all(StopReason::Suspended);
             }
             rest.await;
+        }
+    }
+
+    /// Reads the gauges as often as the worker is heard of, off the threads that others wait for.
+    async fn measure(&self) -> Infallible {
+        tokio::time::sleep(FIRST_LOOK).await;
+        loop {
+            let instruments = self.instruments.clone();
+            let read = spawn_blocking(move || instruments.read()).await;
+            self.link.standing.read(read.unwrap_or_default());
+            tokio::time::sleep(self.link.heartbeat_every().max(LOOK_PACE)).await;
         }
     }
 

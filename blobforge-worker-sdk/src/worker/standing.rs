@@ -5,11 +5,13 @@ use std::{
     time::Duration,
 };
 
-use blobforge_core::{Condition, Gauges, Timestamp};
+use blobforge_core::{Condition, Timestamp};
 use tokio::{
     sync::{Notify, watch},
     time::Instant,
 };
+
+use super::gauges::Reading;
 
 /// A span that is never over.
 const FOR_EVER: Duration = Duration::MAX;
@@ -60,14 +62,25 @@ impl Standing {
         self.change(|now| now.condition.suspended_until = Some(until));
     }
 
-    /// What is wrong with it now, if anything is.
-    pub(super) fn set_trouble(&self, trouble: Option<String>) {
-        self.change(|now| now.condition.trouble = trouble);
+    /// What its machine is doing, and what is wrong with it, if anything is. Gauges alone make no heartbeat come sooner.
+    pub(super) fn read(&self, reading: Reading) {
+        let Reading { gauges, trouble } = reading;
+        if self.set_trouble(trouble.clone()) {
+            match trouble {
+                Some(trouble) => tracing::error!("{trouble}"),
+                None => tracing::info!("what was missing is back: claiming again"),
+            }
+        }
+        self.now.send_modify(|now| now.condition.gauges = gauges);
     }
 
-    /// What its machine is doing. That makes no heartbeat come sooner.
-    pub(super) fn measured(&self, gauges: Gauges) {
-        self.now.send_modify(|now| now.condition.gauges = Some(gauges));
+    /// Says whether that is news.
+    fn set_trouble(&self, trouble: Option<String>) -> bool {
+        let is_news = self.now.borrow().condition.trouble != trouble;
+        if is_news {
+            self.change(|now| now.condition.trouble = trouble);
+        }
+        is_news
     }
 
     fn change(&self, change: impl FnOnce(&mut Now)) {
@@ -131,6 +144,8 @@ impl Standing {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use blobforge_core::Gauges;
+
     use super::*;
 
     fn standing() -> Standing {
@@ -157,7 +172,8 @@ mod tests {
     fn gauges_go_along_and_make_no_heartbeat_come_sooner() {
         let standing = standing();
         standing.beat();
-        standing.measured(Gauges { cpu_percent: 12.5, ..Gauges::default() });
+        let gauges = Some(Gauges { cpu_percent: 12.5, ..Gauges::default() });
+        standing.read(Reading { gauges, trouble: None });
         assert!(!standing.has_news());
         assert_eq!(standing.beat().unwrap().gauges.unwrap().cpu_percent, 12.5);
     }

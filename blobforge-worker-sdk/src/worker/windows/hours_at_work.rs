@@ -2,44 +2,19 @@
 //! to whatever is waited for next.
 #![allow(clippy::unwrap_used, clippy::panic)]
 
-use std::pin::Pin;
-
 use blobforge_core::{Job, JobId, NewJob, Queue, Status, WorkerId};
 use serde_json::{Value, json};
-use tokio::{
-    task::JoinHandle,
-    time::{Instant, sleep},
-};
+use tokio::{task::JoinHandle, time::sleep};
 
 use super::*;
 use crate::{
     JobContext, JobError, Shutdown, StopReason, Summary, Worker, WorkerBuilder, WorkerError,
-    worker::surroundings::Surroundings,
+    worker::{surroundings::Surroundings, wall::Wall},
 };
 
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
-
-#[derive(Debug)]
-struct Wall {
-    began: Instant,
-    at: Timestamp,
-}
-
-impl Clock for Wall {
-    fn now(&self) -> Timestamp {
-        self.at + self.uptime()
-    }
-
-    fn uptime(&self) -> Duration {
-        self.began.elapsed()
-    }
-
-    fn sleep(&self, span: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
-        Box::pin(sleep(span))
-    }
-}
 
 struct Forge {
     clock: Arc<Wall>,
@@ -63,7 +38,7 @@ impl Forge {
     /// On a winter's day in Central Europe; the time is local.
     fn at(time: &str) -> Self {
         let at = format!("2026-01-15T{time}:00+01:00").parse().unwrap();
-        let clock = Arc::new(Wall { began: Instant::now(), at });
+        let clock = Arc::new(Wall::at(at));
         let queue = Queue::builder().clock(clock.clone()).open_in_memory().unwrap();
         Self { clock, queue, folder: tempfile::tempdir().unwrap() }
     }
@@ -74,7 +49,7 @@ impl Forge {
         Worker::builder(Arc::new(self.queue.clone()))
             .id(WorkerId::new("smith").unwrap())
             .state_dir(self.folder.path())
-            .surroundings(Surroundings { clock: self.clock.clone(), zone })
+            .surroundings(Surroundings { clock: self.clock.clone(), zone, ..Surroundings::default() })
             .run_window("22:00-06:00".parse().unwrap())
     }
 
