@@ -42,6 +42,18 @@ struct Answer {
     code: Option<i32>,
 }
 
+impl Answer {
+    /// Which cards it names; one that ended badly may name some all the same.
+    fn listing(self) -> Result<Listing, String> {
+        let listing = card_lines(&self.text);
+        if self.code == Some(0) || !listing.cards.is_empty() {
+            return Ok(listing);
+        }
+        let how = self.code.map_or_else(|| "by a signal".to_owned(), |code| format!("with code {code}"));
+        Err(listing.complaint.unwrap_or_else(|| format!("nvidia-smi ended {how}")))
+    }
+}
+
 impl Smi {
     pub(super) fn new(program: PathBuf, within: Duration) -> Self {
         Self { program, within, follower: None }
@@ -53,13 +65,7 @@ impl Smi {
         if self.follower.as_ref().is_some_and(|follower| !follower.is_finished()) {
             return Err("nvidia-smi hangs and cannot be killed".to_owned());
         }
-        let Answer { text, code } = self.run().map_err(|error| format!("nvidia-smi: {error}"))?;
-        let listing = card_lines(&text);
-        if code == Some(0) || !listing.cards.is_empty() {
-            return Ok(listing);
-        }
-        let code = code.map_or_else(|| "by a signal".to_owned(), |code| format!("with code {code}"));
-        Err(listing.complaint.unwrap_or_else(|| format!("nvidia-smi ended {code}")))
+        self.run().map_err(|error| format!("nvidia-smi: {error}"))?.listing()
     }
 
     /// Runs it, and kills it with all that it started when it takes too long.
@@ -158,6 +164,19 @@ mod tests {
     use super::*;
     use crate::worker::cards::fake::put_smi;
 
+    #[test]
+    fn what_is_wrong_is_told_unless_cards_are_named_all_the_same() {
+        let answer = |text: &str, code| Answer { text: text.to_owned(), code }.listing();
+        let card = "0, GPU-1, NVIDIA H100, 97, 71234, 81559, 64";
+        assert_eq!(answer(card, Some(15)).unwrap().cards.len(), 1);
+        let mismatch = "Driver/library version mismatch";
+        assert_eq!(answer(mismatch, Some(18)).unwrap_err(), mismatch);
+        assert_eq!(answer("", Some(9)).unwrap_err(), "nvidia-smi ended with code 9");
+        assert_eq!(answer("", None).unwrap_err(), "nvidia-smi ended by a signal");
+        assert_eq!(answer("", Some(0)), Ok(Listing::default()));
+    }
+
+    // The other tests that start it are a program of their own, tests/gauges.rs.
     #[test]
     fn a_program_that_hangs_is_killed_with_all_that_it_started() {
         let folder = tempfile::tempdir().unwrap();

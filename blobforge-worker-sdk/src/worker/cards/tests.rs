@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::{fake::put_smi, *};
+use super::*;
 
 const TWO: &str = "\
 0, GPU-5d5ba0d6-d33d-2b2c-524d-9e3d8d2b8a77, NVIDIA H100 80GB HBM3, 97, 71234, 81559, 64
@@ -89,26 +89,10 @@ fn three_failures_in_a_row_mean_that_the_cards_are_gone() {
 }
 
 #[test]
-fn the_program_is_asked_and_what_is_wrong_with_it_is_told() {
+fn the_program_is_looked_for_in_every_folder() {
     let folder = tempfile::tempdir().unwrap();
     let folders = env::join_paths([Path::new("/no/such/folder"), folder.path()]).unwrap();
     assert!(Cards::found_in(Some(&folders)).is_none() && Cards::found_in(None).is_none());
-    let ask = |script: &str| {
-        put_smi(folder.path(), script);
-        Cards::found_in(Some(&folders)).unwrap().smi.ask()
-    };
-    let asked =
-        "case \"$*\" in --query-gpu=index,uuid*\\ --format=csv,noheader,nounits) ;; *) exit 2 ;; esac";
-    assert_eq!(ask(&format!("{asked}\ncat <<END\n{TWO}END")), Ok(cards(TWO)));
-    assert_eq!(
-        ask("echo 'Driver/library version mismatch' >&2; exit 18").unwrap_err(),
-        "Driver/library version mismatch"
-    );
-    assert_eq!(ask("exit 9").unwrap_err(), "nvidia-smi ended with code 9");
-    assert_eq!(ask("kill -9 $$").unwrap_err(), "nvidia-smi ended by a signal");
-    assert_eq!(
-        ask(&format!("cat <<END\n{TWO}END\nexit 15")).unwrap().cards.len(),
-        2,
-        "what it tells all the same"
-    );
+    std::fs::write(folder.path().join("nvidia-smi"), "").unwrap();
+    assert!(Cards::found_in(Some(&folders)).is_some());
 }
