@@ -42,4 +42,6 @@ mod worker;
 
 pub use context::{JobContext, StopReason};
 pub use handler::{Handler, JobError};
-pub use worker::{RunWindow, Shutdown, Summary, Worker, WorkerBuilder, WorkerError, Workplace, shutdown_signal};
+pub use worker::{
+    RunWindow, Shutdown, Summary, Worker, WorkerBuilder, WorkerError, Workplace, shutdown_signal,
+};

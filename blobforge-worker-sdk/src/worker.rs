@@ -14,7 +14,6 @@ mod shutdown;
 mod slot;
 mod standing;
 mod surroundings;
-mod trouble;
 #[cfg(test)]
 mod wall;
 mod windows;
@@ -71,6 +70,7 @@ struct Settings {
     patience: Duration,
     poll: Duration,
     heartbeat: Option<Duration>,
+    fetch_ahead: bool,
     windows: Vec<RunWindow>,
     abort_outside_window: bool,
 }

@@ -35,8 +35,8 @@ async fn main() -> Result<(), Failure> {
     let work = Duration::from_millis(u64::from(STEPS * STEP_MS));
     let folder = tempfile::tempdir()?;
     let service = Service::start(ServeConfig::local(folder.path())).await?;
-    println!("{JOBS} jobs of {work:?}, transfers of {:?} each\n", work / 2);
-    println!("| worker | busy |\n|---|--:|");
+    say(&format!("{JOBS} jobs of {work:?}, transfers of {:?} each\n", work / 2));
+    say("| worker | busy |\n|---|--:|");
     let one_by_one = busy(&service, folder.path(), "one by one", work, false).await?;
     let side_by_side = busy(&service, folder.path(), "side by side", work, true).await?;
     service.stop().await?;
@@ -46,8 +46,19 @@ async fn main() -> Result<(), Failure> {
     Ok(())
 }
 
+#[allow(clippy::print_stdout, reason = "this is a program for the terminal")]
+fn say(line: &str) {
+    println!("{line}");
+}
+
 /// Which part of the time the program ran, from the beginning of the first job to the end of the last.
-async fn busy(service: &Service, folder: &Path, name: &str, work: Duration, ahead: bool) -> Result<f64, Failure> {
+async fn busy(
+    service: &Service,
+    folder: &Path,
+    name: &str,
+    work: Duration,
+    ahead: bool,
+) -> Result<f64, Failure> {
     let queue = service.queue();
     let job_type = name.replace(' ', "-");
     let mut jobs = Vec::new();
@@ -75,7 +86,7 @@ async fn busy(service: &Service, folder: &Path, name: &str, work: Duration, ahea
     let worked: f64 = shifts.iter().map(|(begun, ended)| ended - begun).sum();
     let (first, last) = (shifts.first().ok_or("no jobs")?, shifts.last().ok_or("no jobs")?);
     let busy = worked / (last.1 - first.0);
-    println!("| {name} | {busy:.3} |");
+    say(&format!("| {name} | {busy:.3} |"));
     Ok(busy)
 }
 
@@ -138,12 +149,22 @@ impl Broker for Slow {
         self.broker.source_verified(assignment, read).await
     }
 
-    async fn put_output(&self, assignment: &Assignment, name: &str, file: &Path) -> Result<Output, BrokerError> {
+    async fn put_output(
+        &self,
+        assignment: &Assignment,
+        name: &str,
+        file: &Path,
+    ) -> Result<Output, BrokerError> {
         tokio::time::sleep(self.by).await;
         self.broker.put_output(assignment, name, file).await
     }
 
-    async fn put_checkpoint(&self, assignment: &Assignment, name: &str, file: &Path) -> Result<(), BrokerError> {
+    async fn put_checkpoint(
+        &self,
+        assignment: &Assignment,
+        name: &str,
+        file: &Path,
+    ) -> Result<(), BrokerError> {
         self.broker.put_checkpoint(assignment, name, file).await
     }
 

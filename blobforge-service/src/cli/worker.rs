@@ -7,9 +7,7 @@ mod program;
 use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use blobforge_core::WorkerId;
-use blobforge_worker_sdk::{
-    RunWindow, Worker, WorkerBuilder, program::PYTHON_HELPER, shutdown_signal,
-};
+use blobforge_worker_sdk::{RunWindow, Worker, WorkerBuilder, program::PYTHON_HELPER, shutdown_signal};
 
 use super::{CliError, Connection, terminal::say};
 use crate::config::LogFormat;

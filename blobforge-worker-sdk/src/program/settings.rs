@@ -94,7 +94,8 @@ impl Program {
         self
     }
 
-    /// Sets what it may use. How long it may be silent is set by [`Program::silence`] alone.
+    /// Sets what it may use. Without `no_progress` it is the handler that says how long it may be silent; it may be so for as
+    /// long as it likes by [`Program::silence`] alone.
     #[must_use]
     pub fn limits(mut self, limits: Limits) -> Self {
         self.limits = limits;
@@ -110,7 +111,8 @@ impl Program {
     }
 
     pub(super) fn silent_at_most(mut self, by_default: Duration) -> Self {
-        self.limits.no_progress = self.silence.unwrap_or(Some(by_default));
+        let said = self.limits.no_progress.or(Some(by_default));
+        self.limits.no_progress = self.silence.unwrap_or(said);
         self
     }
 

@@ -16,7 +16,7 @@ use tokio::{
 
 use tracing::Instrument;
 
-use super::{Held, Settings, Shutdown, Slot, trouble::Trouble};
+use super::{Held, Settings, Shutdown, Slot, link::Link};
 use crate::{Handler, JobContext, JobError, StopReason, backoff::Backoff, handler::Verdict};
 
 /// How long a result is offered to a queue that is away, once its lease has run out: nobody may have taken the job.
@@ -41,7 +41,7 @@ pub(super) struct Attempt {
     pub(super) held: Arc<Held>,
     pub(super) settings: Settings,
     pub(super) shutdown: Shutdown,
-    pub(super) trouble: Arc<Trouble>,
+    pub(super) link: Arc<Link>,
     pub(super) slot: Slot,
     /// Where its place comes from, if it was claimed ahead of time.
     pub(super) place: Option<oneshot::Receiver<OwnedSemaphorePermit>>,
@@ -63,13 +63,13 @@ impl Attempt {
         tracing::info!("started");
         let run = self.supervise(&job).await;
         if let Some(Err(JobError(Verdict::HostTrouble(failure)))) = &run {
-            self.trouble.met(failure);
+            self.link.standing.fall_ill(failure);
         }
         match self.ending(&job, run) {
             Some(ending) => {
                 let fate = self.report(ending).await;
                 if fate == Fate::Completed {
-                    self.trouble.is_over();
+                    self.link.standing.is_well();
                 }
                 fate
             }

@@ -48,6 +48,7 @@ impl WorkerBuilder {
             patience: Duration::ZERO,
             poll: Duration::from_secs(1),
             heartbeat: None,
+            fetch_ahead: true,
             windows: Vec::new(),
             abort_outside_window: false,
         };
@@ -244,6 +245,16 @@ impl WorkerBuilder {
     #[must_use]
     pub fn abort_outside_window(mut self, abort: bool) -> Self {
         self.settings.abort_outside_window = abort;
+        self
+    }
+
+    /// Whether the source of the next job is fetched while the jobs before it are being done; yes by default.
+    ///
+    /// The next job is claimed when a handler tells by its progress that it will end about when the transfer would. It is
+    /// given back, at no cost, when another worker waits for such a job meanwhile.
+    #[must_use]
+    pub fn fetch_ahead(mut self, ahead: bool) -> Self {
+        self.settings.fetch_ahead = ahead;
         self
     }
 

@@ -35,7 +35,14 @@ pub(super) struct Identity {
 #[derive(Debug)]
 struct Kept {
     file: PathBuf,
-    _lock: File,
+    lock: File,
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        // To close it is not enough: a child that was forked and has not called exec yet has it open, too.
+        let _ = flock(&self.lock, FlockOperation::Unlock);
+    }
 }
 
 #[derive(Serialize, Deserialize)]
@@ -96,7 +103,7 @@ impl Identity {
                 instance: secret()?,
                 previous_instance: state.map(|state| state.instance),
                 made_up: wanted.is_none(),
-                kept: Some(Kept { file, _lock: lock }),
+                kept: Some(Kept { file, lock }),
             });
         }
         match wanted {

@@ -28,7 +28,6 @@ use super::{
     folder::WorkFolder,
     gauges::Instruments,
     link::Link,
-    trouble::Trouble,
     windows::Schedule,
 };
 use crate::{Handler, StopReason};
@@ -90,7 +89,6 @@ impl Worker {
             senders,
             running: TaskTracker::new(),
             summary: Arc::default(),
-            trouble: Arc::default(),
             schedule,
             instruments,
         })
@@ -109,7 +107,6 @@ struct Floor {
     senders: Arc<Semaphore>,
     running: TaskTracker,
     summary: Arc<Mutex<Summary>>,
-    trouble: Arc<Trouble>,
     schedule: Option<Schedule>,
     instruments: Arc<Instruments>,
 }
@@ -193,7 +190,7 @@ impl Floor {
         let slots = Arc::new(Semaphore::new(self.settings.concurrency));
         let mut next: Option<Next> = None;
         // Whoever was asked to give a job back, or found none, does not look ahead again before a slot is free.
-        let mut may_look_ahead = true;
+        let mut may_look_ahead = self.settings.fetch_ahead;
         loop {
             let slot = tokio::select! {
                 biased;
@@ -216,7 +213,7 @@ impl Floor {
                     continue;
                 }
             };
-            may_look_ahead = true;
+            may_look_ahead = self.settings.fetch_ahead;
             // Without its place the job is given back.
             let Some(slot) = give_to(next.take(), slot) else { continue };
             if let Err(refused) = self.claim_for(&slots, slot).await {
@@ -229,7 +226,6 @@ impl Floor {
     async fn claim_for(&self, slots: &Arc<Semaphore>, slot: OwnedSemaphorePermit) -> Result<(), WorkerError> {
         let mut free = vec![slot];
         free.extend(std::iter::from_fn(|| slots.clone().try_acquire_owned().ok()));
-        self.trouble.wait().await;
         let (assignments, asked_at) = self.link.claim(free.len()).await?;
         for assignment in assignments {
             // A queue that gives more than was asked for overbooks for once.
@@ -240,7 +236,7 @@ impl Floor {
 
     /// Claims one job, if there is one, whose source is fetched while the jobs before it are being done.
     async fn claim_ahead(&self) -> Result<Option<Next>, WorkerError> {
-        if self.trouble.is_here() || self.link.is_draining() || !self.link.standing.is_fit() {
+        if self.link.is_draining() || !self.link.standing.is_fit() {
             return Ok(None);
         }
         let (assignments, asked_at) = self.link.claim_due(1).await?;
@@ -316,7 +312,7 @@ impl Floor {
             held: held.clone(),
             settings: self.settings.clone(),
             shutdown: self.shutdown.clone(),
-            trouble: self.trouble.clone(),
+            link: self.link.clone(),
             slot: slot.clone(),
             place,
         });

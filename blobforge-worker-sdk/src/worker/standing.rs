@@ -5,7 +5,8 @@ use std::{
     time::Duration,
 };
 
-use blobforge_core::{Condition, Timestamp};
+use blobforge_core::{Condition, Failure, Gauges, Jitter, RetryPolicy, Timestamp};
+use futures_util::future::OptionFuture;
 use tokio::{
     sync::{Notify, watch},
     time::Instant,
@@ -16,20 +17,52 @@ use super::gauges::Reading;
 /// A span that is never over.
 const FOR_EVER: Duration = Duration::MAX;
 
+/// How long nothing is claimed after a job found something wrong with this machine, such as a full disk, and how long when
+/// the jobs after it did too. Only another job can tell whether it is well again.
+const PAUSES: RetryPolicy =
+    RetryPolicy { first: Duration::from_secs(30), longest: Duration::from_secs(10 * 60) };
+
 /// How the worker is now.
 #[derive(Debug, Default)]
 struct Now {
-    condition: Condition,
+    suspended_until: Option<Timestamp>,
+    /// What its machine lacks.
+    missing: Option<String>,
+    /// What jobs found wrong with its machine.
+    illness: Option<Illness>,
+    gauges: Option<Gauges>,
     /// When its run windows close, as far as that is known.
     open_until: Option<Instant>,
+}
+
+/// Something that is wrong with the machine until a job is completed.
+#[derive(Debug)]
+struct Illness {
+    why: String,
+    /// How many jobs in a row found it.
+    jobs: u32,
+    /// When another one may be tried.
+    until: Instant,
 }
 
 impl Now {
     /// For how long it may claim, if it may.
     fn may_claim(&self) -> Option<Duration> {
-        let stopped = self.condition.suspended_until.is_some() || self.condition.trouble.is_some();
+        let stopped =
+            self.suspended_until.is_some() || self.missing.is_some() || self.pauses_until().is_some();
         let left = self.open_until.map_or(FOR_EVER, |until| until.saturating_duration_since(Instant::now()));
         (!stopped).then_some(left)
+    }
+
+    /// Until when nothing is tried because of what jobs found.
+    fn pauses_until(&self) -> Option<Instant> {
+        self.illness.as_ref().map(|illness| illness.until).filter(|until| *until > Instant::now())
+    }
+
+    /// What is told of it.
+    fn condition(&self) -> Condition {
+        let trouble = self.missing.clone().or_else(|| Some(self.illness.as_ref()?.why.clone()));
+        Condition { suspended_until: self.suspended_until, trouble, gauges: self.gauges.clone() }
     }
 }
 
@@ -52,35 +85,56 @@ impl Standing {
     pub(super) fn open(&self, left: Duration) {
         let until = Instant::now().checked_add(left);
         self.change(|now| {
-            now.condition.suspended_until = None;
+            now.suspended_until = None;
             now.open_until = until;
         });
     }
 
     /// It is not to run before this time.
     pub(super) fn suspend(&self, until: Timestamp) {
-        self.change(|now| now.condition.suspended_until = Some(until));
+        self.change(|now| now.suspended_until = Some(until));
     }
 
     /// What its machine is doing, and what is wrong with it, if anything is. Gauges alone make no heartbeat come sooner.
     pub(super) fn read(&self, reading: Reading) {
         let Reading { gauges, trouble } = reading;
-        if self.set_trouble(trouble.clone()) {
+        if self.set_missing(trouble.clone()) {
             match trouble {
                 Some(trouble) => tracing::error!("{trouble}"),
                 None => tracing::info!("what was missing is back: claiming again"),
             }
         }
-        self.now.send_modify(|now| now.condition.gauges = gauges);
+        self.now.send_modify(|now| now.gauges = gauges);
     }
 
     /// Says whether that is news.
-    fn set_trouble(&self, trouble: Option<String>) -> bool {
-        let is_news = self.now.borrow().condition.trouble != trouble;
+    fn set_missing(&self, missing: Option<String>) -> bool {
+        let is_news = self.now.borrow().missing != missing;
         if is_news {
-            self.change(|now| now.condition.trouble = trouble);
+            self.change(|now| now.missing = missing);
         }
         is_news
+    }
+
+    /// A job found something wrong with this machine.
+    pub(super) fn fall_ill(&self, failure: &Failure) {
+        let jobs = self.now.borrow().illness.as_ref().map_or(0, |illness| illness.jobs).saturating_add(1);
+        // Workers that share a machine need no spread.
+        let pause = PAUSES.delay(jobs, Jitter::from_bits(0));
+        let why = format!("{}: {}", failure.kind, failure.message);
+        tracing::error!(
+            kind = failure.kind,
+            "something is wrong with this machine: the job is given back, and nothing is claimed for {pause:?}. {}",
+            failure.message
+        );
+        self.change(|now| now.illness = Some(Illness { why, jobs, until: Instant::now() + pause }));
+    }
+
+    /// A job was completed.
+    pub(super) fn is_well(&self) {
+        if self.now.borrow().illness.is_some() {
+            self.change(|now| now.illness = None);
+        }
     }
 
     fn change(&self, change: impl FnOnce(&mut Now)) {
@@ -89,7 +143,7 @@ impl Standing {
     }
 
     pub(super) fn is_suspended(&self) -> bool {
-        self.now.borrow().condition.suspended_until.is_some()
+        self.now.borrow().suspended_until.is_some()
     }
 
     /// Whether it may take on work.
@@ -101,11 +155,18 @@ impl Standing {
     pub(super) async fn fit(&self) -> Duration {
         let mut changes = self.now.subscribe();
         loop {
-            if let Some(left) = changes.borrow_and_update().may_claim() {
-                return left;
+            let pause = {
+                let now = changes.borrow_and_update();
+                if let Some(left) = now.may_claim() {
+                    return left;
+                }
+                now.pauses_until()
+            };
+            tokio::select! {
+                // The sender lives as long as `self`.
+                _ = changes.changed() => {}
+                Some(()) = OptionFuture::from(pause.map(tokio::time::sleep_until)) => {}
             }
-            // The sender lives as long as `self`.
-            let _ = changes.changed().await;
         }
     }
 
@@ -118,12 +179,12 @@ impl Standing {
     /// Whether there is something that the queue should hear soon.
     pub(super) fn has_news(&self) -> bool {
         let urgent = |condition: &Condition| (condition.suspended_until, condition.trouble.clone());
-        self.said().as_ref().map(urgent) != Some(urgent(&self.now.borrow().condition))
+        self.said().as_ref().map(urgent) != Some(urgent(&self.now.borrow().condition()))
     }
 
     /// What a heartbeat says of it, if the queue does not know that yet.
     pub(super) fn beat(&self) -> Option<Condition> {
-        let condition = self.now.borrow().condition.clone();
+        let condition = self.now.borrow().condition();
         let mut said = self.said();
         let is_known = said.as_ref() == Some(&condition);
         *said = Some(condition.clone());
@@ -144,8 +205,6 @@ impl Standing {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use blobforge_core::Gauges;
-
     use super::*;
 
     fn standing() -> Standing {
@@ -156,7 +215,7 @@ mod tests {
     fn only_what_the_queue_does_not_know_is_said() {
         let standing = standing();
         assert_eq!(standing.beat(), Some(Condition::default()), "it may have been another way before");
-        standing.set_trouble(Some("the GPU is gone".to_owned()));
+        standing.set_missing(Some("the GPU is gone".to_owned()));
         assert!(standing.has_news());
         let said = standing.beat().unwrap();
         assert_eq!(said.trouble.as_deref(), Some("the GPU is gone"));
@@ -164,7 +223,7 @@ mod tests {
         standing.unsaid();
         assert!(standing.has_news(), "it did not arrive");
         assert_eq!(standing.beat(), Some(said));
-        standing.set_trouble(None);
+        standing.set_missing(None);
         assert_eq!(standing.beat(), Some(Condition::default()));
     }
 
@@ -183,10 +242,32 @@ mod tests {
         let standing = standing();
         assert_eq!(standing.fit().await, FOR_EVER);
         standing.suspend(Timestamp::ZERO);
-        standing.set_trouble(Some("the GPU is gone".to_owned()));
+        standing.set_missing(Some("the GPU is gone".to_owned()));
         standing.open(Duration::from_secs(60));
         assert!(!standing.is_fit(), "the GPU is still gone");
-        standing.set_trouble(None);
+        standing.set_missing(None);
         assert_eq!(standing.fit().await, Duration::from_secs(60));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_machine_that_is_ill_is_left_alone_for_longer_and_longer_until_a_job_is_done() {
+        let standing = standing();
+        let full = Failure::new("disk_full", "No space left on device.");
+        let waited = async || {
+            let begun = Instant::now();
+            standing.fit().await;
+            begun.elapsed()
+        };
+        standing.fall_ill(&full);
+        let first = waited().await;
+        assert!(first >= PAUSES.first, "{first:?}");
+        assert_eq!(standing.beat().unwrap().trouble.as_deref(), Some("disk_full: No space left on device."));
+        assert!(standing.is_fit(), "one job is tried");
+        standing.fall_ill(&full);
+        assert!(waited().await > first);
+        standing.fall_ill(&full);
+        standing.is_well();
+        assert_eq!(waited().await, Duration::ZERO);
+        assert_eq!(standing.beat(), Some(Condition::default()));
     }
 }

@@ -152,6 +152,30 @@ async fn a_worker_that_is_told_so_gives_back_what_runs_when_the_window_closes() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_fetched_ahead_when_the_window_closes_is_given_back() {
+    let forge = Forge::at("05:58");
+    // The first one ends a moment after the window closes.
+    sleep(20 * SECOND + SECOND / 2).await;
+    let (first, second) = (forge.submit().await, forge.submit().await);
+    let clock = forge.clock.clone();
+    let worker = forge.run(forge.worker().handle("work", move |job: JobContext| {
+        let clock = clock.clone();
+        async move {
+            let began = clock.now().to_string();
+            for step in 1..=100 {
+                sleep(SECOND).await;
+                job.progress(step, 100, "pages", "");
+            }
+            Ok(began.into())
+        }
+    }));
+    forge.ended(first).await;
+    assert_eq!(forge.ended(second).await.result, Some(json!("2026-01-15T21:00:00.000Z")));
+    assert_eq!(forge.queue.history(second).await.unwrap().len(), 2, "it was fetched ahead");
+    assert_eq!(worker.stop().await, Summary { released: 1, completed: 2, ..Summary::default() });
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_worker_that_registers_anew_says_again_that_it_does_not_run() {
     let forge = Forge::at("12:00");
     let worker = forge.run(forge.worker().handle("work", works_for(MINUTE, forge.clock.clone())));
