@@ -40,7 +40,7 @@ impl Shared {
 #[handler]
 pub(super) async fn upload(request: &Request, body: Body, shared: Data<&Arc<Shared>>) -> Result<Response> {
     let (local, key, _) = shared.verified(Method::Put, request)?;
-    let arrival = shared.arrivals.begin(&key)?;
+    let arrival = shared.arrivals.begin(&key).await?;
     let content = body.into_bytes_stream().boxed();
     if let Some(part) = LocalPart::of(&key) {
         let etag = local.parts.write(&part, content).await.map_err(Problem::from)?;

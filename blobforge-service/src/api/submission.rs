@@ -280,7 +280,7 @@ impl SubmissionApi {
         let job = self.0.queue.job(id).await?;
         // Nothing is decided about a file that is on its way.
         let _arrival = match &job.source {
-            Some(source) => Some(self.0.arrivals.begin(&source.key)?),
+            Some(source) => Some(self.0.arrivals.begin(&source.key).await?),
             None => None,
         };
         let parts = files::sent(body.0.unwrap_or_default().parts);

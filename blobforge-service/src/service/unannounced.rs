@@ -107,7 +107,7 @@ impl Unannounced {
         let Some(job) = self.queue.get(id).await?.filter(waits) else { return Ok(false) };
         let Some(source) = &job.source else { return Ok(false) };
         // Nothing is decided about a file that is on its way.
-        let Ok(_arrival) = self.arrivals.begin(&source.key) else { return Ok(true) };
+        let Some(_arrival) = self.arrivals.look(&source.key) else { return Ok(true) };
         match self.queue.source_uploaded(id).await {
             Ok(_) => Ok(false),
             Err(QueueError::Blob(_)) => Ok(true),
