@@ -165,22 +165,27 @@ class _Runner:
             self._answer(job)
 
     def _listen(self):
-        for line in self._orders:
-            order = json.loads(line)
-            kind = order.get("type")
-            if kind == "job":
-                self._current = Job(order["job"], self._say)
-                self._jobs.put(self._current)
-            elif kind == "cancel" and self._current is not None:
+        try:
+            for line in self._orders:
+                order = json.loads(line)
+                if order.get("type") == "shutdown":
+                    break
+                self._take(order)
+        finally:
+            # The end of the orders, and one that makes no sense, are the end of the worker for us.
+            if self._current is not None:
                 self._current._cancel()
-            elif kind == "checkpoint_kept" and self._current is not None:
-                self._current._kept.put(order["name"])
-            elif kind == "shutdown":
-                break
-        # The end of the orders is the end of the worker, too.
-        if self._current is not None:
+            self._jobs.put(None)
+
+    def _take(self, order):
+        kind = order.get("type")
+        if kind == "job":
+            self._current = Job(order["job"], self._say)
+            self._jobs.put(self._current)
+        elif kind == "cancel" and self._current is not None:
             self._current._cancel()
-        self._jobs.put(None)
+        elif kind == "checkpoint_kept" and self._current is not None:
+            self._current._kept.put(order["name"])
 
     def _answer(self, job):
         done = threading.Event()

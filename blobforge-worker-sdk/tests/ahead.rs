@@ -152,7 +152,8 @@ async fn a_job_claimed_ahead_is_given_back_to_a_worker_that_waits() {
     }
     let (other, types) = (WorkerId::new("other").unwrap(), [JobType::new("work").unwrap()]);
     queue.register(Registration::new(other.clone(), types.clone(), "secret")).await.unwrap();
-    let claimed = queue.claim(&other, &types, 1, Duration::from_secs(60)).await.unwrap();
+    let claimed = tokio::time::timeout(WORK, queue.claim(&other, &types, 1, WORK)).await;
+    let claimed = claimed.expect("it was not given back").unwrap();
     assert_eq!(claimed[0].job.id, second);
     assert_eq!(queue.job(first).await.unwrap().status(), Status::Running, "while the first one still runs");
     let history = queue.history(second).await.unwrap();

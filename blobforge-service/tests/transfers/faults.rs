@@ -7,6 +7,7 @@ use blobforge_core::Status;
 use blobforge_worker_sdk::{
     Handler, JobContext, JobError, Shutdown, Worker,
     client::{Client, ClientConfig, SubmitFile},
+    program::{Command, Program},
 };
 use futures_util::{StreamExt, stream};
 use serde_json::{Value, json};
@@ -178,4 +179,49 @@ async fn two_hundred_transfers_on_a_bad_line_leave_every_file_whole_and_nothing_
     assert_eq!(left.len(), JOBS, "no temporary file of a download: {left:?}");
     queue.collect_garbage(false).await.unwrap();
     assert_eq!(line.forge.bucket.unfinished(), Vec::<String>::new(), "no part of an upload");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_partition_in_the_middle_of_a_job_costs_it_nothing() {
+    let line = BadLine::start(6).await;
+    let folder = tempfile::tempdir().unwrap();
+    let gate = folder.path().join("gate");
+    let script =
+        format!("while [ ! -e {} ]; do sleep 0.02; done; cp {{source}} {{outdir}}/copy.bin", gate.display());
+    let handler = Command::new("gated", Program::new(["sh", "-c", &script]).unwrap());
+    let worker = Worker::builder(Arc::new(line.client())).handler(handler);
+    let worker = worker.heartbeat_interval(std::time::Duration::from_millis(50));
+    let worker = worker.state_dir(folder.path().join("state")).build().unwrap();
+    let shutdown = Shutdown::new();
+    let working = tokio::spawn(worker.run(shutdown.clone()));
+    let path = line.forge.file("book.bin", 300_000);
+    let id = line.client().submit_file(SubmitFile::new("gated", path), |_, _| {}).await.unwrap().job_id;
+    let queue = line.forge.service.queue();
+    let mut changes = queue.events();
+    while queue.job(id).await.unwrap().status() != Status::Running {
+        changes.next().await;
+    }
+    // Heartbeats are lost while it runs, and then what it made and that it has ended.
+    line.set_rate(1000);
+    let lost = |proxy: &FaultProxy| proxy.done().values().sum::<u64>();
+    while lost(&line.to_service) < 5 {
+        tokio::task::yield_now().await;
+    }
+    std::fs::write(&gate, "").unwrap();
+    let before = lost(&line.to_service) + lost(&line.to_bucket);
+    while lost(&line.to_service) + lost(&line.to_bucket) < before + 10 {
+        tokio::task::yield_now().await;
+    }
+    assert_eq!(queue.job(id).await.unwrap().status(), Status::Running);
+    line.set_rate(0);
+    while !queue.job(id).await.unwrap().status().is_final() {
+        changes.next().await;
+    }
+    let job = queue.job(id).await.unwrap();
+    assert_eq!((job.status(), job.life.epoch.get()), (Status::Completed, 1), "{:?}", job.last_error);
+    let to = folder.path().join("fetched");
+    line.client().download_output(id, "copy.bin", &to).await.unwrap();
+    assert!(std::fs::read(to).unwrap() == content("book.bin", 300_000));
+    shutdown.begin();
+    working.await.unwrap().unwrap();
 }

@@ -172,7 +172,9 @@ fn cancel_order(why: &ChildError, reason: Option<StopReason>) -> Value {
         Some(StopReason::Cancelled) => "cancelled",
         Some(StopReason::LeaseLost) => "lease_lost",
         Some(StopReason::Shutdown) => "shutdown",
-        _ => why.kind(),
+        Some(StopReason::Suspended) => "suspended",
+        Some(StopReason::NoProgress) => "no_progress",
+        None => why.kind(),
     };
     json!({"type": "cancel", "reason": reason})
 }

@@ -68,7 +68,8 @@ async fn a_runner_that_dies_at_a_job_is_a_loss_for_it_and_the_next_job_gets_anot
 async fn a_runner_that_hangs_is_killed_though_it_sends_heartbeats() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("pid");
-    let limits = Limits { no_progress: Some(Duration::from_millis(500)), ..limits() };
+    let total = Some(Duration::from_secs(30));
+    let limits = Limits { no_progress: Some(Duration::from_millis(500)), total, ..limits() };
     let stuck = json!({"does": "hang", "pid": file});
     let jobs = run(&Bench::new(), Runner::new("work", call(&[]).limits(limits)), &[stuck, json!({})]).await;
     assert_eq!((jobs[0].life.failures, kind(&jobs[0])), (1, "no_progress"));
