@@ -30,7 +30,8 @@ __all__ = ["BadInput", "Cancelled", "Encrypted", "Job", "JobError", "handler", "
 
 PROTOCOL = 1
 HEARTBEAT_SECONDS = 10
-MESSAGE_MAX = 8000
+#: In characters, each of which is up to twelve bytes on its line.
+MESSAGE_MAX = 3000
 #: The longest line that the worker takes.
 LINE_BYTES_MAX = 65_536
 
@@ -92,12 +93,13 @@ class Job:
     def progress(self, done, total=None, stage=None, message=None):
         """Say how far the work is; only what advances keeps the job from being stopped as stuck."""
         self.check()
+        stage, message = (_short(text, 200) for text in (stage, message))
         said = {"done": done, "total": total, "stage": stage, "message": message}
         self._say({"type": "progress", **{name: value for name, value in said.items() if value is not None}})
 
     def log(self, message):
         """Write a line to the job's log."""
-        self._say({"type": "log", "message": str(message)[:MESSAGE_MAX]})
+        self._say({"type": "log", "message": _short(message, MESSAGE_MAX)})
 
     def output(self, name):
         """The path of an output, whose folder is there: write to it."""
@@ -208,7 +210,7 @@ class _Runner:
             pulse.join()
         sys.stdout.flush()
         sys.stderr.flush()
-        self._say(answer)
+        self._say({**answer, "id": job.id})
 
     def _beat(self, done):
         while not done.wait(HEARTBEAT_SECONDS):
@@ -216,16 +218,32 @@ class _Runner:
 
     def _say(self, message):
         with self._speaking:
-            self._out.write(json.dumps(message) + "\n")
+            self._out.write(_line(message))
             self._out.flush()
 
 
 def _result(result):
     answer = {"type": "result", "result": result}
-    size = len(json.dumps(answer))
+    # With some room for what goes along; what is no JSON fails here, and not when it is said.
+    size = len(_line(answer)) + 100
     if size >= LINE_BYTES_MAX:
         raise JobError(f"the result has {size} bytes: write it to an output", "result_too_large", retryable=False)
     return answer
+
+
+def _line(message):
+    """One line of ASCII, which every JSON reader takes: no NaN, and no half of a character."""
+    text = json.dumps(message, allow_nan=False)
+    return text.encode("ascii").decode("ascii") + "\n" if "\\ud" not in text else _whole(message)
+
+
+def _whole(message):
+    text = json.dumps(message, allow_nan=False, ensure_ascii=False)
+    return json.dumps(json.loads(text.encode("utf-8", "replace"))) + "\n"
+
+
+def _short(text, most):
+    return None if text is None else str(text)[:most]
 
 
 def _said(error):
@@ -233,9 +251,12 @@ def _said(error):
 
 
 def _error(kind, message, retryable=None, details=None):
-    error = {"type": "error", "kind": kind, "message": message[:MESSAGE_MAX]}
+    error = {"type": "error", "kind": kind, "message": _short(message, MESSAGE_MAX)}
     if retryable is not None:
         error["retryable"] = retryable
-    if details is not None and len(json.dumps(details)) < LINE_BYTES_MAX / 2:
-        error["details"] = details
+    try:
+        if details is not None and len(_line(details)) < LINE_BYTES_MAX / 4:
+            error["details"] = details
+    except (TypeError, ValueError):
+        error["details"] = _short(details, 1000)
     return error

@@ -153,7 +153,7 @@ impl ChildSpec {
     }
 
     pub(crate) fn folders(&self) -> Folders {
-        Folders { output: self.output_dir.clone(), scratch: self.scratch_dir.clone() }
+        Folders { output: self.output_dir.clone(), scratch: self.scratch_dir.iter().cloned().collect() }
     }
 
     /// Cuts the network off.

@@ -183,6 +183,9 @@ impl JobContext {
     ///
     /// As many jobs as run at once may be at that stage; with more it waits, so that what was made does not pile up.
     pub async fn work_done(&self) {
+        self.inner.held.work_done();
+        // Whoever waits for room to send is not to blame for being silent.
+        let _moving = self.inner.held.moving();
         self.inner.slot.leave().await;
     }
 

@@ -75,6 +75,13 @@ struct Settings {
     abort_outside_window: bool,
 }
 
+impl Settings {
+    /// Whether it offers a graphics card, so that one that is missing is its trouble.
+    fn needs_gpu(&self) -> bool {
+        self.labels.get("gpu").is_some_and(|offered| !matches!(offered, Value::Null | Value::Bool(false)))
+    }
+}
+
 impl Worker {
     /// A worker of this queue: an embedded [`blobforge_core::Queue`], or a [`crate::client::Client`] of a service.
     pub fn builder(broker: Arc<dyn Broker>) -> WorkerBuilder {

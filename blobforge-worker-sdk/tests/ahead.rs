@@ -10,7 +10,7 @@ use std::{
 };
 
 use blobforge_core::{
-    End, JobId, JobType, ManualClock, NewJob, Queue, Registration, Status, Timestamp, WorkerId,
+    End, JobId, JobType, ManualClock, NewJob, Queue, Registration, Status, Timestamp, TypeSettings, WorkerId,
     blob::read_bytes, broker::Broker,
 };
 use blobforge_worker_sdk::{JobContext, Shutdown, Summary, Worker};
@@ -193,6 +193,40 @@ async fn a_job_that_is_called_off_while_it_waits_is_never_begun() {
     shutdown.begin();
     running.await.unwrap();
     assert_eq!(shifts.lock().unwrap().len(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_drains_gives_back_what_it_claimed_ahead() {
+    let queue = queue();
+    let (first, second) = (submit(&queue, 1).await, submit(&queue, 2).await);
+    let (running, shutdown, shifts, _folder) = worker(Arc::new(queue.clone()), 1, true);
+    while queue.job(second).await.unwrap().status() != Status::Running {
+        sleep(Duration::from_secs(1)).await;
+    }
+    let id = queue.workers().await.unwrap().remove(0).registration.id;
+    queue.set_draining(id, true).await.unwrap();
+    all_end(&queue, &[first]).await;
+    sleep(WORK).await;
+    assert_eq!(queue.job(second).await.unwrap().status(), Status::Pending);
+    assert_eq!(shifts.lock().unwrap().len(), 1);
+    shutdown.begin();
+    running.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn waiting_for_room_to_send_is_no_silence() {
+    let queue = queue();
+    let settings = TypeSettings { no_progress: Some(WORK), ..TypeSettings::default() };
+    queue.set_type(JobType::new("work").unwrap(), settings).await.unwrap();
+    let slow = Faulty::new(queue.clone()).transfers_take(WORK * 5);
+    let jobs = [submit(&queue, 1).await, submit(&queue, 2).await, submit(&queue, 3).await];
+    let (running, shutdown, _, _folder) = worker(Arc::new(slow), 1, true);
+    all_end(&queue, &jobs).await;
+    shutdown.begin();
+    running.await.unwrap();
+    for id in jobs {
+        assert_eq!(queue.job(id).await.unwrap().life.failures, 0);
+    }
 }
 
 #[tokio::test(start_paused = true)]

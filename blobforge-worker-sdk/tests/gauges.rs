@@ -38,6 +38,7 @@ impl Forge {
             Self { queue, folder: tempfile::tempdir().unwrap(), shutdown: Shutdown::new(), task: None };
         put_smi(forge.folder.path(), script);
         let worker = Worker::builder(Arc::new(forge.queue.clone()))
+            .label("gpu", true)
             .id(WorkerId::new("smith").unwrap())
             .state_dir(forge.folder.path())
             .programs(forge.folder.path())

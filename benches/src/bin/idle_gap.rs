@@ -70,14 +70,17 @@ async fn busy(
     let slow = Slow { broker: Arc::new(client), by: work / 2 };
     let worker = Worker::builder(Arc::new(slow))
         .handler(Command::new(job_type, Program::new(["sh", "-c", &script(ahead)])?))
-        .state_dir(folder.join(name))
+        .state_dir(folder.join(if ahead { "ahead" } else { "plain" }))
         .fetch_ahead(ahead)
         .build()?;
     let shutdown = Shutdown::new();
     let running = tokio::spawn(worker.run(shutdown.clone()));
     let mut shifts = Vec::new();
     for id in jobs {
-        queue.wait(id, Duration::from_secs(600)).await?;
+        let job = queue.wait(id, Duration::from_secs(600)).await?;
+        if let Some(error) = job.last_error {
+            return Err(format!("job {id} failed: {}: {}", error.kind, error.message).into());
+        }
         shifts.push(shift(queue, id).await?);
     }
     shutdown.begin();

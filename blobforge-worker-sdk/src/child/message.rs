@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::path::PathBuf;
 
-use blobforge_core::Progress;
+use blobforge_core::{JobId, Progress};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
@@ -45,7 +45,7 @@ pub(crate) enum Message {
     Log(String),
     /// A partial result to be kept.
     Checkpoint(NewCheckpoint),
-    Result(Value),
+    Result(ResultLine),
     Error(ErrorLine),
     /// A type of a later version, or something a library printed.
     Unknown,
@@ -65,6 +65,23 @@ pub(crate) struct NewCheckpoint {
     pub(crate) path: PathBuf,
 }
 
+/// What came of a job.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+pub(crate) struct ResultLine {
+    // Not an `Option`, for which null would be none.
+    pub(crate) result: Value,
+    /// Of which job, if it says so.
+    #[serde(default)]
+    id: Option<JobId>,
+}
+
+impl ResultLine {
+    /// Whether it may be about this job.
+    pub(crate) fn is_of(&self, job: JobId) -> bool {
+        self.id.is_none_or(|id| id == job)
+    }
+}
+
 /// A failure that the child names.
 #[derive(Debug, Clone, PartialEq, Deserialize)]
 pub(crate) struct ErrorLine {
@@ -75,11 +92,21 @@ pub(crate) struct ErrorLine {
     retryable: Option<bool>,
     #[serde(default)]
     details: Option<Value>,
+    /// Of which job, if it says so.
+    #[serde(default)]
+    id: Option<JobId>,
+}
+
+impl ErrorLine {
+    /// Whether it may be about this job.
+    pub(crate) fn is_of(&self, job: JobId) -> bool {
+        self.id.is_none_or(|id| id == job)
+    }
 }
 
 impl From<ErrorLine> for ChildError {
     fn from(line: ErrorLine) -> Self {
-        let ErrorLine { kind, message, retryable, details } = line;
+        let ErrorLine { kind, message, retryable, details, .. } = line;
         Self::Failed { kind, message, retryable, details }
     }
 }
@@ -103,10 +130,7 @@ pub(crate) fn parse(line: &[u8]) -> Result<Message, String> {
         "heartbeat" => Message::Heartbeat,
         "log" => Message::Log(fields_of::<LogLine>(&name, fields)?.message),
         "checkpoint" => Message::Checkpoint(fields_of(&name, fields)?),
-        "result" => match fields.remove("result") {
-            Some(result) => Message::Result(result),
-            None => return Err("its \"result\" line has no field \"result\"".into()),
-        },
+        "result" => Message::Result(fields_of(&name, fields)?),
         "error" => Message::Error(fields_of(&name, fields)?),
         _ => Message::Unknown,
     })
@@ -227,7 +251,7 @@ mod tests {
             Message::Checkpoint(NewCheckpoint { name, path }) => {
                 format!("checkpoint {name} in {}", path.display())
             }
-            Message::Result(result) => format!("result {result}"),
+            Message::Result(ResultLine { result, .. }) => format!("result {result}"),
             Message::Error(ErrorLine { kind, message, retryable, .. }) => {
                 let policy = match (policy(&kind), retryable) {
                     (Policy::Loss, _) => "loss",

@@ -25,6 +25,9 @@ use super::{ChildLimits, ChildSpec, spawner};
 /// nothing.
 const SAMPLE_INTERVAL: Duration = Duration::from_millis(200);
 
+/// How long a killed process may take to be gone.
+const DEATH_MAX: Duration = Duration::from_secs(10);
+
 /// How long to read on after the group is dead. Only a process that left the group can keep a pipe open that long.
 const DRAIN_MAX: Duration = Duration::from_secs(1);
 
@@ -227,6 +230,18 @@ impl Process {
         self.stderr_tail.text()
     }
 
+    /// Forgets what an earlier job said and used.
+    pub(crate) fn begin_job(&mut self) {
+        self.stderr_tail = Tail::default();
+        self.memory_peak_bytes = 0;
+        self.oom_kills_before = oom_kills();
+    }
+
+    /// Whether it can still be heard.
+    pub(crate) fn is_heard(&self) -> bool {
+        self.stdout_open && !self.has_exited()
+    }
+
     /// Whether its leader has ended.
     pub(crate) fn has_exited(&self) -> bool {
         self.exit.is_cancelled()
@@ -269,7 +284,10 @@ impl Process {
     /// Kills the whole group.
     pub(crate) async fn kill(&mut self) {
         self.group.end();
-        let _ = self.child.wait().await;
+        // What hangs in the kernel, as over a driver or a network filesystem, dies when that answers. Nobody waits for it.
+        if timeout(DEATH_MAX, self.child.wait()).await.is_err() {
+            tracing::error!(process = self.group.number(), "a process that was killed does not die");
+        }
     }
 
     /// Kills what is left, lets the listener hear what the pipes still hold until it has its answer, and tells how the
@@ -282,7 +300,9 @@ impl Process {
         // Whether the child left by itself decides whether its exit status means anything.
         let lingered = !self.has_exited();
         self.group.end();
-        let status = self.child.wait().await.map_err(ChildError::Spawn)?;
+        let undead = |_| ChildError::Spawn(io::Error::other("a process that was killed does not die"));
+        let waited = timeout(DEATH_MAX, self.child.wait()).await.map_err(undead)?;
+        let status = waited.map_err(ChildError::Spawn)?;
         let mut broken = None;
         let _ = timeout(DRAIN_MAX, async {
             while answer.is_none() && broken.is_none() {

@@ -64,7 +64,7 @@ impl<F: FnMut(ChildProgress) + Send> Listener for Ear<F> {
                 (self.on_event)(progress);
                 if advances { Heard::Advance } else { Heard::Nothing }
             }
-            Ok(Message::Result(result)) => Heard::Answer(Ok(result)),
+            Ok(Message::Result(answer)) => Heard::Answer(Ok(answer.result)),
             Ok(Message::Error(error)) => Heard::Answer(Err(error.into())),
             Ok(_) => Heard::Nothing,
             Err(reason) => Heard::Broken(reason),

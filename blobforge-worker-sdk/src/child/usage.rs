@@ -10,7 +10,7 @@ const FILES_MAX: usize = 100_000;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Folders {
     pub(crate) output: PathBuf,
-    pub(crate) scratch: Option<PathBuf>,
+    pub(crate) scratch: Vec<PathBuf>,
 }
 
 /// One sample.
@@ -26,7 +26,7 @@ pub(super) fn sample(group: i32, folders: &Folders) -> Usage {
     Usage {
         memory_bytes: group_memory(group),
         output_bytes: folder_size(&folders.output),
-        scratch_bytes: folders.scratch.as_deref().map_or(0, folder_size),
+        scratch_bytes: folders.scratch.iter().map(|folder| folder_size(folder)).fold(0, u64::saturating_add),
     }
 }
 

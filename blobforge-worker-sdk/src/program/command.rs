@@ -192,7 +192,7 @@ impl Listener for Ear<'_> {
                 if advances { Heard::Advance } else { Heard::Nothing }
             }
             Ok(Message::Heartbeat) => Heard::Nothing,
-            Ok(Message::Result(result)) => Heard::Answer(Ok(result)),
+            Ok(Message::Result(answer)) => Heard::Answer(Ok(answer.result)),
             Ok(Message::Error(error)) => Heard::Answer(Err(error.into())),
             // What looks like ours and is not may be anything that the program prints.
             _ => {

@@ -34,6 +34,15 @@ impl JobFiles {
         Ok(Self { source, output_dir: job.output_dir(), scratch_dir: job.scratch_dir(), checkpoints })
     }
 
+    /// Empties the folders after a program that was on its way out.
+    pub(super) async fn clear(&self) -> Result<(), JobError> {
+        for folder in [&self.output_dir, &self.scratch_dir] {
+            tokio::fs::remove_dir_all(folder).await?;
+            tokio::fs::create_dir(folder).await?;
+        }
+        Ok(())
+    }
+
     /// The job as a program is told it.
     pub(super) fn told(&self, job: &JobContext) -> Value {
         let checkpoints = self.checkpoints.iter();
@@ -83,7 +92,9 @@ fn outputs(folder: &Path) -> io::Result<Vec<(String, PathBuf)>> {
             let kind = entry.file_type()?;
             if kind.is_dir() {
                 folders.push(entry.path());
-            } else if kind.is_file() {
+            } else if !kind.is_file() {
+                tracing::warn!(path = %entry.path().display(), "this is no file, and is left out of the outputs");
+            } else {
                 found.push((name_below(folder, &entry.path())?, entry.path()));
             }
         }

@@ -96,7 +96,10 @@ impl Runner {
             let (outcome, left) = self.take(job).await?.work(job, files).await;
             match left {
                 Left::Warm(warm) => self.put_back(*warm).await,
-                Left::Nothing => continue,
+                Left::Nothing => {
+                    files.clear().await?;
+                    continue;
+                }
                 Left::Stopped => {}
                 Left::Died => self.has_died(),
             }

@@ -28,7 +28,7 @@ pub(super) struct Warm {
     limits: Limits,
     jobs: u64,
     /// Its temporary files, which end with it.
-    _temporary: TempDir,
+    temporary: TempDir,
 }
 
 /// What is left of a runner after a job.
@@ -54,9 +54,9 @@ impl Warm {
         spec.env.push(("TMPDIR".into(), temporary.path().into()));
         let (process, stdin) = Process::start_told(&spec).await.map_err(ChildError::Spawn)?;
         let limits = spec.limits.clone();
-        let mut warm = Self { process, orders: Orders(stdin), limits, jobs: 0, _temporary: temporary };
+        let mut warm = Self { process, orders: Orders(stdin), limits, jobs: 0, temporary };
         let until_ready = Limits { no_progress: None, total: Some(program.ready_within), ..spec.limits };
-        let folders = Folders::default();
+        let folders = warm.own_folders();
         let watch = Watch { limits: &until_ready, folders: &folders, cancel };
         let why = match warm.process.watch(watch, &mut UntilReady).await {
             Verdict::Answered(Ready { protocol: PROTOCOL }) => return Ok(warm),
@@ -84,10 +84,13 @@ impl Warm {
         files: &JobFiles,
     ) -> (Result<Value, JobError>, Left) {
         self.jobs += 1;
+        self.process.begin_job();
         let (checkpoints, waiting) = mpsc::channel(CHECKPOINTS_WAITING);
         let (advance, lines) = Default::default();
         let mut ear = AtWork { job, advance, checkpoints, lines, begun: false };
-        let folders = Folders { output: files.output_dir.clone(), scratch: Some(files.scratch_dir.clone()) };
+        let mut folders = self.own_folders();
+        folders.output.clone_from(&files.output_dir);
+        folders.scratch.push(files.scratch_dir.clone());
         let cancel = job.cancelled();
         let watch = Watch { limits: &self.limits, folders: &folders, cancel: &cancel };
         let order = json!({"type": "job", "job": files.told(job)});
@@ -149,6 +152,11 @@ impl Warm {
         Left::Stopped
     }
 
+    /// What it fills with temporary files of its own.
+    fn own_folders(&self) -> Folders {
+        Folders { scratch: vec![self.temporary.path().to_owned()], ..Folders::default() }
+    }
+
     /// Whether it is time for a fresh one.
     pub(super) async fn is_worn(&self, recycling: Recycling) -> bool {
         if recycling.jobs.is_some_and(|jobs| self.jobs >= jobs) {
@@ -161,9 +169,13 @@ impl Warm {
     }
 
     /// Asks it to end, and kills it if it does not.
-    pub(super) async fn shut_down(mut self) {
-        let _ = self.orders.say(&json!({"type": "shutdown"}), self.limits.grace).await;
-        self.process.stop(self.limits.grace).await;
+    pub(super) async fn shut_down(self) {
+        let Self { mut process, mut orders, limits, .. } = self;
+        let _ = orders.say(&json!({"type": "shutdown"}), limits.grace).await;
+        // The end of its orders says the same to who does not know the word.
+        drop(orders);
+        process.wait_at_most(limits.grace).await;
+        process.kill().await;
     }
 }
 
@@ -213,7 +225,7 @@ impl Idle {
     /// The runner, if it still lives.
     pub(super) async fn wake(self) -> Option<Warm> {
         self.wake.cancel();
-        self.rest.await.ok().filter(|warm| !warm.process.has_exited())
+        self.rest.await.ok().filter(|warm| warm.process.is_heard())
     }
 }
 
@@ -339,7 +351,10 @@ impl Listener for AtWork<'_> {
                 Heard::Nothing
             }
             Ok(Message::Checkpoint(checkpoint)) => self.keep(checkpoint),
-            Ok(Message::Result(result)) => Heard::Answer(Ok(result)),
+            // A late word on another job is none on this one.
+            Ok(Message::Result(answer)) if !answer.is_of(self.job.id()) => Heard::Nothing,
+            Ok(Message::Error(error)) if !error.is_of(self.job.id()) => Heard::Nothing,
+            Ok(Message::Result(answer)) => Heard::Answer(Ok(answer.result)),
             Ok(Message::Error(error)) => Heard::Answer(Err(error.into())),
             Ok(Message::Ready(_) | Message::Heartbeat) => Heard::Nothing,
             Ok(Message::Unknown) => {
@@ -352,6 +367,7 @@ impl Listener for AtWork<'_> {
     }
 
     fn stderr(&mut self, piece: &[u8]) -> bool {
+        self.begun = true;
         let job = self.job;
         self.lines.push(piece, |line| job.log(line));
         false

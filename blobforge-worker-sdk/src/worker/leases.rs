@@ -160,6 +160,11 @@ impl Held {
         self.seen();
     }
 
+    /// Its work is done, and only files are sent: that end is no sign for the next job.
+    pub(crate) fn work_done(&self) {
+        *self.pace() = Pace::default();
+    }
+
     /// The source came in so long.
     pub(crate) fn fetched_in(&self, time: Duration) {
         self.pacing.fetched_in(time);

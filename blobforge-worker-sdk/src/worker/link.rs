@@ -149,6 +149,16 @@ impl Link {
         }
     }
 
+    /// Waits until it is to claim nothing more, or may not.
+    pub(super) async fn unfit(&self) {
+        let mut draining = self.draining.subscribe();
+        tokio::select! {
+            // The sender lives as long as `self`.
+            _ = draining.wait_for(|draining| *draining) => {}
+            () = self.standing.unfit() => {}
+        }
+    }
+
     /// Whether it is to claim nothing more.
     pub(super) fn is_draining(&self) -> bool {
         *self.draining.borrow()

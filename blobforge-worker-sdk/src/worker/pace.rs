@@ -31,7 +31,8 @@ impl Pace {
         }
         let Some((since, before)) = self.since else { return };
         let (done, left) = (at.done - before, at.total.map(|total| total.saturating_sub(at.done)));
-        self.ends_at = left.filter(|_| done > 0).and_then(|left| {
+        // The end of a stage says nothing of what comes then.
+        self.ends_at = left.filter(|left| done > 0 && *left > 0).and_then(|left| {
             #[allow(clippy::cast_precision_loss, reason = "an estimate")]
             let factor = left as f64 / done as f64;
             let rest = Duration::try_from_secs_f64((now - since).as_secs_f64() * factor).ok()?;

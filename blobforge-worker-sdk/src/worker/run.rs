@@ -156,7 +156,11 @@ impl Floor {
         loop {
             let instruments = self.instruments.clone();
             let read = spawn_blocking(move || instruments.read()).await;
-            self.link.standing.read(read.unwrap_or_default());
+            let mut reading = read.unwrap_or_default();
+            if !self.settings.needs_gpu() {
+                reading.trouble = None;
+            }
+            self.link.standing.read(reading);
             tokio::time::sleep(self.link.heartbeat_every().max(LOOK_PACE)).await;
         }
     }
@@ -195,7 +199,7 @@ impl Floor {
             let slot = tokio::select! {
                 biased;
                 // What was fetched ahead is given back before its place is there.
-                () = self.link.standing.unfit(), if next.is_some() => {
+                () = self.link.unfit(), if next.is_some() => {
                     (next, may_look_ahead) = (None, false);
                     continue;
                 }
@@ -257,6 +261,14 @@ impl Floor {
             // Waits for a job to end unless all slots are free: until then nothing more becomes due.
             if free.len() < self.settings.concurrency {
                 free.extend(free_slots(&slots).await);
+            }
+            if !self.link.standing.is_fit() {
+                // What is wrong with this machine would be wrong for the next job, too.
+                if free.len() == self.settings.concurrency && self.running.is_empty() {
+                    return Ok(());
+                }
+                tokio::task::yield_now().await;
+                continue;
             }
             let (assignments, asked_at) = self.link.claim_due(free.len()).await?;
             if assignments.is_empty() && free.len() == self.settings.concurrency {

@@ -118,6 +118,10 @@ impl Standing {
 
     /// A job found something wrong with this machine.
     pub(super) fn fall_ill(&self, failure: &Failure) {
+        // What several jobs find at the same time is one thing.
+        if self.now.borrow().pauses_until().is_some() {
+            return;
+        }
         let jobs = self.now.borrow().illness.as_ref().map_or(0, |illness| illness.jobs).saturating_add(1);
         // Workers that share a machine need no spread.
         let pause = PAUSES.delay(jobs, Jitter::from_bits(0));
@@ -264,7 +268,9 @@ mod tests {
         assert_eq!(standing.beat().unwrap().trouble.as_deref(), Some("disk_full: No space left on device."));
         assert!(standing.is_fit(), "one job is tried");
         standing.fall_ill(&full);
-        assert!(waited().await > first);
+        standing.fall_ill(&full);
+        let second = waited().await;
+        assert!(second > first && second < first * 3, "two jobs found the same thing: {second:?}");
         standing.fall_ill(&full);
         standing.is_well();
         assert_eq!(waited().await, Duration::ZERO);

@@ -12,9 +12,15 @@ def say(**message):
     os.write(1, (json.dumps(message) + "\n").encode())
 
 
+tidy = None
+
+
 def wait_for(order):
     for line in iter(sys.stdin.readline, ""):
         told = json.loads(line)
+        if told["type"] == "shutdown" and tidy:
+            time.sleep(0.05)
+            open(tidy, "w").close()
         if told["type"] == order:
             return told
     sys.exit(0)
@@ -40,6 +46,11 @@ def main():
         params = job["params"]
         does = params.get("does", "work")
         say(type="progress", done=jobs, stage="begin")
+        if does == "tidy":
+            global tidy
+            tidy = params["file"]
+        if does == "late":
+            say(type="error", id=job["id"] + 1000, kind="cancelled", message="of another job")
         if does == "crash":
             sys.exit(3)
         if does == "kill":

@@ -26,6 +26,13 @@ def convert(job):
         return "x" * 70_000
     if does == "strange result":
         return {1, 2}
+    if does == "no number":
+        return {"score": float("nan")}
+    if does == "half a character":
+        job.log("\U0001f600" * 8000)
+        raise OSError("b\udcffd.pdf")
+    if does == "strange details":
+        raise JobError("It jams.", kind="paper_jam", details={1, 2})
     if does == "wait":
         open(job.params["pid"], "w").write(f"{os.getpid()}\n")
         job.progress(1, 3, "wait")

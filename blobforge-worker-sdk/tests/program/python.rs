@@ -35,6 +35,9 @@ async fn what_python_raises_becomes_a_kind_with_its_policy() {
         ("starve", Status::Pending, "host_oom", "out of memory: "),
         ("own", Status::Pending, "gpu_busy", "Not now."),
         ("long result", Status::Failed, "result_too_large", "the result has 70"),
+        ("no number", Status::Pending, "handler_error", "ValueError: Out of range float"),
+        ("half a character", Status::Pending, "handler_error", "OSError: b?d.pdf"),
+        ("strange details", Status::Pending, "paper_jam", "It jams."),
         ("strange result", Status::Pending, "handler_error", "TypeError: Object of type set"),
     ];
     for (does, status, kind, message) in cases {

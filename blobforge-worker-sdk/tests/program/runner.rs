@@ -54,6 +54,27 @@ async fn one_runner_does_job_after_job_and_ends_with_its_worker() {
 }
 
 #[tokio::test]
+async fn a_runner_that_is_shut_down_has_time_to_tidy_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tidy");
+    run(&Bench::new(), runner(), &[json!({"does": "tidy", "file": file})]).await;
+    assert!(file.exists(), "it was killed before it was done");
+}
+
+#[tokio::test]
+async fn a_late_answer_on_another_job_is_none_on_this_one() {
+    let jobs = run(&Bench::new(), runner(), &[json!({"does": "late"})]).await;
+    assert_eq!(jobs[0].status(), Status::Completed, "{:?}", jobs[0].last_error);
+}
+
+#[tokio::test]
+async fn a_machine_in_trouble_ends_a_drain_and_no_job_is_tried_again_and_again() {
+    let jobs = run(&Bench::new(), runner(), &[json!({"does": "full"}), json!({})]).await;
+    assert_eq!((jobs[0].status(), jobs[0].life.epoch.get()), (Status::Pending, 1));
+    assert_eq!((jobs[0].life.failures, jobs[0].life.losses), (0, 0));
+}
+
+#[tokio::test]
 async fn a_runner_that_dies_at_a_job_is_a_loss_for_it_and_the_next_job_gets_another() {
     for (does, expected) in [("crash", "crashed"), ("kill", "killed")] {
         let bench = Bench::new();

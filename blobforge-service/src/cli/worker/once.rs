@@ -8,7 +8,7 @@ use std::{
 };
 
 use blobforge_core::{Job, NewJob, Queue, Status};
-use blobforge_worker_sdk::Worker;
+use blobforge_worker_sdk::{Worker, shutdown_signal};
 use futures_util::TryStreamExt;
 use indicatif::ProgressBar;
 use serde_json::{Map, Value};
@@ -56,10 +56,13 @@ pub(super) async fn run(
     let begun = Instant::now();
     let worker = Worker::builder(Arc::new(queue.clone())).work_dir(folder.path().join("work"));
     let worker = handler.added_to(worker, use_gpu)?;
+    let stopped = shutdown_signal();
     let bar = Bars::new().add(&file.file_name().unwrap_or_default().to_string_lossy(), "done");
     tokio::select! {
-        drained = worker.drain() => drained.map(|_| ()),
+        drained = worker.drain() => drained.map(|_| ()).map_err(CliError::from),
         () = draw(&queue, id, &bar) => Ok(()),
+        // Whatever runs and lies about is dropped with the worker.
+        () = stopped.cancelled() => Err(CliError::new("stopped")),
     }?;
     bar.finish_and_clear();
     let job = queue.job(id).await?;
