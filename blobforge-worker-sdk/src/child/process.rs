@@ -203,6 +203,27 @@ impl Process {
         }
     }
 
+    /// Watches it until its one piece of work is done. However that ends, the whole group is dead then.
+    pub(crate) async fn attend<L: Listener>(
+        &mut self,
+        watch: Watch<'_>,
+        listener: &mut L,
+    ) -> Result<Finished<L::Answer>, ChildError> {
+        let grace = watch.limits.grace;
+        let answered = match self.watch(watch, listener).await {
+            Verdict::Exited => None,
+            Verdict::Answered(answer) => {
+                self.wait_at_most(grace).await;
+                Some(answer)
+            }
+            Verdict::Stop(error) => {
+                self.stop_for(&error, grace).await;
+                return Err(error);
+            }
+        };
+        self.finish(answered, listener).await
+    }
+
     fn sampling(&self, folders: &Folders) -> JoinHandle<Usage> {
         let (group, folders) = (self.group.number(), folders.clone());
         tokio::task::spawn_blocking(move || sample(group, &folders))

@@ -6,7 +6,7 @@ use tokio_util::sync::CancellationToken;
 use super::ChildSpec;
 use super::error::ChildError;
 use super::message::{Advance, ChildProgress, Message, parse};
-use super::process::{Finished, Heard, Listener, Process, Verdict, Watch};
+use super::process::{Finished, Heard, Listener, Process, Watch};
 
 /// Runs one child to its end.
 ///
@@ -27,18 +27,7 @@ pub async fn run(
     let mut ear = Ear { on_event, advance: Advance::default() };
     let mut process = Process::start(&spec).await.map_err(ChildError::Spawn)?;
     let watch = Watch { limits: &spec.limits, folders: &spec.folders(), cancel: &cancel };
-    let answered = match process.watch(watch, &mut ear).await {
-        Verdict::Exited => None,
-        Verdict::Answered(answer) => {
-            process.wait_at_most(spec.limits.grace).await;
-            Some(answer)
-        }
-        Verdict::Stop(error) => {
-            process.stop_for(&error, spec.limits.grace).await;
-            return Err(error);
-        }
-    };
-    let Finished { answer, status, lingered, broken } = process.finish(answered, &mut ear).await?;
+    let Finished { answer, status, lingered, broken } = process.attend(watch, &mut ear).await?;
     match answer {
         Some(Err(error)) => Err(error),
         Some(Ok(result)) if status.success() || lingered => Ok(result),

@@ -16,9 +16,7 @@ use super::{
 };
 use crate::{
     Handler, JobContext, JobError, Workplace,
-    child::{
-        Advance, ChildError, Finished, Heard, Listener, Message, Process, TextLines, Verdict, Watch, parse,
-    },
+    child::{Advance, ChildError, Finished, Heard, Listener, Message, Process, TextLines, Watch, parse},
 };
 
 /// How long a command may be silent if nobody says otherwise: neither a line nor a byte more in its output folder.
@@ -102,18 +100,7 @@ impl Command {
         let mut process = Process::start(&spec).await.map_err(ChildError::Spawn)?;
         let mut ear = Ear::new(job);
         let watch = Watch { limits: &spec.limits, folders: &spec.folders(), cancel: &job.cancelled() };
-        let answered = match process.watch(watch, &mut ear).await {
-            Verdict::Exited => None,
-            Verdict::Answered(answer) => {
-                process.wait_at_most(spec.limits.grace).await;
-                Some(answer)
-            }
-            Verdict::Stop(error) => {
-                process.stop_for(&error, spec.limits.grace).await;
-                return Err(error.into());
-            }
-        };
-        let Finished { answer, status, lingered, .. } = process.finish(answered, &mut ear).await?;
+        let Finished { answer, status, lingered, .. } = process.attend(watch, &mut ear).await?;
         ear.lines.tell_rest(|line| job.log(line));
         match answer {
             Some(Err(error)) => Err(error.into()),
