@@ -79,6 +79,11 @@ async fn all_end(queue: &Queue, jobs: &[JobId]) {
     }
 }
 
+/// A queue whose sources take so long that the next job is claimed many heartbeats before it can begin.
+fn slow_to_fetch(queue: &Queue) -> Arc<Faulty> {
+    Arc::new(Faulty::new(queue.clone()).sources_take(WORK / 4))
+}
+
 /// Which part of the time from the first job's beginning to the last one's end was work.
 fn busy(shifts: &Shifts) -> f64 {
     let shifts = shifts.lock().unwrap();
@@ -144,9 +149,8 @@ async fn nothing_is_claimed_ahead_before_the_job_is_nearly_done() {
 #[tokio::test(start_paused = true)]
 async fn a_job_claimed_ahead_is_given_back_to_a_worker_that_waits() {
     let queue = queue();
-    let slow = Faulty::new(queue.clone()).sources_take(WORK / 4);
     let (first, second) = (submit(&queue, 1).await, submit(&queue, 2).await);
-    let (running, shutdown, _, _folder) = worker(Arc::new(slow), 1, true);
+    let (running, shutdown, _, _folder) = worker(slow_to_fetch(&queue), 1, true);
     while queue.job(second).await.unwrap().status() != Status::Running {
         sleep(Duration::from_secs(1)).await;
     }
@@ -169,7 +173,7 @@ async fn a_job_claimed_ahead_is_given_back_to_a_worker_that_waits() {
 async fn a_job_claimed_ahead_is_given_back_at_a_shutdown() {
     let queue = queue();
     let (_, second) = (submit(&queue, 1).await, submit(&queue, 2).await);
-    let (running, shutdown, _, _folder) = worker(Arc::new(queue.clone()), 1, true);
+    let (running, shutdown, _, _folder) = worker(slow_to_fetch(&queue), 1, true);
     while queue.job(second).await.unwrap().status() != Status::Running {
         sleep(Duration::from_secs(1)).await;
     }
@@ -183,7 +187,7 @@ async fn a_job_claimed_ahead_is_given_back_at_a_shutdown() {
 async fn a_job_that_is_called_off_while_it_waits_is_never_begun() {
     let queue = queue();
     let jobs = [submit(&queue, 1).await, submit(&queue, 2).await, submit(&queue, 3).await];
-    let (running, shutdown, shifts, _folder) = worker(Arc::new(queue.clone()), 1, true);
+    let (running, shutdown, shifts, _folder) = worker(slow_to_fetch(&queue), 1, true);
     while queue.job(jobs[1]).await.unwrap().status() != Status::Running {
         sleep(Duration::from_secs(1)).await;
     }
@@ -199,7 +203,7 @@ async fn a_job_that_is_called_off_while_it_waits_is_never_begun() {
 async fn a_worker_that_drains_gives_back_what_it_claimed_ahead() {
     let queue = queue();
     let (first, second) = (submit(&queue, 1).await, submit(&queue, 2).await);
-    let (running, shutdown, shifts, _folder) = worker(Arc::new(queue.clone()), 1, true);
+    let (running, shutdown, shifts, _folder) = worker(slow_to_fetch(&queue), 1, true);
     while queue.job(second).await.unwrap().status() != Status::Running {
         sleep(Duration::from_secs(1)).await;
     }

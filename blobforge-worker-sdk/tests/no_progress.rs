@@ -89,6 +89,21 @@ async fn a_file_that_takes_long_is_no_silence() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_store_that_is_away_for_long_costs_a_job_nothing_and_one_that_stays_away_fails_it() {
+    for (failures, status) in [(40, Status::Completed), (10_000, Status::Pending)] {
+        let queue = queue();
+        let away = Arc::new(Faulty::new(queue.clone()));
+        away.fail_outputs(failures);
+        let (_, job) = run(&queue, away, Some(LIMIT), async |job: JobContext| {
+            job.output_bytes("large", "x").await?;
+            Ok(Value::Null)
+        })
+        .await;
+        assert_eq!((job.status(), job.life.epoch.get()), (status, 1), "{:?}", job.last_error);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_handler_is_told_and_may_still_finish() {
     let queue = queue();
     let (summary, job) = run(&queue, Arc::new(queue.clone()), Some(LIMIT), async |job: JobContext| {

@@ -1,9 +1,9 @@
 //! How much of the time a handler is busy although every transfer takes half as long as the work:
-//! `cargo run --release -p blobforge-benches --bin idle_gap`.
+//! `cargo run -p blobforge-benches --bin idle_gap`.
 //!
 //! A real service, a worker that reaches it over HTTP, and a program that is started for each job, tells how far it is, and
 //! writes down when it began and ended. Each source and each output is held up on its way by half the time that the program
-//! takes. The same is done once more with a worker that begins a job only when the one before it is sent.
+//! takes. The same is done before with a worker that fetches a job's source when the one before it is done.
 
 use std::{path::Path, sync::Arc, time::Duration};
 
@@ -37,8 +37,8 @@ async fn main() -> Result<(), Failure> {
     let service = Service::start(ServeConfig::local(folder.path())).await?;
     say(&format!("{JOBS} jobs of {work:?}, transfers of {:?} each\n", work / 2));
     say("| worker | busy |\n|---|--:|");
-    let one_by_one = busy(&service, folder.path(), "one by one", work, false).await?;
-    let side_by_side = busy(&service, folder.path(), "side by side", work, true).await?;
+    let one_by_one = busy(&service, folder.path(), "one after the other", work, false).await?;
+    let side_by_side = busy(&service, folder.path(), "ahead of time", work, true).await?;
     service.stop().await?;
     if side_by_side < BUSY || one_by_one > side_by_side {
         return Err(format!("busy for {side_by_side:.3} of the time, wanted are {BUSY}").into());

@@ -4,15 +4,17 @@ use std::{
     future::Future,
     path::{Path, PathBuf},
     sync::PoisonError,
+    time::Duration,
 };
 
 use blobforge_core::{Checkpoint, broker::BrokerError, file_name};
+use tokio::time::Instant;
 
 use super::{JobContext, source::write_stream};
 use crate::{JobError, backoff::Backoff};
 
-/// How often a transfer is tried before the handler is told that it failed.
-const TRIES: u32 = 8;
+/// How long a transfer is tried before the handler is told that it failed. It is stopped sooner if its lease runs out.
+const TRY_FOR: Duration = Duration::from_secs(60 * 60);
 
 impl JobContext {
     /// Sends a file as an output of the job under `name`, a relative path such as `images/p1.png`. Outputs become
@@ -113,13 +115,13 @@ impl JobContext {
     {
         // While a file is under way the handler cannot be asked for news. What stands still is broken off elsewhere.
         let _moving = self.inner.held.moving();
-        let mut backoff = Backoff::default();
+        let (mut backoff, begun) = (Backoff::default(), Instant::now());
         loop {
             let error = match call().await {
                 Ok(value) => return Ok(value),
                 Err(error) => error,
             };
-            if !error.is_retryable() || backoff.failures() + 1 >= TRIES {
+            if !error.is_retryable() || begun.elapsed() >= TRY_FOR {
                 return Err(self.refused(error));
             }
             tracing::warn!(%error, "could not {what}; trying again");

@@ -21,6 +21,7 @@ pub(crate) struct Faulty {
     heartbeats_fail: AtomicBool,
     replies_to_lose: AtomicU32,
     claims_to_lose: AtomicU32,
+    outputs_to_fail: AtomicU32,
     transfers_take: Duration,
     sources_take: Duration,
 }
@@ -32,6 +33,7 @@ impl Faulty {
             heartbeats_fail: AtomicBool::new(false),
             replies_to_lose: AtomicU32::new(0),
             claims_to_lose: AtomicU32::new(0),
+            outputs_to_fail: AtomicU32::new(0),
             transfers_take: Duration::ZERO,
             sources_take: Duration::ZERO,
         }
@@ -53,6 +55,11 @@ impl Faulty {
 
     pub(crate) fn lose_replies_to_reports(&self, count: u32) {
         self.replies_to_lose.store(count, Ordering::SeqCst);
+    }
+
+    /// So many outputs do not get through.
+    pub(crate) fn fail_outputs(&self, count: u32) {
+        self.outputs_to_fail.store(count, Ordering::SeqCst);
     }
 
     pub(crate) fn lose_replies_to_claims(&self, count: u32) {
@@ -116,6 +123,7 @@ impl Broker for Faulty {
         file: &Path,
     ) -> Result<Output, BrokerError> {
         tokio::time::sleep(self.transfers_take).await;
+        lose((), &self.outputs_to_fail)?;
         Broker::put_output(&self.queue, assignment, name, file).await
     }
 
