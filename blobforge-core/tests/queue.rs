@@ -652,6 +652,24 @@ async fn a_dead_workers_job_is_free_in_time_a_restart_frees_it_at_once_and_its_h
 }
 
 #[tokio::test]
+async fn a_claim_that_waits_for_a_process_which_is_gone_gets_nothing_of_what_its_heir_frees() {
+    let forge = Forge::new();
+    let worker = forge.worker("smith").await;
+    let id = forge.submit().await;
+    forge.claim(&worker).await.unwrap();
+    // It sends its files already and waits for the next job when it dies: nobody hears the answer.
+    let types = [work()];
+    let mut waiting = std::pin::pin!(forge.queue.claim(&worker, &types, 1, DAY));
+    assert!(futures_util::poll!(&mut waiting).is_pending());
+    forge.settle().await;
+    let mut heir = Registration::new(worker.clone(), [work()], "the second process");
+    heir.previous_instance = Some("instance of smith".to_owned());
+    forge.queue.register(heir).await.unwrap();
+    assert!(waiting.await.unwrap().is_empty());
+    assert_eq!(forge.claim(&worker).await.unwrap().job.id, id);
+}
+
+#[tokio::test]
 async fn errors_count_releases_do_not_and_crashes_have_a_cap_that_progress_resets() {
     let forge = Forge::new();
     let worker = forge.worker("a").await;

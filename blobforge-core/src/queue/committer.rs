@@ -29,6 +29,8 @@ struct Waiting<T> {
     patience: Option<Patience>,
     /// For a heartbeat of a worker that holds jobs ahead of time.
     ahead: Option<Ahead>,
+    /// For a worker that starts.
+    starts: Option<WorkerId>,
 }
 
 /// The jobs that a worker has claimed and not begun.
@@ -75,7 +77,11 @@ impl<T: Ticket> Committer<T> {
             _ => None,
         };
         let ahead = ahead_of(&command);
-        self.inbox.push_back((command, Waiting { ticket, patience, ahead }));
+        let starts = match &command {
+            Command::Register { registration, .. } => Some(registration.id.clone()),
+            _ => None,
+        };
+        self.inbox.push_back((command, Waiting { ticket, patience, ahead, starts }));
     }
 
     /// How many commands wait to be committed.
@@ -138,6 +144,10 @@ impl<T: Ticket> Committer<T> {
             if let (Some(ahead), Ok(Done::Beat(reply))) = (&waits.ahead, &mut outcome) {
                 self.ask_back(ahead, reply);
             }
+            if let (Some(worker), Ok(_)) = (&waits.starts, &outcome) {
+                let stale = self.claims_by(worker);
+                replies.extend(stale.into_iter().map(|ticket| (ticket, Ok(Done::Claimed(Vec::new())))));
+            }
             left.extend(waits.leaves(&outcome));
             match (waits.patience, &outcome) {
                 (Some(patience), Ok(Done::Claimed(found))) if found.is_empty() => {
@@ -164,6 +174,19 @@ impl<T: Ticket> Committer<T> {
             self.wake_all(&job_type);
         }
         replies
+    }
+
+    /// Takes out what a worker claimed before it started: whatever it got would go to a process that is gone.
+    fn claims_by(&mut self, worker: &WorkerId) -> Vec<T> {
+        let parked = self.parked.all_by(worker).into_iter().map(|(_, ticket)| ticket);
+        let mut stale: Vec<T> = parked.collect();
+        let of_it = |waits: &Waiting<T>| {
+            waits.patience.as_ref().is_some_and(|patience| patience.claim.worker == *worker)
+        };
+        for (command, waits) in mem::take(&mut self.inbox) {
+            if of_it(&waits) { stale.push(waits.ticket) } else { self.inbox.push_back((command, waits)) }
+        }
+        stale
     }
 
     /// Asks for the jobs that a worker holds ahead of time and that others wait for.
@@ -238,7 +261,10 @@ impl<T> Waiting<T> {
 /// A claim that looks again.
 fn looks_again<T>((patience, ticket): (Patience, T), woken_for: Option<JobType>) -> (Command, Waiting<T>) {
     let command = Command::Claim(patience.claim.clone());
-    (command, Waiting { ticket, patience: Some(Patience { woken_for, ..patience }), ahead: None })
+    (
+        command,
+        Waiting { ticket, patience: Some(Patience { woken_for, ..patience }), ahead: None, starts: None },
+    )
 }
 
 /// What a heartbeat says of jobs that were claimed ahead of time.

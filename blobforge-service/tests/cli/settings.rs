@@ -1,5 +1,7 @@
 //! Where settings come from, and what is said of them.
 
+use std::collections::BTreeSet;
+
 use super::*;
 
 /// A command that finds nothing but the environment and the files that the test gives it.
@@ -207,7 +209,8 @@ fn what_this_version_does_not_do_is_said_and_stops_the_start_where_it_matters() 
 fn the_readme_lists_the_settings_as_they_are() {
     use clap::CommandFactory;
     let readme = include_str!("../../../README.md");
-    let told: Vec<(String, String)> = readme
+    let (_, of_the_service) = readme.split_once("## Settings of the service").unwrap();
+    let told: Vec<(String, String)> = of_the_service
         .lines()
         .filter_map(|line| line.strip_prefix("| `"))
         .filter(|row| row.starts_with("BLOBFORGE_") || row.starts_with("S3_"))
@@ -227,4 +230,18 @@ fn the_readme_lists_the_settings_as_they_are() {
         .collect();
     assert!(real.len() >= 8);
     assert_eq!(told, real);
+}
+
+#[test]
+fn the_readme_lists_the_variables_of_a_worker() {
+    let readme = include_str!("../../../README.md");
+    let (before, _) = readme.split_once("## What it promises").unwrap();
+    let (_, table) = before.split_once("| variable of a worker |").unwrap();
+    let told: BTreeSet<&str> =
+        table.split(['`', '|', ' ']).filter(|word| word.starts_with("BLOBFORGE_")).collect();
+    let help = run(blobforge().args(["worker", "--help"])).out;
+    let real = help.split("[env: ").skip(1).filter_map(|rest| rest.split(['=', ']']).next());
+    // What holds for every command is told elsewhere.
+    let real = real.filter(|name| !["BLOBFORGE_CONFIG", "BLOBFORGE_LOG_FORMAT"].contains(name));
+    assert_eq!(told, real.collect());
 }

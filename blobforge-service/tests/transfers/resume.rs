@@ -53,7 +53,8 @@ async fn a_worker_that_is_killed_while_it_sends_its_output_leaves_nothing_half()
         ends.next().await;
     }
     let job = queue.job(id).await.unwrap();
-    assert_eq!((job.status(), job.life.epoch.get()), (Status::Completed, 2));
+    let history = queue.history(id).await.unwrap();
+    assert_eq!((job.status(), job.life.epoch.get()), (Status::Completed, 2), "{history:?}");
     for output in &job.outputs {
         assert!(output.key.contains("/1-2/"), "of the second attempt: {}", output.key);
         let stored = crate::read(&forge.service, &output.key).await;
