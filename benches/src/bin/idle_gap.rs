@@ -5,21 +5,19 @@
 //! writes down when it began and ended. Each source and each output is held up on its way by half the time that the program
 //! takes. The same is done before with a worker that fetches a job's source when the one before it is done.
 
+#[path = "../../../blobforge-worker-sdk/tests/faulty/mod.rs"]
+mod faulty;
+
 use std::{path::Path, sync::Arc, time::Duration};
 
-use async_trait::async_trait;
-use blobforge_core::{
-    Checkpoint, Finished, JobId, NewJob, Output, Queue, Registration, WorkerId,
-    blob::{ByteStream, Stored, read_bytes},
-    broker::{Assignment, Broker, BrokerError, Ending, Welcome, Wish},
-    storage::{Beat, BeatReply},
-};
+use blobforge_core::{JobId, NewJob, Queue, blob::read_bytes};
 use blobforge_service::{ServeConfig, Service};
 use blobforge_worker_sdk::{
     Shutdown, Worker,
     client::{Client, ClientConfig},
     program::{Command, Program},
 };
+use faulty::Faulty;
 use futures_util::TryStreamExt;
 
 const JOBS: u64 = 30;
@@ -67,7 +65,7 @@ async fn busy(
         jobs.push(queue.submit_stream(NewJob::new(job_type.as_str())?, source, 1000).await?.id);
     }
     let client = Client::new(ClientConfig::new(service.url(), service.admin_token()))?;
-    let slow = Slow { broker: Arc::new(client), by: work / 2 };
+    let slow = Faulty::new(client).sources_take(work / 2).transfers_take(work / 2);
     let worker = Worker::builder(Arc::new(slow))
         .handler(Command::new(job_type, Program::new(["sh", "-c", &script(ahead)])?))
         .state_dir(folder.join(if ahead { "ahead" } else { "plain" }))
@@ -111,71 +109,5 @@ async fn shift(queue: &Queue, id: JobId) -> Result<(f64, f64), Failure> {
     match (times.next(), times.next()) {
         (Some(begun), Some(ended)) => Ok((begun?, ended?)),
         _ => Err(format!("job {id} wrote no times: {text:?}").into()),
-    }
-}
-
-/// A line on which every file takes its time.
-#[derive(Debug)]
-struct Slow {
-    broker: Arc<dyn Broker>,
-    by: Duration,
-}
-
-#[async_trait]
-impl Broker for Slow {
-    async fn register(&self, registration: &Registration) -> Result<Welcome, BrokerError> {
-        self.broker.register(registration).await
-    }
-
-    async fn unregister(&self, worker: &WorkerId, instance: &str) -> Result<(), BrokerError> {
-        self.broker.unregister(worker, instance).await
-    }
-
-    async fn claim(&self, wish: &Wish) -> Result<Vec<Assignment>, BrokerError> {
-        self.broker.claim(wish).await
-    }
-
-    async fn heartbeat(&self, beat: Beat) -> Result<BeatReply, BrokerError> {
-        self.broker.heartbeat(beat).await
-    }
-
-    async fn finish(&self, assignment: &Assignment, ending: Ending) -> Result<Finished, BrokerError> {
-        self.broker.finish(assignment, ending).await
-    }
-
-    async fn source(&self, assignment: &Assignment) -> Result<ByteStream, BrokerError> {
-        tokio::time::sleep(self.by).await;
-        self.broker.source(assignment).await
-    }
-
-    async fn source_verified(&self, assignment: &Assignment, read: Stored) -> Result<(), BrokerError> {
-        self.broker.source_verified(assignment, read).await
-    }
-
-    async fn put_output(
-        &self,
-        assignment: &Assignment,
-        name: &str,
-        file: &Path,
-    ) -> Result<Output, BrokerError> {
-        tokio::time::sleep(self.by).await;
-        self.broker.put_output(assignment, name, file).await
-    }
-
-    async fn put_checkpoint(
-        &self,
-        assignment: &Assignment,
-        name: &str,
-        file: &Path,
-    ) -> Result<(), BrokerError> {
-        self.broker.put_checkpoint(assignment, name, file).await
-    }
-
-    async fn checkpoint(
-        &self,
-        assignment: &Assignment,
-        checkpoint: &Checkpoint,
-    ) -> Result<ByteStream, BrokerError> {
-        self.broker.checkpoint(assignment, checkpoint).await
     }
 }

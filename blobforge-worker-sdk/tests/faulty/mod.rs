@@ -3,13 +3,16 @@
 
 use std::{
     path::Path,
-    sync::atomic::{AtomicBool, AtomicU32, Ordering},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU32, Ordering},
+    },
     time::Duration,
 };
 
 use async_trait::async_trait;
 use blobforge_core::{
-    Checkpoint, Finished, Output, Queue, Registration, WorkerId,
+    Checkpoint, Finished, Output, Registration, WorkerId,
     blob::{ByteStream, Stored},
     broker::{Assignment, Broker, BrokerError, Ending, Welcome, Wish},
     storage::{Beat, BeatReply},
@@ -17,7 +20,7 @@ use blobforge_core::{
 
 #[derive(Debug)]
 pub(crate) struct Faulty {
-    queue: Queue,
+    broker: Arc<dyn Broker>,
     heartbeats_fail: AtomicBool,
     replies_to_lose: AtomicU32,
     claims_to_lose: AtomicU32,
@@ -27,9 +30,9 @@ pub(crate) struct Faulty {
 }
 
 impl Faulty {
-    pub(crate) fn new(queue: Queue) -> Self {
+    pub(crate) fn new(broker: impl Broker + 'static) -> Self {
         Self {
-            queue,
+            broker: Arc::new(broker),
             heartbeats_fail: AtomicBool::new(false),
             replies_to_lose: AtomicU32::new(0),
             claims_to_lose: AtomicU32::new(0),
@@ -83,15 +86,15 @@ fn lose<T>(reply: T, to_lose: &AtomicU32) -> Result<T, BrokerError> {
 #[async_trait]
 impl Broker for Faulty {
     async fn register(&self, registration: &Registration) -> Result<Welcome, BrokerError> {
-        Broker::register(&self.queue, registration).await
+        self.broker.register(registration).await
     }
 
     async fn unregister(&self, worker: &WorkerId, instance: &str) -> Result<(), BrokerError> {
-        Broker::unregister(&self.queue, worker, instance).await
+        self.broker.unregister(worker, instance).await
     }
 
     async fn claim(&self, wish: &Wish) -> Result<Vec<Assignment>, BrokerError> {
-        let claimed = Broker::claim(&self.queue, wish).await?;
+        let claimed = self.broker.claim(wish).await?;
         if claimed.is_empty() { Ok(claimed) } else { lose(claimed, &self.claims_to_lose) }
     }
 
@@ -99,21 +102,21 @@ impl Broker for Faulty {
         if self.heartbeats_fail.load(Ordering::SeqCst) {
             return Err(cut());
         }
-        Broker::heartbeat(&self.queue, beat).await
+        self.broker.heartbeat(beat).await
     }
 
     async fn finish(&self, assignment: &Assignment, ending: Ending) -> Result<Finished, BrokerError> {
-        let finished = Broker::finish(&self.queue, assignment, ending).await?;
+        let finished = self.broker.finish(assignment, ending).await?;
         lose(finished, &self.replies_to_lose)
     }
 
     async fn source(&self, assignment: &Assignment) -> Result<ByteStream, BrokerError> {
         tokio::time::sleep(self.sources_take).await;
-        Broker::source(&self.queue, assignment).await
+        self.broker.source(assignment).await
     }
 
     async fn source_verified(&self, assignment: &Assignment, read: Stored) -> Result<(), BrokerError> {
-        Broker::source_verified(&self.queue, assignment, read).await
+        self.broker.source_verified(assignment, read).await
     }
 
     async fn put_output(
@@ -124,7 +127,7 @@ impl Broker for Faulty {
     ) -> Result<Output, BrokerError> {
         tokio::time::sleep(self.transfers_take).await;
         lose((), &self.outputs_to_fail)?;
-        Broker::put_output(&self.queue, assignment, name, file).await
+        self.broker.put_output(assignment, name, file).await
     }
 
     async fn put_checkpoint(
@@ -133,7 +136,7 @@ impl Broker for Faulty {
         name: &str,
         file: &Path,
     ) -> Result<(), BrokerError> {
-        Broker::put_checkpoint(&self.queue, assignment, name, file).await
+        self.broker.put_checkpoint(assignment, name, file).await
     }
 
     async fn checkpoint(
@@ -141,6 +144,6 @@ impl Broker for Faulty {
         assignment: &Assignment,
         checkpoint: &Checkpoint,
     ) -> Result<ByteStream, BrokerError> {
-        Broker::checkpoint(&self.queue, assignment, checkpoint).await
+        self.broker.checkpoint(assignment, checkpoint).await
     }
 }
