@@ -119,12 +119,7 @@ impl JobError {
 
     /// What kind of failure it is; `None` for a snooze.
     pub fn kind(&self) -> Option<&str> {
-        match &self.0 {
-            Verdict::Failed { failure, .. } | Verdict::Lost(failure) | Verdict::HostTrouble(failure) => {
-                Some(&failure.kind)
-            }
-            Verdict::Snoozed(_) => None,
-        }
+        self.failure().map(|failure| failure.kind.as_str())
     }
 
     /// What is said to people.
@@ -134,6 +129,23 @@ impl JobError {
                 failure.message.clone()
             }
             Verdict::Snoozed(delay) => format!("to be run again in {delay:?}"),
+        }
+    }
+
+    /// The same as a loss, if it is a failure: what it says happened to the process that did the work.
+    pub(crate) fn into_loss(self) -> Self {
+        match self.0 {
+            Verdict::Failed { failure, .. } => Self(Verdict::Lost(failure)),
+            other => Self(other),
+        }
+    }
+
+    fn failure(&self) -> Option<&Failure> {
+        match &self.0 {
+            Verdict::Failed { failure, .. } | Verdict::Lost(failure) | Verdict::HostTrouble(failure) => {
+                Some(failure)
+            }
+            Verdict::Snoozed(_) => None,
         }
     }
 
@@ -154,11 +166,9 @@ impl JobError {
 
 impl fmt::Display for JobError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.0 {
-            Verdict::Failed { failure, .. } | Verdict::Lost(failure) | Verdict::HostTrouble(failure) => {
-                write!(f, "{}: {}", failure.kind, failure.message)
-            }
-            Verdict::Snoozed(_) => f.write_str(&self.message()),
+        match self.failure() {
+            Some(failure) => write!(f, "{}: {}", failure.kind, failure.message),
+            None => f.write_str(&self.message()),
         }
     }
 }

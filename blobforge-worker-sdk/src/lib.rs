@@ -43,5 +43,6 @@ mod worker;
 pub use context::{JobContext, StopReason};
 pub use handler::{Handler, JobError};
 pub use worker::{
-    RunWindow, Shutdown, Summary, Worker, WorkerBuilder, WorkerError, Workplace, shutdown_signal,
+    RunWindow, Shutdown, Summary, Worker, WorkerBuilder, WorkerError, Workplace, graphics_cards,
+    shutdown_signal,
 };

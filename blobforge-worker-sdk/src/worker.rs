@@ -26,7 +26,7 @@ use std::{
     time::Duration,
 };
 
-use blobforge_core::{Invalid, JobId, WorkerId, broker::Broker, broker::BrokerError};
+use blobforge_core::{GpuGauges, Invalid, JobId, WorkerId, broker::Broker, broker::BrokerError};
 use serde_json::{Map, Value};
 
 pub use builder::WorkerBuilder;
@@ -107,6 +107,12 @@ impl fmt::Debug for Worker {
             .field("settings", &self.settings)
             .finish_non_exhaustive()
     }
+}
+
+/// The graphics cards of this machine, as far as `nvidia-smi` is found and tells of them. Blocks for some seconds at most.
+pub fn graphics_cards() -> Vec<GpuGauges> {
+    let cards = cards::Cards::found_in(std::env::var_os("PATH").as_deref());
+    cards.map(|mut cards| cards.look().gauges).unwrap_or_default()
 }
 
 /// What became of the jobs that a worker ran.

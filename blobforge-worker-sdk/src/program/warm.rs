@@ -132,7 +132,9 @@ impl Warm {
         let left = if ear.begun || self.jobs == 1 { Left::Died } else { Left::Nothing };
         let outcome = match finished {
             Ok(Finished { answer: Some(answer), .. }) => answer.map_err(JobError::from),
-            Ok(Finished { status, .. }) => Err(lost(&self.process.crash(status, &self.limits))),
+            Ok(Finished { status, .. }) => {
+                Err(JobError::from(self.process.crash(status, &self.limits)).into_loss())
+            }
             Err(error) => Err(error.into()),
         };
         (outcome, left)
@@ -189,15 +191,6 @@ fn cancel_order(why: &ChildError, reason: Option<StopReason>) -> Value {
         None => why.kind(),
     };
     json!({"type": "cancel", "reason": reason})
-}
-
-/// What the end of a runner means for the job it was at.
-fn lost(error: &ChildError) -> JobError {
-    let mut lost = JobError::loss(error.kind(), error.to_string());
-    if let (ChildError::Crashed { stderr, .. }, Some(failure)) = (error, lost.failure_mut()) {
-        failure.log_tail = (!stderr.is_empty()).then(|| stderr.clone());
-    }
-    lost
 }
 
 /// A runner that waits for work. What it says meanwhile is thrown away, lest a full pipe hold it up.

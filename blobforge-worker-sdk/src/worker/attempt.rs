@@ -57,7 +57,7 @@ impl Attempt {
         {
             return match job.stop_reason() {
                 Some(StopReason::LeaseLost) => Fate::Lost,
-                _ => self.report(Ending::Release).await,
+                _ => self.give_back().await,
             };
         }
         tracing::info!("started");

@@ -233,7 +233,7 @@ impl Floor {
         let (assignments, asked_at) = self.link.claim(free.len()).await?;
         for assignment in assignments {
             // A queue that gives more than was asked for overbooks for once.
-            self.start(assignment, asked_at, free.pop().into());
+            self.start(assignment, asked_at, Start::Now(free.pop()));
         }
         Ok(())
     }
@@ -262,29 +262,25 @@ impl Floor {
             if free.len() < self.settings.concurrency {
                 free.extend(free_slots(&slots).await);
             }
-            if !self.link.standing.is_fit() {
-                // What is wrong with this machine would be wrong for the next job, too.
-                if free.len() == self.settings.concurrency && self.running.is_empty() {
-                    return Ok(());
-                }
-                tokio::task::yield_now().await;
-                continue;
-            }
-            let (assignments, asked_at) = self.link.claim_due(free.len()).await?;
+            // What is wrong with this machine would be wrong for the next job, too.
+            let (assignments, asked_at) = if self.link.standing.is_fit() {
+                self.link.claim_due(free.len()).await?
+            } else {
+                (Vec::new(), Instant::now())
+            };
             if assignments.is_empty() && free.len() == self.settings.concurrency {
                 if self.running.is_empty() {
                     return Ok(());
                 }
                 // Those that only send their files: what they complete may make more due.
-                let all = u32::try_from(self.settings.concurrency).unwrap_or(u32::MAX);
-                let _ = self.senders.acquire_many(all).await;
-                // The last one gives up its place just before it ends.
-                tokio::task::yield_now().await;
+                self.running.close();
+                self.running.wait().await;
+                self.running.reopen();
                 continue;
             }
             for assignment in assignments {
                 let (job, attempts) = (assignment.job, assignment.token.epoch.get());
-                self.start(assignment, asked_at, free.pop().into());
+                self.start(assignment, asked_at, Start::Now(free.pop()));
                 if attempts > MOST_ATTEMPTS {
                     return Err(WorkerError::Endless { job, attempts });
                 }
@@ -382,12 +378,6 @@ enum Start {
     Now(Option<OwnedSemaphorePermit>),
     /// When it gets a place.
     WithPlace(oneshot::Receiver<OwnedSemaphorePermit>),
-}
-
-impl From<Option<OwnedSemaphorePermit>> for Start {
-    fn from(slot: Option<OwnedSemaphorePermit>) -> Self {
-        Self::Now(slot)
-    }
 }
 
 /// The job that was claimed ahead of time. It is given back when this is dropped.

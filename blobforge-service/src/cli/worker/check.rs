@@ -3,7 +3,7 @@
 use std::{path::Path, process::ExitCode, sync::Arc};
 
 use blobforge_core::Queue;
-use blobforge_worker_sdk::{Worker, child::network_can_be_cut};
+use blobforge_worker_sdk::{Worker, child::network_can_be_cut, graphics_cards};
 
 use super::{CliError, WorkerArgs, builder};
 use crate::cli::terminal::{Column, say, size, table};
@@ -32,7 +32,7 @@ impl Finding {
 
 /// Looks at everything, also when something is missing: people want to put it all right in one go.
 pub(super) async fn run(args: &WorkerArgs) -> Result<ExitCode, CliError> {
-    let findings = [service(args).await, handler(args).await, folder(args), network(), gpu(args)];
+    let findings = [service(args).await, handler(args).await, folder(args), network(), gpu(args).await];
     let columns = [Column::Text("what"), Column::Text("found"), Column::Text("more")];
     say(table(&columns, findings.iter().map(Finding::row).collect()))?;
     let missing = findings.iter().filter(|finding| !finding.is_well).count();
@@ -92,14 +92,10 @@ fn network() -> Finding {
     Finding::well("network", format!("programs {can} be cut off with --no-network"))
 }
 
-fn gpu(args: &WorkerArgs) -> Finding {
-    let asked = std::process::Command::new("nvidia-smi").arg("-L").output();
-    let found = match asked {
-        Ok(output) if output.status.success() => String::from_utf8_lossy(&output.stdout).trim().to_owned(),
-        _ => String::new(),
-    };
-    match (found.lines().next(), args.use_gpu) {
-        (Some(first), _) => Finding::well("GPU", format!("{} found, {first}", found.lines().count())),
+async fn gpu(args: &WorkerArgs) -> Finding {
+    let found = tokio::task::spawn_blocking(graphics_cards).await.unwrap_or_default();
+    match (found.first(), args.use_gpu) {
+        (Some(first), _) => Finding::well("GPU", format!("{} found, {}", found.len(), first.name)),
         (None, false) => Finding::well("GPU", "none, and none is needed"),
         (None, true) => Finding::missing(
             "GPU",
