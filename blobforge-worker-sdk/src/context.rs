@@ -199,6 +199,12 @@ impl JobContext {
         self.folder().join("outputs")
     }
 
+    /// A folder for what a handler makes and needs until its end; nobody else touches it.
+    #[cfg(feature = "marker")]
+    pub(crate) fn kept_dir(&self) -> PathBuf {
+        self.folder().join("kept")
+    }
+
     /// Whether a file lies in the attempt's own folders, wherever links lead.
     pub(crate) fn owns(&self, file: &Path) -> bool {
         let real = |path: &Path| path.canonicalize().ok();

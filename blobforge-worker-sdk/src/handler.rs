@@ -40,6 +40,12 @@ pub trait Handler: Send + Sync {
         Ok(())
     }
 
+    /// What stands against claiming a job now, such as a server that does not answer: the worker claims none until it is
+    /// gone, and says so to the queue. Asked before the first job and every ten seconds, so it should not take long.
+    async fn trouble(&self) -> Option<String> {
+        None
+    }
+
     /// Gives back what it holds, when the worker has ended its last job.
     async fn close(&self) {}
 }
@@ -138,6 +144,12 @@ impl JobError {
             Verdict::Failed { failure, .. } => Self(Verdict::Lost(failure)),
             other => Self(other),
         }
+    }
+
+    /// Whether what did the work was killed, or was too much for the machine.
+    #[cfg(feature = "marker")]
+    pub(crate) fn is_loss(&self) -> bool {
+        matches!(self.0, Verdict::Lost(_))
     }
 
     fn failure(&self) -> Option<&Failure> {

@@ -37,6 +37,8 @@ pub mod child;
 pub mod client;
 mod context;
 mod handler;
+#[cfg(feature = "marker")]
+pub mod marker;
 pub mod program;
 mod worker;
 

@@ -8,6 +8,7 @@
 mod command;
 mod environment;
 mod job_files;
+mod pool;
 mod runner;
 mod settings;
 mod warm;
@@ -15,3 +16,9 @@ mod warm;
 pub use command::Command;
 pub use runner::{PROTOCOL, PYTHON_HELPER, Runner};
 pub use settings::{Limits, Program, Recycling};
+#[cfg(feature = "marker")]
+pub(crate) use {
+    environment::{find, inherited},
+    job_files::{JobFiles, send_outputs},
+    pool::Pool,
+};

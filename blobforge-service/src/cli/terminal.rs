@@ -17,6 +17,11 @@ pub(super) fn say(text: impl AsRef<str>) -> io::Result<()> {
     quiet_on_closed_pipe(writeln!(io::stdout().lock(), "{}", text.as_ref()))
 }
 
+/// Writes a line about what is going on to standard error, beside the results. It is of no use to anybody that this fails.
+pub(super) fn note(text: &str) {
+    let _ = writeln!(io::stderr().lock(), "{text}");
+}
+
 fn quiet_on_closed_pipe(written: io::Result<()>) -> io::Result<()> {
     match written {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),

@@ -1,6 +1,7 @@
 //! `blobforge worker`: does jobs for a service, with the built-in engine or with a program of yours.
 
 mod check;
+mod marker;
 mod once;
 mod program;
 
@@ -63,6 +64,8 @@ const EXAMPLES: &str = "\
 Examples:
   blobforge worker
       serves pdf-text with the built-in engine
+  blobforge worker --engine marker --use-gpu
+      turns PDFs into Markdown with marker-pdf, for which a Python environment is made if there is none
   blobforge worker --type book -- pandoc {source} -o {outdir}/book.html
       starts pandoc for each job; every file in {outdir} is an output
   blobforge worker --type word-count --runner -- python3 convert.py
@@ -100,19 +103,20 @@ pub(super) async fn run(args: WorkerArgs) -> Result<ExitCode, CliError> {
         return check::run(&args).await;
     }
     if let Some(file) = &args.once.once {
-        return once::run(file, &args.once, &args.handler, args.use_gpu).await;
+        return once::run(file, &args).await;
     }
     let client = args.connection.client()?;
-    let worker = builder(&args, Worker::builder(Arc::new(client)))?.build()?;
+    let worker = args.handler.added_to(Worker::builder(Arc::new(client)), args.use_gpu).await?;
+    let worker = builder(&args, worker)?.build()?;
     say(format!("worker {} serves {}; stop it with Ctrl-C", worker.id(), args.handler.job_type()))?;
     let summary = worker.run(shutdown_signal()).await?;
     say(summary.to_string())?;
     Ok(ExitCode::SUCCESS)
 }
 
-/// The worker that the arguments describe.
+/// What the arguments say of the worker, whatever it serves.
 fn builder(args: &WorkerArgs, mut builder: WorkerBuilder) -> Result<WorkerBuilder, CliError> {
-    builder = args.handler.added_to(builder, args.use_gpu)?.concurrency(args.concurrency);
+    builder = builder.concurrency(args.concurrency);
     builder = builder.abort_outside_window(args.abort_outside_window);
     builder = args.run_window.iter().copied().fold(builder, WorkerBuilder::run_window);
     if args.use_gpu {

@@ -27,6 +27,7 @@ pub(crate) const KINDS: &[(&str, Policy)] = &[
     ("invalid_params", Policy::Permanent),
     (HOST_OOM, Policy::Loss),
     (KILLED, Policy::Loss),
+    ("gpu_oom", Policy::Loss),
     ("host_trouble", Policy::HostTrouble),
     ("disk_full", Policy::HostTrouble),
 ];

@@ -35,7 +35,7 @@ const HANDED_ON: &[&str] = &[
 ];
 
 /// The variables that a program inherits: what every program may see, and what this one was allowed besides.
-pub(super) fn inherited(passed: &[String]) -> Vec<(OsString, OsString)> {
+pub(crate) fn inherited(passed: &[String]) -> Vec<(OsString, OsString)> {
     let names = HANDED_ON.iter().copied().chain(passed.iter().map(String::as_str));
     names.filter_map(|name| Some((name.into(), env::var_os(name)?))).collect()
 }
@@ -44,7 +44,7 @@ pub(super) fn inherited(passed: &[String]) -> Vec<(OsString, OsString)> {
 ///
 /// # Errors
 /// When there is none, or it may not be executed.
-pub(super) fn find(program: &Path) -> io::Result<PathBuf> {
+pub(crate) fn find(program: &Path) -> io::Result<PathBuf> {
     if program.components().count() > 1 {
         return executable(program).map(|()| program.to_owned());
     }

@@ -14,16 +14,16 @@ use crate::{JobContext, JobError};
 const MAX_FILES: usize = blobforge_core::queue::MAX_OUTPUTS;
 
 /// The files of one attempt, fetched.
-pub(super) struct JobFiles {
-    pub(super) source: Option<PathBuf>,
-    pub(super) output_dir: PathBuf,
-    pub(super) scratch_dir: PathBuf,
-    checkpoints: Vec<(String, PathBuf)>,
+pub(crate) struct JobFiles {
+    pub(crate) source: Option<PathBuf>,
+    pub(crate) output_dir: PathBuf,
+    pub(crate) scratch_dir: PathBuf,
+    pub(crate) checkpoints: Vec<(String, PathBuf)>,
 }
 
 impl JobFiles {
     /// Fetches the source and what earlier attempts left. A checkpoint that is not whole is left out.
-    pub(super) async fn fetch(job: &JobContext) -> Result<Self, JobError> {
+    pub(crate) async fn fetch(job: &JobContext) -> Result<Self, JobError> {
         let source = if job.has_source() { Some(job.source_file().await?) } else { None };
         let mut checkpoints = Vec::new();
         for kept in job.checkpoints() {
@@ -44,7 +44,7 @@ impl JobFiles {
     }
 
     /// The job as a program is told it.
-    pub(super) fn told(&self, job: &JobContext) -> Value {
+    pub(crate) fn told(&self, job: &JobContext) -> Value {
         let checkpoints = self.checkpoints.iter();
         json!({
             "id": job.id(),
@@ -65,7 +65,7 @@ impl JobFiles {
 }
 
 /// Sends every file below the output folder, under its path in there.
-pub(super) async fn send_outputs(job: &JobContext) -> Result<(), JobError> {
+pub(crate) async fn send_outputs(job: &JobContext) -> Result<(), JobError> {
     let folder = job.output_dir();
     let listed = spawn_blocking(move || outputs(&folder)).await;
     let outputs = listed.unwrap_or_else(|broken| Err(io::Error::other(broken)))?;

@@ -110,7 +110,7 @@ impl Program {
         self
     }
 
-    pub(super) fn silent_at_most(mut self, by_default: Duration) -> Self {
+    pub(crate) fn silent_at_most(mut self, by_default: Duration) -> Self {
         let said = self.limits.no_progress.or(Some(by_default));
         self.limits.no_progress = self.silence.unwrap_or(said);
         self

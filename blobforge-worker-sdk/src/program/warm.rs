@@ -77,11 +77,12 @@ impl Warm {
         Err(ChildError::NotReady { why, stderr: warm.process.stderr_tail() })
     }
 
-    /// Has it do a job.
+    /// Has it do a job, or what it is told of one.
     pub(super) async fn work(
         mut self,
         job: &JobContext,
         files: &JobFiles,
+        told: &Value,
     ) -> (Result<Value, JobError>, Left) {
         self.jobs += 1;
         self.process.begin_job();
@@ -93,7 +94,7 @@ impl Warm {
         folders.scratch.push(files.scratch_dir.clone());
         let cancel = job.cancelled();
         let watch = Watch { limits: &self.limits, folders: &folders, cancel: &cancel };
-        let order = json!({"type": "job", "job": files.told(job)});
+        let order = json!({"type": "job", "job": told});
         let ended = tokio::select! {
             biased;
             verdict = self.process.watch(watch, &mut ear) => Ok(verdict),

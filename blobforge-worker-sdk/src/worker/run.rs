@@ -125,12 +125,17 @@ impl Floor {
     async fn work(self) -> Result<Summary, WorkerError> {
         let shutdown = self.shutdown.clone();
         self.beating(async |floor| {
+            let asked = tokio::select! {
+                () = shutdown.cancelled() => return Ok(()),
+                asked = floor.ask_handlers() => asked,
+            };
             tokio::select! {
                 // The clock is looked at before the first claim.
                 biased;
                 () = shutdown.cancelled() => Ok(()),
                 never = floor.keep_hours() => match never {},
                 never = floor.measure() => match never {},
+                never = floor.keep_asking(asked) => match never {},
                 refused = floor.claim_for_ever() => Err(refused),
             }
         })
@@ -163,6 +168,24 @@ impl Floor {
             self.link.standing.read(reading);
             tokio::time::sleep(self.link.heartbeat_every().max(LOOK_PACE)).await;
         }
+    }
+
+    /// Asks the handlers again and again what stands against claiming.
+    async fn keep_asking(&self, mut asked: Instant) -> Infallible {
+        loop {
+            tokio::time::sleep_until(asked + LOOK_PACE).await;
+            asked = self.ask_handlers().await;
+        }
+    }
+
+    /// Asks the handlers what stands against claiming, and says when that was.
+    async fn ask_handlers(&self) -> Instant {
+        let mut found = None;
+        for handler in self.handlers.values() {
+            found = found.or(handler.trouble().await);
+        }
+        self.link.standing.heed(found);
+        Instant::now()
     }
 
     async fn drain(self) -> Result<Summary, WorkerError> {

@@ -28,6 +28,8 @@ struct Now {
     suspended_until: Option<Timestamp>,
     /// What its machine lacks.
     missing: Option<String>,
+    /// What its handlers say that they lack.
+    unready: Option<String>,
     /// What jobs found wrong with its machine.
     illness: Option<Illness>,
     gauges: Option<Gauges>,
@@ -48,8 +50,10 @@ struct Illness {
 impl Now {
     /// For how long it may claim, if it may.
     fn may_claim(&self) -> Option<Duration> {
-        let stopped =
-            self.suspended_until.is_some() || self.missing.is_some() || self.pauses_until().is_some();
+        let stopped = self.suspended_until.is_some()
+            || self.missing.is_some()
+            || self.unready.is_some()
+            || self.pauses_until().is_some();
         let left = self.open_until.map_or(FOR_EVER, |until| until.saturating_duration_since(Instant::now()));
         (!stopped).then_some(left)
     }
@@ -61,7 +65,8 @@ impl Now {
 
     /// What is told of it.
     fn condition(&self) -> Condition {
-        let trouble = self.missing.clone().or_else(|| Some(self.illness.as_ref()?.why.clone()));
+        let lacks = self.missing.as_ref().or(self.unready.as_ref()).cloned();
+        let trouble = lacks.or_else(|| Some(self.illness.as_ref()?.why.clone()));
         Condition { suspended_until: self.suspended_until, trouble, gauges: self.gauges.clone() }
     }
 }
@@ -98,22 +103,31 @@ impl Standing {
     /// What its machine is doing, and what is wrong with it, if anything is. Gauges alone make no heartbeat come sooner.
     pub(super) fn read(&self, reading: Reading) {
         let Reading { gauges, trouble } = reading;
-        if self.set_missing(trouble.clone()) {
-            match trouble {
-                Some(trouble) => tracing::error!("{trouble}"),
-                None => tracing::info!("what was missing is back: claiming again"),
-            }
-        }
+        self.lack(trouble, |now| &mut now.missing);
         self.now.send_modify(|now| now.gauges = gauges);
     }
 
-    /// Says whether that is news.
-    fn set_missing(&self, missing: Option<String>) -> bool {
-        let is_news = self.now.borrow().missing != missing;
-        if is_news {
-            self.change(|now| now.missing = missing);
+    /// What its handlers say that they lack, if anything.
+    pub(super) fn heed(&self, trouble: Option<String>) {
+        self.lack(trouble, |now| &mut now.unready);
+    }
+
+    /// Something is missing, or is back.
+    fn lack(&self, lacks: Option<String>, of: impl Fn(&mut Now) -> &mut Option<String>) {
+        let is_news = self.now.send_if_modified(|now| {
+            let known = of(now);
+            let is_news = *known != lacks;
+            known.clone_from(&lacks);
+            is_news
+        });
+        if !is_news {
+            return;
         }
-        is_news
+        match lacks {
+            Some(lacks) => tracing::error!("nothing is claimed: {lacks}"),
+            None => tracing::info!("what was missing is back: claiming again"),
+        }
+        self.news.notify_one();
     }
 
     /// A job found something wrong with this machine.
@@ -219,7 +233,7 @@ mod tests {
     fn only_what_the_queue_does_not_know_is_said() {
         let standing = standing();
         assert_eq!(standing.beat(), Some(Condition::default()), "it may have been another way before");
-        standing.set_missing(Some("the GPU is gone".to_owned()));
+        standing.lack(Some("the GPU is gone".to_owned()), |now| &mut now.missing);
         assert!(standing.has_news());
         let said = standing.beat().unwrap();
         assert_eq!(said.trouble.as_deref(), Some("the GPU is gone"));
@@ -227,7 +241,7 @@ mod tests {
         standing.unsaid();
         assert!(standing.has_news(), "it did not arrive");
         assert_eq!(standing.beat(), Some(said));
-        standing.set_missing(None);
+        standing.lack(None, |now| &mut now.missing);
         assert_eq!(standing.beat(), Some(Condition::default()));
     }
 
@@ -246,10 +260,14 @@ mod tests {
         let standing = standing();
         assert_eq!(standing.fit().await, FOR_EVER);
         standing.suspend(Timestamp::ZERO);
-        standing.set_missing(Some("the GPU is gone".to_owned()));
+        standing.lack(Some("the GPU is gone".to_owned()), |now| &mut now.missing);
         standing.open(Duration::from_secs(60));
         assert!(!standing.is_fit(), "the GPU is still gone");
-        standing.set_missing(None);
+        standing.lack(None, |now| &mut now.missing);
+        standing.heed(Some("the server is down".to_owned()));
+        assert!(!standing.is_fit(), "the server is down");
+        assert_eq!(standing.beat().unwrap().trouble.as_deref(), Some("the server is down"));
+        standing.heed(None);
         assert_eq!(standing.fit().await, Duration::from_secs(60));
     }
 

@@ -1,9 +1,12 @@
 //! `blobforge worker --check`: what is there and what is missing, in plain words.
 
+mod marker;
+
 use std::{path::Path, process::ExitCode, sync::Arc};
 
 use blobforge_core::Queue;
 use blobforge_worker_sdk::{Worker, child::network_can_be_cut, graphics_cards};
+use serde_json::Value;
 
 use super::{CliError, WorkerArgs, builder};
 use crate::cli::terminal::{Column, say, size, table};
@@ -32,7 +35,13 @@ impl Finding {
 
 /// Looks at everything, also when something is missing: people want to put it all right in one go.
 pub(super) async fn run(args: &WorkerArgs) -> Result<ExitCode, CliError> {
-    let findings = [service(args).await, handler(args).await, folder(args), network(), gpu(args).await];
+    let mut findings = vec![service(args).await];
+    if let Some(settings) = args.handler.marker_settings(args.use_gpu)? {
+        findings.extend(marker::look(&settings).await);
+    } else {
+        findings.push(handler(args).await);
+    }
+    findings.extend([folder(args), network(), gpu(args).await]);
     let columns = [Column::Text("what"), Column::Text("found"), Column::Text("more")];
     say(table(&columns, findings.iter().map(Finding::row).collect()))?;
     let missing = findings.iter().filter(|finding| !finding.is_well).count();
@@ -58,7 +67,7 @@ async fn service(args: &WorkerArgs) -> Finding {
 /// Starts the handler as a worker would, against a queue with nothing in it.
 async fn handler(args: &WorkerArgs) -> Finding {
     let nothing = Worker::builder(Arc::new(Queue::in_memory()));
-    let ready = match args.handler.added_to(nothing, args.use_gpu) {
+    let ready = match args.handler.added_to(nothing, args.use_gpu).await {
         Ok(worker) => worker.drain().await.map_err(CliError::from),
         Err(error) => Err(error),
     };
@@ -71,8 +80,8 @@ async fn handler(args: &WorkerArgs) -> Finding {
 
 fn folder(args: &WorkerArgs) -> Finding {
     // A worker takes its name and its folder when it is built, and gives them back when it is dropped.
-    let worker =
-        builder(args, Worker::builder(Arc::new(Queue::in_memory()))).and_then(|worker| Ok(worker.build()?));
+    let nothing = Worker::builder(Arc::new(Queue::in_memory())).handle("nothing", async |_| Ok(Value::Null));
+    let worker = builder(args, nothing).and_then(|worker| Ok(worker.build()?));
     match worker {
         Ok(worker) => Finding::well("folder", room(worker.work_dir())),
         Err(error) => Finding::missing("folder", error.to_string()),
@@ -80,11 +89,14 @@ fn folder(args: &WorkerArgs) -> Finding {
 }
 
 fn room(folder: &Path) -> String {
+    let free = free_bytes(folder).map(|bytes| format!(", {} free", size(bytes))).unwrap_or_default();
+    format!("{}{free}", folder.display())
+}
+
+fn free_bytes(folder: &Path) -> Option<u64> {
     // It may not be there yet; then the disk is that of the nearest folder which is.
     let there = folder.ancestors().find_map(|folder| rustix::fs::statvfs(folder).ok());
-    let free = there.map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize));
-    let free = free.map(|bytes| format!(", {} free", size(bytes))).unwrap_or_default();
-    format!("{}{free}", folder.display())
+    there.map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
 fn network() -> Finding {

@@ -14,7 +14,7 @@ use indicatif::ProgressBar;
 use serde_json::{Map, Value};
 use tokio::io::AsyncWriteExt;
 
-use super::{CliError, HandlerArgs};
+use super::{CliError, WorkerArgs};
 use crate::cli::terminal::{Bars, Column, say, size, span, table};
 
 /// How often progress is drawn.
@@ -40,12 +40,8 @@ fn object(text: &str) -> Result<Map<String, Value>, String> {
 }
 
 /// Does the job in a queue that ends with this process, and shows what came of it.
-pub(super) async fn run(
-    file: &Path,
-    args: &OnceArgs,
-    handler: &HandlerArgs,
-    use_gpu: bool,
-) -> Result<ExitCode, CliError> {
+pub(super) async fn run(file: &Path, args: &WorkerArgs) -> Result<ExitCode, CliError> {
+    let WorkerArgs { once: args, handler, use_gpu, .. } = args;
     let folder = tempfile::tempdir()?;
     let queue = Queue::builder().heartbeat_every(DRAWN_EVERY).open(folder.path().join("jobs.db")).await?;
     let mut job = NewJob::new(handler.job_type())?.max_attempts(1);
@@ -55,7 +51,7 @@ pub(super) async fn run(
     let id = queue.submit_file(job, file).await.map_err(|error| unreadable(file, &error))?.id;
     let begun = Instant::now();
     let worker = Worker::builder(Arc::new(queue.clone())).work_dir(folder.path().join("work"));
-    let worker = handler.added_to(worker, use_gpu)?;
+    let worker = handler.added_to(worker, *use_gpu).await?;
     let stopped = shutdown_signal();
     let bar = Bars::new().add(&file.file_name().unwrap_or_default().to_string_lossy(), "done");
     tokio::select! {

@@ -5,16 +5,35 @@ use std::{ffi::OsString, path::Path, time::Duration};
 use blobforge_core::{Invalid, JobType};
 use blobforge_worker_sdk::{
     WorkerBuilder,
+    marker::{JOB_TYPE, Settings},
     program::{Command, Limits, Program, Recycling, Runner},
 };
 
-use super::{CliError, seconds};
+use super::{
+    CliError,
+    marker::{self, Engine, MarkerArgs},
+    seconds,
+};
 use crate::pdf_text::{self, PdfText};
 
 /// What does the work.
 #[derive(Clone, Debug, clap::Args)]
-#[command(next_help_heading = "A program of yours")]
+#[command(group = clap::ArgGroup::new("work").args(["engine", "program"]).multiple(false))]
+#[command(group = clap::ArgGroup::new("stays").args(["engine", "runner"]).multiple(false))]
 pub(super) struct HandlerArgs {
+    /// The engine that is built in.
+    #[arg(long, env = "BLOBFORGE_ENGINE", default_value = "text")]
+    engine: Engine,
+    #[command(flatten)]
+    marker: MarkerArgs,
+    #[command(flatten)]
+    program: ProgramArgs,
+}
+
+/// A program of the user's, and what it, or the engine marker, may use.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "A program of yours, and its limits")]
+struct ProgramArgs {
     /// Type of the jobs that the program does.
     #[arg(long = "type", value_name = "TYPE", requires = "program", value_parser = job_type)]
     job_type: Option<JobType>,
@@ -23,31 +42,31 @@ pub(super) struct HandlerArgs {
     runner: bool,
     /// Seconds that the program may show no progress, 0 for as long as it likes [default: 600 for a runner, 3600 for a
     /// command, for which whatever it says or writes is progress].
-    #[arg(long, value_name = "SECONDS", requires = "program", value_parser = seconds_or_never)]
+    #[arg(long, value_name = "SECONDS", requires = "work", value_parser = seconds_or_never)]
     no_progress: Option<Limit>,
     /// Seconds that a job may take in all.
-    #[arg(long, value_name = "SECONDS", requires = "program", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", requires = "work", value_parser = seconds)]
     timeout: Option<Duration>,
     /// Memory of the program and everything it starts, in MiB.
-    #[arg(long, value_name = "MIB", requires = "program", default_value_t = 16 << 10, value_parser = clap::value_parser!(u64).range(1..1 << 40))]
+    #[arg(long, value_name = "MIB", requires = "work", default_value_t = 16 << 10, value_parser = clap::value_parser!(u64).range(1..1 << 40))]
     memory_mib: u64,
     /// Size of a job's outputs, in MiB.
-    #[arg(long, value_name = "MIB", requires = "program", default_value_t = 16 << 10, value_parser = clap::value_parser!(u64).range(1..1 << 40))]
+    #[arg(long, value_name = "MIB", requires = "work", default_value_t = 16 << 10, value_parser = clap::value_parser!(u64).range(1..1 << 40))]
     output_mib: u64,
     /// Size of a job's temporary files, in MiB.
-    #[arg(long, value_name = "MIB", requires = "program", default_value_t = 64 << 10, value_parser = clap::value_parser!(u64).range(1..1 << 40))]
+    #[arg(long, value_name = "MIB", requires = "work", default_value_t = 64 << 10, value_parser = clap::value_parser!(u64).range(1..1 << 40))]
     scratch_mib: u64,
     /// Seconds that the program may take to stop before it is killed.
-    #[arg(long, value_name = "SECONDS", requires = "program", default_value = "5", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", requires = "work", default_value = "5", value_parser = seconds)]
     grace: Duration,
     /// Seconds that a runner may take until it is ready.
-    #[arg(long, value_name = "SECONDS", requires = "runner", default_value = "300", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", requires = "stays", default_value = "300", value_parser = seconds)]
     ready_within: Duration,
     /// After how many jobs a runner is replaced by a fresh one.
-    #[arg(long, value_name = "JOBS", requires = "runner", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "JOBS", requires = "stays", value_parser = clap::value_parser!(u64).range(1..))]
     recycle_jobs: Option<u64>,
     /// From how much memory on a runner is replaced after a job, in MiB.
-    #[arg(long, value_name = "MIB", requires = "runner", value_parser = clap::value_parser!(u64).range(1..1 << 40))]
+    #[arg(long, value_name = "MIB", requires = "stays", value_parser = clap::value_parser!(u64).range(1..1 << 40))]
     recycle_mib: Option<u64>,
     /// Variable of the environment that the program may see besides the usual ones; repeatable.
     #[arg(long, value_name = "NAME", requires = "program")]
@@ -75,32 +94,53 @@ fn seconds_or_never(text: &str) -> Result<Limit, String> {
 impl HandlerArgs {
     /// What it serves.
     pub(super) fn job_type(&self) -> &str {
-        self.job_type.as_ref().map_or(pdf_text::ENGINE, JobType::as_str)
+        match (&self.program.job_type, self.engine) {
+            (Some(program), _) => program.as_str(),
+            (None, Engine::Text) => pdf_text::ENGINE,
+            (None, Engine::Marker) => JOB_TYPE,
+        }
     }
 
-    /// The program that is called, if it is not the built-in engine.
+    /// The program that is called, if it is not a built-in engine.
     pub(super) fn call(&self) -> Option<&Path> {
-        self.program.first().map(Path::new)
+        self.program.program.first().map(Path::new)
+    }
+
+    /// How marker is set up, if that is what does the work.
+    pub(super) fn marker_settings(&self, use_gpu: bool) -> Result<Option<Settings>, CliError> {
+        if self.call().is_some() || self.engine != Engine::Marker {
+            return Ok(None);
+        }
+        let program = &self.program;
+        let limits = Limits { no_progress: program.no_progress.flatten(), ..program.limits() };
+        Ok(Some(self.marker.settings(use_gpu, limits, program.recycling(), program.ready_within)))
     }
 
     /// A worker with this handler.
-    pub(super) fn added_to(&self, builder: WorkerBuilder, use_gpu: bool) -> Result<WorkerBuilder, CliError> {
-        if self.program.is_empty() {
-            return Ok(builder.handler(PdfText::new()?));
+    pub(super) async fn added_to(
+        &self,
+        builder: WorkerBuilder,
+        use_gpu: bool,
+    ) -> Result<WorkerBuilder, CliError> {
+        if let Some(settings) = self.marker_settings(use_gpu)? {
+            return marker::added_to(builder, settings).await;
         }
-        let program = self.as_program(use_gpu)?;
-        Ok(if self.runner {
-            builder.handler(Runner::new(self.job_type(), program))
+        let Some(job_type) = &self.program.job_type else { return Ok(builder.handler(PdfText::new()?)) };
+        let program = self.program.as_program(use_gpu)?;
+        Ok(if self.program.runner {
+            builder.handler(Runner::new(job_type.as_str(), program))
         } else {
-            builder.handler(Command::new(self.job_type(), program))
+            builder.handler(Command::new(job_type.as_str(), program))
         })
     }
+}
 
+impl ProgramArgs {
     fn as_program(&self, use_gpu: bool) -> Result<Program, CliError> {
         let mut program = Program::new(self.program.clone())?
             .limits(self.limits())
             .ready_within(self.ready_within)
-            .recycling(Recycling { jobs: self.recycle_jobs, memory_bytes: self.recycle_mib.map(mib) });
+            .recycling(self.recycling());
         // After the limits, of which it is one.
         if let Some(silence) = self.no_progress {
             program = program.silence(silence);
@@ -115,6 +155,10 @@ impl HandlerArgs {
             program = program.without_network()?;
         }
         Ok(program)
+    }
+
+    fn recycling(&self) -> Recycling {
+        Recycling { jobs: self.recycle_jobs, memory_bytes: self.recycle_mib.map(mib) }
     }
 
     fn limits(&self) -> Limits {

@@ -1,0 +1,107 @@
+//! `blobforge worker --engine marker`: how the engine for PDFs is set up.
+
+use std::{path::PathBuf, time::Duration};
+
+use blobforge_worker_sdk::{
+    WorkerBuilder,
+    marker::{Environment, MarkerPdf, Mode, Settings},
+    program::{Limits, Recycling},
+};
+
+use super::{CliError, seconds};
+use crate::cli::terminal::note;
+
+/// What does the work, if it is no program of the user's.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub(super) enum Engine {
+    /// The text of PDFs, for jobs of the type pdf-text; reads no scans.
+    Text,
+    /// marker-pdf, for jobs of the type pdf.
+    Marker,
+}
+
+/// How the engine is set up.
+#[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "The engine marker")]
+pub(super) struct MarkerArgs {
+    /// How pages are read when a job does not say: fast, balanced or no-ocr [default: balanced with --use-gpu, else fast].
+    #[arg(long, env = "BLOBFORGE_MARKER_MODE")]
+    mode: Option<Mode>,
+    /// A Python that has marker-pdf already [default: one is found or made].
+    #[arg(long, env = "BLOBFORGE_MARKER_PYTHON", value_name = "FILE")]
+    marker_python: Option<PathBuf>,
+    /// Folder of its Python environment [default: ~/.local/share/blobforge].
+    #[arg(long, env = "BLOBFORGE_MARKER_DIR", value_name = "FOLDER")]
+    marker_dir: Option<PathBuf>,
+    /// Address of a server that runs the vision model, such as http://127.0.0.1:8000/v1 of vLLM [default: llama-server is
+    /// started when it is needed].
+    #[arg(long, env = "SURYA_INFERENCE_URL", value_name = "URL", value_parser = url)]
+    vlm_url: Option<String>,
+    /// Address of a layout server [default: one is started when it is needed].
+    #[arg(long, env = "FAST_LAYOUT_SERVER_URL", value_name = "URL", value_parser = url)]
+    layout_url: Option<String>,
+    /// Address of a server that tells text from garbage [default: one is started when it is needed].
+    #[arg(long, env = "OCR_ERROR_SERVER_URL", value_name = "URL", value_parser = url)]
+    ocr_error_url: Option<String>,
+    /// How many requests the vision model works on at once.
+    #[arg(long, env = "SURYA_INFERENCE_PARALLEL", value_name = "N", default_value_t = 4, value_parser = clap::value_parser!(u32).range(1..=256))]
+    vlm_parallel: u32,
+    /// Seconds that a model may take for one answer.
+    #[arg(long, env = "SURYA_INFERENCE_TIMEOUT_SECONDS", value_name = "SECONDS", default_value = "180", value_parser = seconds)]
+    answer_within: Duration,
+    /// How many pages are converted, and kept, at a time.
+    #[arg(long, env = "BLOBFORGE_MARKER_PAGES", value_name = "N", default_value_t = 50, value_parser = clap::value_parser!(u16).range(1..=1000))]
+    pages_at_a_time: u16,
+    /// Seconds after which a model server that nobody needs is stopped.
+    #[arg(long, value_name = "SECONDS", default_value = "600", value_parser = seconds)]
+    server_idle: Duration,
+}
+
+fn url(text: &str) -> Result<String, String> {
+    match reqwest::Url::parse(text) {
+        Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(text.trim_end_matches('/').to_owned()),
+        _ => Err("say an address such as http://127.0.0.1:8000/v1".to_owned()),
+    }
+}
+
+impl MarkerArgs {
+    /// The settings, with what the flags for programs say of its runners.
+    pub(super) fn settings(
+        &self,
+        use_gpu: bool,
+        limits: Limits,
+        recycling: Recycling,
+        ready_within: Duration,
+    ) -> Settings {
+        let by_default = Settings::default();
+        let no_progress = limits.no_progress.or(by_default.limits.no_progress);
+        Settings {
+            mode: self.mode,
+            use_gpu,
+            python: self.marker_python.clone(),
+            folder: self.marker_dir.clone(),
+            vlm_url: self.vlm_url.clone(),
+            layout_url: self.layout_url.clone(),
+            ocr_error_url: self.ocr_error_url.clone(),
+            pages_at_a_time: self.pages_at_a_time.into(),
+            vlm_parallel: self.vlm_parallel,
+            answer_within: self.answer_within,
+            server_idle: self.server_idle,
+            limits: Limits { no_progress, ..limits },
+            recycling: Recycling {
+                jobs: recycling.jobs.or(by_default.recycling.jobs),
+                memory_bytes: recycling.memory_bytes.or(by_default.recycling.memory_bytes),
+            },
+            ready_within: ready_within.max(by_default.ready_within),
+            ..by_default
+        }
+    }
+}
+
+/// A worker with the engine, for which a Python environment may have to be made first.
+pub(super) async fn added_to(builder: WorkerBuilder, settings: Settings) -> Result<WorkerBuilder, CliError> {
+    let environment = Environment::find_or_make(&settings, &|news| note(news)).await;
+    let environment = environment.map_err(|error| CliError::new(error.to_string()))?;
+    note("starting marker-pdf, which takes a while");
+    Ok(builder.handler(MarkerPdf::new(settings, environment)))
+}
