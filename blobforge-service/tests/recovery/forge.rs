@@ -13,7 +13,7 @@ use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
 
 /// Far longer than anything takes; only so that a test which has failed ends.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = Duration::from_secs(300);
 
 /// A process that dies with the test.
 pub(crate) struct Process(Child);
@@ -83,9 +83,7 @@ impl Forge {
     }
 
     pub(crate) fn worker(&self, id: &str) -> Process {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_blobforge"));
-        command.args(["worker", "--id", id, "--work-dir"]).arg(self.path(id));
-        Process::start(self.reaching_us(&mut command), &self.path(&format!("{id}.log")))
+        self.worker_with(id, |_| {})
     }
 
     pub(crate) fn gated_worker(&self, id: &str, gate: &Path) -> Process {
@@ -98,9 +96,16 @@ impl Forge {
 
     /// A worker that calls a shell for each job of this type.
     pub(crate) fn shell_worker(&self, id: &str, job_type: &str, more: &[&str], script: &str) -> Process {
+        self.worker_with(id, |command| {
+            command.args(["--type", job_type]).args(more).args(["--", "sh", "-c", script]);
+        })
+    }
+
+    /// A worker that is set up by the test.
+    pub(crate) fn worker_with(&self, id: &str, set_up: impl FnOnce(&mut Command)) -> Process {
         let mut command = Command::new(env!("CARGO_BIN_EXE_blobforge"));
-        command.args(["worker", "--id", id, "--work-dir"]).arg(self.path(id)).args(["--type", job_type]);
-        command.args(more).args(["--", "sh", "-c", script]);
+        command.args(["worker", "--id", id, "--work-dir"]).arg(self.path(id));
+        set_up(&mut command);
         Process::start(self.reaching_us(&mut command), &self.path(&format!("{id}.log")))
     }
 
@@ -120,7 +125,7 @@ impl Forge {
         format!("http://127.0.0.1:{}", self.port)
     }
 
-    fn token(&self) -> String {
+    pub(crate) fn token(&self) -> String {
         std::fs::read_to_string(self.path("admin-token")).unwrap().trim().to_owned()
     }
 
