@@ -237,8 +237,10 @@ fn the_readme_lists_the_variables_of_a_worker() {
     let readme = include_str!("../../../README.md");
     let (before, _) = readme.split_once("## What it promises").unwrap();
     let (_, table) = before.split_once("| variable of a worker |").unwrap();
-    let told: BTreeSet<&str> =
-        table.split(['`', '|', ' ']).filter(|word| word.starts_with("BLOBFORGE_")).collect();
+    let first_cells = table.lines().filter_map(|row| row.strip_prefix("| ")?.split('|').next());
+    let told = first_cells.flat_map(|cell| cell.split(['`', ',', ' '])).filter(|word| !word.is_empty());
+    // Of that one the worker itself makes nothing.
+    let told: BTreeSet<&str> = told.filter(|name| *name != "CUDA_VISIBLE_DEVICES").collect();
     let help = run(blobforge().args(["worker", "--help"])).out;
     let real = help.split("[env: ").skip(1).filter_map(|rest| rest.split(['=', ']']).next());
     // What holds for every command is told elsewhere.
