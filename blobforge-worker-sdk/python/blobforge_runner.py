@@ -90,11 +90,12 @@ class Job:
         self._cancelled = threading.Event()
         self._kept = queue.Queue()
 
-    def progress(self, done, total=None, stage=None, message=None):
-        """Say how far the work is; only what advances keeps the job from being stopped as stuck."""
+    def progress(self, done, total=None, stage=None, message=None, steps=None):
+        """Say how far the work is; only what advances keeps the job from being stopped as stuck. `steps` is a count of
+        whatever the work consists of, for work of which `done` says too little."""
         self.check()
         stage, message = (_short(text, 200) for text in (stage, message))
-        said = {"done": done, "total": total, "stage": stage, "message": message}
+        said = {"done": done, "total": total, "stage": stage, "message": message, "steps": steps}
         self._say({"type": "progress", **{name: value for name, value in said.items() if value is not None}})
 
     def log(self, message):

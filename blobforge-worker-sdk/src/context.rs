@@ -199,6 +199,12 @@ impl JobContext {
         self.folder().join("outputs")
     }
 
+    /// As long as this is held, nobody takes it for a sign that the job stands still that nothing is heard of it.
+    #[cfg(feature = "marker")]
+    pub(crate) fn waiting(&self) -> impl Drop + '_ {
+        self.inner.held.moving()
+    }
+
     /// A folder for what a handler makes and needs until its end; nobody else touches it.
     #[cfg(feature = "marker")]
     pub(crate) fn kept_dir(&self) -> PathBuf {

@@ -141,7 +141,7 @@ impl JobError {
     /// The same as a loss, if it is a failure: what it says happened to the process that did the work.
     pub(crate) fn into_loss(self) -> Self {
         match self.0 {
-            Verdict::Failed { failure, .. } => Self(Verdict::Lost(failure)),
+            Verdict::Failed { failure, .. } | Verdict::HostTrouble(failure) => Self(Verdict::Lost(failure)),
             other => Self(other),
         }
     }

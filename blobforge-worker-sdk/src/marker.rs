@@ -34,8 +34,7 @@ use crate::{
     program::{PYTHON_HELPER, Pool, Program, send_outputs},
 };
 use conversion::Conversion;
-use options::Wish;
-use servers::{Needs, Servers};
+use servers::{MODEL_SERVER, Servers};
 
 /// The type that it serves. Earlier programs call it `pdf-convert`, which a service takes for the same.
 pub const JOB_TYPE: &str = "pdf";
@@ -43,6 +42,7 @@ pub const JOB_TYPE: &str = "pdf";
 /// The runner, file by file.
 const RUNNER: &[(&str, &str)] = &[
     ("blobforge_runner.py", PYTHON_HELPER),
+    ("links.py", include_str!("../python/marker_runner/links.py")),
     ("document.py", include_str!("../python/marker_runner/document.py")),
     ("models.py", include_str!("../python/marker_runner/models.py")),
     ("pages.py", include_str!("../python/marker_runner/pages.py")),
@@ -91,7 +91,7 @@ impl MarkerPdf {
     fn program(&self, runner: &Path) -> Result<Program, JobError> {
         let call = [self.environment.python.clone(), runner.to_owned()].map(PathBuf::into_os_string);
         let mut program = Program::new(call)?
-            .limits(self.settings.limits.clone())
+            .limits(self.settings.runner_limits())
             .recycling(self.settings.recycling)
             .ready_within(self.settings.ready_within)
             .pass("VLLM_API_KEY");
@@ -105,11 +105,6 @@ impl MarkerPdf {
         let crew = self.crew.get();
         crew.map(|crew| &crew.runners)
             .ok_or_else(|| JobError::host_trouble("no_marker", "the engine was not prepared"))
-    }
-
-    /// What a job that says nothing of how pages are read needs.
-    fn needs(&self) -> Needs {
-        Needs::of(self.settings.default_mode(), &Wish::default())
     }
 }
 
@@ -125,8 +120,8 @@ impl Handler for MarkerPdf {
 
     /// Starts a first runner: what is missing is said before a job is claimed.
     async fn prepare(&self, place: &Workplace) -> Result<(), JobError> {
-        if self.settings.vlm_url.is_none() && self.needs().vlm {
-            servers::llama_server().map_err(|why| JobError::host_trouble("model_server", why))?;
+        if self.settings.vlm_url.is_none() && self.settings.needs().vlm {
+            servers::llama_server().map_err(|why| JobError::host_trouble(MODEL_SERVER, why))?;
         }
         fs::create_dir_all(self.settings.group_folder())?;
         let files = place.folder_for("marker")?;
@@ -138,7 +133,7 @@ impl Handler for MarkerPdf {
     }
 
     async fn trouble(&self) -> Option<String> {
-        self.servers.trouble(self.needs()).await
+        self.servers.trouble(self.settings.needs()).await
     }
 
     async fn run(&self, job: &JobContext) -> Result<Value, JobError> {

@@ -14,9 +14,12 @@ from marker.schema.document import Document
 from marker.settings import settings
 from surya.settings import settings as models_settings
 
+import links
 import pages
 import parts
 
+#: How many of the pages that are missing the result of the job names.
+SKIPPED_MAX = 100
 #: What a document is called, by the format that was asked for.
 NAMES = {"markdown": "document.md", "html": "document.html", "json": "document.json", "chunks": "document.json"}
 
@@ -27,10 +30,13 @@ def write(job, order, models):
         opened = [stack.enter_context(parts.Part(path)) for path in order["parts"]]
         stored = [page for part in opened for page in part.pages()]
         document = Document(filepath=str(job.source), pages=sorted(stored, key=lambda page: page.page_id))
+        if parts.ranges(page.page_id for page in document.pages) != order["pages"]:
+            raise RuntimeError("the parts are not all of the document")
+        links.number(document.pages, {page: led for part in opened for page, led in part.links().items()})
         tables = {name: read for part in opened for name, read in part.tables().items()}
         pictures = {name: part for part in opened for name in part.pictures()}
         marker = pages.converter(order, models)
-        finish(document, pages.processors(marker), tables, job)
+        finish(document, pages.processors(marker), tables, job, order["total"])
         rendered = render(marker, document, pictures)
         text, _, shown = text_from_rendered(rendered)
         form = order["options"].get("output_format", "markdown")
@@ -42,10 +48,10 @@ def write(job, order, models):
     return summary(told, text, shown)
 
 
-def finish(document, by_name, tables, job):
+def finish(document, by_name, tables, job, total):
     """Does what marker does across pages."""
-    for name in pages.OF_THE_DOCUMENT:
-        job.check()
+    for step, name in enumerate(pages.OF_THE_DOCUMENT):
+        job.progress(total, total, "document", "joining the pages", step + 1)
         if name == pages.TABLES:
             fill_in(by_name[name], document, tables)
         else:
@@ -69,7 +75,7 @@ def render(marker, document, pictures):
 
     def taken(_document, block_id, to_base64=False):
         name = block_id.to_path()
-        content = pictures[name].picture(name) if name in pictures else b""
+        content = pictures[name].picture(name)
         return base64.b64encode(content).decode() if to_base64 else content
 
     renderer.extract_image = taken
@@ -147,11 +153,13 @@ def summary(told, text, images):
     return {
         "pages": len(told["page_stats"]),
         "pages_by_method": methods,
-        "skipped_pages": sorted(told["skipped_pages"]),
+        "skipped_pages": sorted(told["skipped_pages"])[:SKIPPED_MAX],
+        "pages_skipped": len(told["skipped_pages"]),
         "characters": len(text),
         "images": len(images),
         "mode": told["mode"],
         "model_calls": sum(counted["calls"] for counted in told["model_calls"].values()),
+        "answers_cut_off": sum(counted["cut_off"] for counted in told["model_calls"].values()),
         "model_errors": sum(counted["errors"] for counted in told["model_calls"].values()),
         "seconds": told["seconds"],
         "marker": told["versions"]["marker-pdf"],

@@ -5,6 +5,9 @@ range; what it does across pages is done over all of them in `document.py`. Both
 so that it makes no difference for the text how the pages were divided.
 """
 
+import html
+
+import links
 from marker.builders.document import DocumentBuilder
 from marker.builders.layout import LayoutBuilder
 from marker.builders.line import LineBuilder
@@ -80,10 +83,11 @@ def processors(converter):
 
 
 def convert(source, order, models, progress):
-    """The pages as blocks, with their pictures in files' form, and what stands in their tables."""
+    """The pages as blocks, with what stands in their tables, their pictures, and where their links lead."""
     progress("reading")
     marker = converter(order, models, order["pages"])
-    provider = PdfProvider(source, marker.config)
+    with links.recorded() as led:
+        provider = PdfProvider(source, marker.config)
     document = DocumentBuilder(marker.config)(
         provider,
         marker.resolve_dependencies(LayoutBuilder),
@@ -95,12 +99,15 @@ def convert(source, order, models, progress):
     for name in OF_A_PAGE:
         progress.check()
         by_name[name](document)
+        progress.advance()
+    if models.tally.errors():
+        mark_holes(document)
     progress("tables")
-    stored = Stored(document)
-    tables = read_tables(by_name[TABLES], document)
+    stored = Stored(document, led)
+    stored.tables = read_tables(by_name[TABLES], document)
     if marker.config.get("extract_images", True):
         stored.take_pictures(document, progress)
-    return stored, tables
+    return stored
 
 
 def read_tables(processor, document):
@@ -114,12 +121,16 @@ def read_tables(processor, document):
 class Stored:
     """Pages as they were at one time, and the pictures in them."""
 
-    def __init__(self, document):
+    def __init__(self, document, led=None):
         from parts import page_to_json
 
         self.pages = [page_to_json(page) for page in document.pages]
+        #: What stands in tables, by their ids.
+        self.tables = {}
         #: By the name that marker gives them.
         self.pictures = {}
+        #: Where links of a page lead to in the document.
+        self.links = led or {}
 
     def take_pictures(self, document, progress):
         from marker.output import convert_if_not_rgb
@@ -138,11 +149,22 @@ def missing_page(source, number, why):
     page = get_block_class(BlockTypes.Page)(
         page_id=number, polygon=page_polygon(source, number), refs=[], structure=[], children=[]
     )
-    said = f"Page {number + 1} is missing here: {why}"
-    text = page.add_block(get_block_class(BlockTypes.Text), page.polygon)
-    text.html = f"<p><b>[{escaped(said)}]</b></p>"
-    page.add_structure(text)
+    mark(page, why)
     return Stored(Document(filepath=source, pages=[page]))
+
+
+def mark_holes(document):
+    """Where a model was asked for a page and said nothing that can be read, it says so in the document."""
+    for page in document.pages:
+        if not page.structure:
+            mark(page, "a model gave no answer that can be read")
+
+
+def mark(page, why):
+    text = page.add_block(get_block_class(BlockTypes.Text), page.polygon)
+    text.html = f"<p><b>[{html.escape(f'Page {page.page_id + 1} is missing here: {why}', quote=False)}]</b></p>"
+    text.structure = []
+    page.add_structure(text)
 
 
 def page_polygon(source, number):
@@ -157,9 +179,3 @@ def page_polygon(source, number):
     finally:
         document.close()
     return PolygonBox.from_bbox([0, 0, width, height])
-
-
-def escaped(text):
-    import html
-
-    return html.escape(text, quote=False)

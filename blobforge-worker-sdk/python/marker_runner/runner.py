@@ -68,7 +68,7 @@ def inspect(job, order, _models, _begun):
     """Looks at the source without converting anything."""
     import pypdfium2
 
-    usable = [kept for kept in map(parts.look, order["parts"]) if kept is not None]
+    usable = [kept for kept in (parts.look(kept, order["options"]) for kept in order["parts"]) if kept is not None]
     document = pypdfium2.PdfDocument(job.source)
     try:
         pages = len(document)
@@ -85,9 +85,9 @@ def pages(job, order, models, begun):
     import pages as conversion
 
     progress = Progress(job, order)
-    with models.at_work(progress, order["servers"]) as tally:
-        document, tables = conversion.convert(str(job.source), order, models, progress)
-        tally.raise_unless(order["allow_partial"])
+    with models.at_work(progress, order["servers"], order["allow_partial"]) as tally:
+        document = conversion.convert(str(job.source), order, models, progress)
+        tally.raise_if_partial()
     manifest = parts.Manifest(
         pages=order["pages"],
         options=order["options"],
@@ -97,7 +97,7 @@ def pages(job, order, models, begun):
         seconds=round(time.monotonic() - begun, 3),
     )
     path = job.scratch_dir / f"{order['name']}.zip"
-    parts.write(path, manifest, document, tables)
+    parts.write(path, manifest, document)
     job.checkpoint(order["name"], path)
     return {"seconds": manifest.seconds, "errors": tally.errors()}
 
@@ -113,7 +113,7 @@ def skip(job, order, _models, _begun):
         pages=[page], options=order["options"], mode=order["mode"], skipped={page: order["why"]}
     )
     path = job.scratch_dir / f"{order['name']}.zip"
-    parts.write(path, manifest, document, {})
+    parts.write(path, manifest, document)
     job.checkpoint(order["name"], path)
     return {}
 
@@ -123,7 +123,6 @@ def document(job, order, models, _begun):
     """Joins the parts, does what concerns the whole document, and writes the outputs."""
     import document as whole
 
-    job.progress(order["total"], order["total"], "document", "joining the pages")
     return whole.write(job, order, models)
 
 
@@ -136,6 +135,11 @@ class Progress:
     def __init__(self, job, order):
         self._job, self._count = job, len(order["pages"])
         self._before, self._total = order["done"], order["total"]
+        self._steps = 0
+
+    def advance(self):
+        """A piece of work was done, though it may be less than a page."""
+        self._steps += 1
 
     def check(self):
         """Leaves the job if it was called off."""
@@ -147,7 +151,7 @@ class Progress:
         share = earlier + self.STAGES[stage] * min(1, done / max(1, of))
         page = self._before + int(share * self._count)
         message = f"{done} of {of}" if of > 1 else None
-        self._job.progress(page, self._total, stage, message)
+        self._job.progress(page, self._total, stage, message, self._steps)
 
 
 if __name__ == "__main__":

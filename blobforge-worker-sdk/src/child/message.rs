@@ -26,6 +26,9 @@ pub struct ChildProgress {
     /// A few words for people.
     #[serde(default)]
     pub message: Option<String>,
+    /// How many steps were taken, of whatever size: for work of which `done` says too little.
+    #[serde(default)]
+    pub steps: Option<u64>,
 }
 
 impl From<ChildProgress> for Progress {
@@ -145,6 +148,7 @@ fn fields_of<T: DeserializeOwned>(line: &str, fields: Map<String, Value>) -> Res
 #[derive(Debug, Default)]
 pub(crate) struct Advance {
     furthest: HashMap<String, u64>,
+    steps: u64,
 }
 
 impl Advance {
@@ -153,6 +157,13 @@ impl Advance {
 
     /// Whether this line is further than every line before it.
     pub(crate) fn is_by(&mut self, progress: &ChildProgress) -> bool {
+        let stepped = progress.steps.is_some_and(|steps| steps > self.steps);
+        self.steps = self.steps.max(progress.steps.unwrap_or(0));
+        // Both are looked at: each is remembered.
+        self.is_further(progress) || stepped
+    }
+
+    fn is_further(&mut self, progress: &ChildProgress) -> bool {
         let stage = progress.stage.as_deref().unwrap_or_default();
         let done = progress.done.unwrap_or(0);
         match self.furthest.get_mut(stage) {
@@ -180,6 +191,17 @@ mod tests {
 
     fn at(stage: &str, done: u64) -> ChildProgress {
         ChildProgress { done: Some(done), stage: Some(stage.into()), ..Default::default() }
+    }
+
+    #[test]
+    fn steps_show_that_the_work_goes_on_where_nothing_else_does() {
+        let mut advance = Advance::default();
+        let step = |steps| ChildProgress { steps: Some(steps), ..at("ocr", 1) };
+        assert!(advance.is_by(&step(1)), "a new stage");
+        assert!(advance.is_by(&step(2)), "a step more");
+        assert!(!advance.is_by(&step(2)) && !advance.is_by(&step(1)), "nothing new");
+        assert!(!advance.is_by(&at("ocr", 1)));
+        assert!(advance.is_by(&ChildProgress { steps: Some(2), ..at("ocr", 2) }), "further, without a step");
     }
 
     #[test]
@@ -237,12 +259,13 @@ mod tests {
         };
         match said {
             Message::Ready(Ready { protocol }) => format!("ready, version {protocol}"),
-            Message::Progress(ChildProgress { done, total, stage, message }) => {
+            Message::Progress(ChildProgress { done, total, stage, message, steps }) => {
                 let words = [
                     done.map(|done| format!(" {done}")),
                     total.map(|total| format!(" of {total}")),
                     stage.map(|stage| format!(", {stage}")),
                     message.map(|message| format!(", {message}")),
+                    steps.map(|steps| format!(", step {steps}")),
                 ];
                 format!("progress{}", words.into_iter().flatten().collect::<String>())
             }

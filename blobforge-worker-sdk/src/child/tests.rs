@@ -85,7 +85,8 @@ async fn a_result_and_the_progress_before_it_arrive() {
             done: Some(1),
             total: Some(2),
             stage: Some("convert".into()),
-            message: Some("page 1".into())
+            message: Some("page 1".into()),
+            steps: None
         }
     );
 }

@@ -9,7 +9,8 @@ use super::{
     MarkerPdf,
     options::{Mode, Wish},
     plan::{Plan, TooMuch},
-    servers::{Held, Needs},
+    server::Hold,
+    servers::{Held, MODEL_SERVER, Needs},
 };
 use crate::{JobContext, JobError, program::JobFiles};
 
@@ -17,8 +18,12 @@ use crate::{JobContext, JobError, program::JobFiles};
 const KILLS_MAX: u32 = 2;
 /// What the runner says when pages need the vision model after all.
 const NEEDS_VLM: &str = "needs_vlm";
-/// What it says when a model gave no answer.
-const MODEL_SERVER: &str = "model_server";
+/// What it says when a card has no room for what is asked of it.
+const GPU_OOM: &str = "gpu_oom";
+/// The most pages that a source may have. A short file can claim any number.
+const PAGES_MAX: u32 = 200_000;
+/// The most ranges that a document is converted in, well below the checkpoints that a job may have.
+const RANGES_MAX: usize = 500;
 
 /// A job under way.
 pub(super) struct Conversion<'a> {
@@ -31,6 +36,10 @@ pub(super) struct Conversion<'a> {
     /// Where the source's pages are, as files that survive.
     parts: Vec<PathBuf>,
     source_pages: u32,
+    /// The pages to convert, in order.
+    wanted: Vec<u32>,
+    /// A server went down while it worked on this job.
+    suspect: bool,
 }
 
 /// What a look at the source finds.
@@ -44,7 +53,8 @@ struct Inspected {
 #[derive(Deserialize)]
 struct Kept {
     name: String,
-    pages: Vec<u32>,
+    /// The first and the last of those that follow each other.
+    pages: Vec<(u32, u32)>,
     mode: String,
 }
 
@@ -57,8 +67,9 @@ impl<'a> Conversion<'a> {
         }
         let files = JobFiles::fetch(job).await?;
         let mode = engine.settings.default_mode();
-        let (needs, parts, source_pages) = Default::default();
-        let mut conversion = Self { engine, job, files, wish, mode, needs, parts, source_pages };
+        let (needs, parts, source_pages, wanted, suspect) = Default::default();
+        let mut conversion =
+            Self { engine, job, files, wish, mode, needs, parts, source_pages, wanted, suspect };
         let plan = conversion.inspect().await?;
         Ok((conversion, plan))
     }
@@ -68,24 +79,31 @@ impl<'a> Conversion<'a> {
         let kept: Vec<_> = kept.map(|(name, path)| json!({"name": name, "path": path})).collect();
         let inspected = self.step(json!({"step": "inspect", "parts": kept})).await?;
         let Inspected { pages, parts } = serde_json::from_value(inspected)?;
+        if pages > PAGES_MAX {
+            let message = format!("this PDF claims to have {pages} pages, and {PAGES_MAX} are taken at most");
+            return Err(JobError::permanent("bad_input", message));
+        }
         self.source_pages = pages;
-        let wanted = self.wish.pages(pages)?;
+        self.wanted = self.wish.pages(pages)?;
         // A document is of one piece: who goes on goes on as it was begun, unless the job says how.
         let begun = parts.iter().find_map(|kept| kept.mode.parse().ok());
-        self.mode = self.wish.mode.or(begun).unwrap_or(self.mode);
+        self.mode = self.wish.mode_for(self.wish.mode.or(begun).unwrap_or(self.mode));
         self.needs = Needs::of(self.mode, &self.wish);
-        let mut done = BTreeSet::new();
-        for kept in parts {
-            let is_whole = kept.pages.iter().all(|page| wanted.contains(page) && !done.contains(page));
-            if kept.mode == self.mode.as_str() && is_whole {
-                done.extend(kept.pages);
+        let mut open: BTreeSet<u32> = self.wanted.iter().copied().collect();
+        for kept in parts.iter().filter(|kept| kept.mode == self.mode.as_str()) {
+            let pages = || kept.pages.iter().flat_map(|(first, last)| *first..=*last);
+            // Never more than are wanted are looked at, whatever it says.
+            if pages().all(|page| open.contains(&page)) {
+                pages().for_each(|page| _ = open.remove(&page));
                 self.parts.extend(self.path_of(&kept.name));
             }
         }
-        if !done.is_empty() {
-            self.job.log(format!("{} of {} pages were done before", done.len(), wanted.len()));
+        if open.len() < self.wanted.len() {
+            let done = self.wanted.len() - open.len();
+            self.job.log(format!("{done} of {} pages were done before", self.wanted.len()));
         }
-        Ok(Plan::new(&wanted, &done, self.engine.settings.pages_at_a_time, self.job.losses()))
+        let most = self.engine.settings.pages_at_a_time.max(self.wanted.len().div_ceil(RANGES_MAX));
+        Ok(Plan::new(&self.wanted, &open, most, self.job.losses()))
     }
 
     fn path_of(&self, checkpoint: &str) -> Option<PathBuf> {
@@ -99,19 +117,22 @@ impl<'a> Conversion<'a> {
         while let Some(pages) = plan.next() {
             let Err(error) = self.convert(&plan, &pages).await else {
                 plan.went_well();
-                kills = 0;
+                (kills, self.suspect) = (0, false);
                 continue;
             };
             if !error.is_loss() || self.job.stop_reason().is_some() {
-                return Err(error);
+                return Err(self.unless_suspect(error));
             }
             match plan.was_too_much() {
                 TooMuch::Smaller => self.job.log(format!(
                     "{} pages were too much at a time ({error}): going on with fewer",
                     pages.len()
                 )),
-                // Elsewhere there may be more memory; but who wants what can be had shall have it.
-                TooMuch::Alone(_) if !self.wish.allow_partial => return Err(error),
+                // Elsewhere there may be more room. Who wants what can be had shall have it, but a card that is full is full
+                // for every page.
+                TooMuch::Alone(_) if !self.wish.allow_partial || error.kind() == Some(GPU_OOM) => {
+                    return Err(error);
+                }
                 TooMuch::Alone(page) => {
                     kills += 1;
                     if kills >= KILLS_MAX {
@@ -123,6 +144,11 @@ impl<'a> Conversion<'a> {
             }
         }
         self.document(&plan).await
+    }
+
+    /// A server that goes down whenever it works on this job is given back for nothing only so often.
+    fn unless_suspect(&self, error: JobError) -> JobError {
+        if self.suspect && error.kind() == Some(MODEL_SERVER) { error.into_loss() } else { error }
     }
 
     /// Converts some pages, and has them kept.
@@ -151,13 +177,16 @@ impl<'a> Conversion<'a> {
     }
 
     /// Does a step while the servers are held that it needs.
-    async fn with_servers(&self, mut order: Value) -> Result<Value, JobError> {
+    async fn with_servers(&mut self, mut order: Value) -> Result<Value, JobError> {
         let place = self.job.workplace();
+        // While a server starts nothing else can happen.
+        let waiting = self.job.waiting();
         let held = tokio::select! {
             held = self.engine.servers.hold(self.needs, &place) => held?,
             _ = self.job.stopped() => return Err(JobError::retryable("cancelled", "the job was called off")),
         };
-        let url = |hold: &Option<super::server::Hold>| hold.as_ref().map(|hold| hold.url.clone());
+        drop(waiting);
+        let url = |hold: &Option<Hold>| hold.as_ref().map(|hold| hold.url.clone());
         order["servers"] =
             json!({"layout": url(&held.layout), "ocr_error": url(&held.ocr_error), "vlm": url(&held.vlm)});
         let done = self.step(order).await;
@@ -167,10 +196,13 @@ impl<'a> Conversion<'a> {
         }
     }
 
-    /// A server that is gone is no failure of the job.
-    async fn whose_fault(&self, error: JobError, held: &Held) -> JobError {
+    /// A server that is gone is no failure of the job, though it may have been too much for it.
+    async fn whose_fault(&mut self, error: JobError, held: &Held) -> JobError {
         match self.engine.servers.down(held).await {
-            Some(why) => JobError::host_trouble(MODEL_SERVER, why),
+            Some(why) => {
+                self.suspect = true;
+                JobError::loss(MODEL_SERVER, why)
+            }
             None => error,
         }
     }
@@ -187,6 +219,7 @@ impl<'a> Conversion<'a> {
     async fn document(&self, plan: &Plan) -> Result<Value, JobError> {
         let order = json!({
             "step": "document",
+            "pages": ranges(&self.wanted),
             "parts": self.parts,
             "total": plan.total(),
             "source_pages": self.source_pages,
@@ -213,6 +246,13 @@ impl<'a> Conversion<'a> {
         self.parts.push(kept);
         Ok(())
     }
+}
+
+/// Pages in few words: the first and the last of those that follow each other.
+fn ranges(pages: &[u32]) -> Vec<(u32, u32)> {
+    let follows = |one: &u32, next: &u32| one + 1 == *next;
+    let runs = pages.chunk_by(follows);
+    runs.filter_map(|run| Some((*run.first()?, *run.last()?))).collect()
 }
 
 /// What the part with these pages is called.

@@ -106,27 +106,38 @@ impl Wish {
                 }
             }
         }
-        if wish.mode == Some(Mode::NoOcr) && wish.options.get("force_ocr") == Some(&json!(true)) {
+        if wish.mode == Some(Mode::NoOcr) && wish.forces_ocr() {
             return Err(invalid("force_ocr and the mode no-ocr exclude each other: leave one of them out"));
         }
         Ok(wish)
+    }
+
+    /// How pages are read in a mode that others chose.
+    pub(super) fn mode_for(&self, mode: Mode) -> Mode {
+        match mode {
+            // To read everything is more than was chosen, and what this job asks for.
+            Mode::NoOcr if self.forces_ocr() => Mode::Fast,
+            mode => mode,
+        }
     }
 
     /// The pages to convert of a source with so many, counted from 0.
     pub(super) fn pages(&self, of: u32) -> Result<Vec<u32>, JobError> {
         let Some(ranges) = &self.page_range else { return Ok((0..of).collect()) };
         let mut pages: Vec<u32> = Vec::new();
-        for (first, last) in ranges {
+        let mut ranges = ranges.clone();
+        ranges.sort_unstable();
+        for (first, last) in &ranges {
             if *last >= of {
                 let end = of.saturating_sub(1);
                 return Err(invalid(format!(
                     "page_range names page {last}, and this source has pages 0 to {end}"
                 )));
             }
-            pages.extend(*first..=*last);
+            // What earlier ranges had is not taken again: there are never more than the source has.
+            let next = pages.last().map_or(0, |page| page + 1);
+            pages.extend(*first.max(&next)..=*last);
         }
-        pages.sort_unstable();
-        pages.dedup();
         Ok(pages)
     }
 
@@ -237,5 +248,19 @@ mod tests {
         let wish = wish(json!({"page_range": "0,5-10"})).unwrap();
         assert!(wish.pages(10).unwrap_err().to_string().contains("page 10"));
         assert_eq!(wish.pages(11).unwrap().len(), 7);
+    }
+
+    #[test]
+    fn ranges_that_overlap_count_once_however_many_there_are() {
+        let many = vec!["3-9,0-5"; 100_000].join(",");
+        let wish = wish(json!({"page_range": many})).unwrap();
+        assert_eq!(wish.pages(10).unwrap(), (0..10).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn whoever_wants_everything_read_gets_that_from_a_worker_that_usually_reads_nothing() {
+        let forced = wish(json!({"force_ocr": true})).unwrap();
+        assert_eq!(forced.mode_for(Mode::NoOcr), Mode::Fast);
+        assert_eq!(wish(json!({})).unwrap().mode_for(Mode::NoOcr), Mode::NoOcr);
     }
 }

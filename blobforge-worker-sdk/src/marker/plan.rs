@@ -29,11 +29,11 @@ pub(super) enum TooMuch {
 }
 
 impl Plan {
-    /// Those of `pages` that are not `done`, at most `most` at a time; fewer after losses, of which nobody knows which pages
+    /// Those of `pages` that are `open`, at most `most` at a time; fewer after losses, of which nobody knows which pages
     /// were to blame.
-    pub(super) fn new(pages: &[u32], done: &BTreeSet<u32>, most: usize, losses: u32) -> Self {
+    pub(super) fn new(pages: &[u32], open: &BTreeSet<u32>, most: usize, losses: u32) -> Self {
         let most = most.max(1);
-        let rest = pages.iter().copied().filter(|page| !done.contains(page)).collect();
+        let rest = pages.iter().copied().filter(|page| open.contains(page)).collect();
         let now = most.checked_shr(losses).unwrap_or(0).max(1);
         Self { rest, total: pages.len(), most, now, good: 0 }
     }
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     fn plan(pages: u32, most: usize, losses: u32) -> Plan {
-        Plan::new(&(0..pages).collect::<Vec<_>>(), &BTreeSet::new(), most, losses)
+        Plan::new(&(0..pages).collect::<Vec<_>>(), &(0..pages).collect(), most, losses)
     }
 
     /// Converts everything on a machine that dies of some pages, and says which ranges were tried.
@@ -113,8 +113,8 @@ mod tests {
     fn pages_are_taken_in_ranges_and_what_is_done_is_left_out() {
         let (tried, _) = run(plan(120, 50, 0), |_| false);
         assert_eq!(tried.iter().map(Vec::len).collect::<Vec<_>>(), [50, 50, 20]);
-        let done = (10..60).collect();
-        let resumed = Plan::new(&(0..70).collect::<Vec<_>>(), &done, 50, 0);
+        let open = (0..10).chain(60..70).collect();
+        let resumed = Plan::new(&(0..70).collect::<Vec<_>>(), &open, 50, 0);
         assert_eq!((resumed.done(), resumed.total()), (50, 70));
         let (tried, _) = run(resumed, |_| false);
         assert_eq!(tried, [[(0..10).collect::<Vec<_>>(), (60..70).collect()].concat()]);

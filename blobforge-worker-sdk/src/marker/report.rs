@@ -4,8 +4,8 @@ use std::path::PathBuf;
 
 use super::{
     Environment, MarkerPdf, Settings,
-    options::{Mode, Wish},
-    servers::{Needs, Servers, llama_server},
+    options::Mode,
+    servers::{Servers, llama_server},
     settings::font,
 };
 use crate::{Handler, Workplace};
@@ -46,11 +46,10 @@ impl Report {
         handler.close().await;
         ready.map_err(|error| error.to_string())?;
         let servers = Servers::new(settings, environment);
-        let needs = Needs::of(settings.default_mode(), &Wish::default());
         let torch = if settings.use_gpu { environment.say(TORCH, settings).await } else { Ok(String::new()) };
         let has_vision = settings.vlm_url.is_some() || settings.default_mode() == Mode::Balanced;
         Ok(Self {
-            servers: servers.trouble(needs).await,
+            servers: servers.trouble(settings.needs()).await,
             no_vision: if has_vision { None } else { llama_server().err() },
             weights_here: environment.vlm_weights_are_here(settings).await?,
             font: font(),

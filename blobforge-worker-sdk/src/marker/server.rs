@@ -40,8 +40,8 @@ const GRACE: Duration = Duration::from_secs(5);
 /// Where a server is.
 #[derive(Clone, Debug)]
 pub(super) enum Source {
-    /// Somebody else runs it, at this address.
-    At(String),
+    /// Somebody else runs it, at this address, and should run this model.
+    At { url: String, model: String },
     /// It is started here.
     Started(Call),
     /// There is none, for this reason.
@@ -80,6 +80,15 @@ pub(super) struct Server {
     own: Arc<Mutex<Option<Own>>>,
 }
 
+/// What a server should say that it is.
+#[derive(Clone, Copy)]
+enum Expect<'a> {
+    /// This, since a stranger may have got the port of one that is gone.
+    Model(&'a str),
+    /// This, if it says anything: some ask for a key first.
+    IfItSays(&'a str),
+}
+
 /// A server that runs as long as this.
 #[derive(Debug)]
 struct Own {
@@ -103,25 +112,32 @@ pub(super) struct Hold {
 
 impl Server {
     pub(super) fn new(name: &'static str, source: Source, folder: &Path, times: Times) -> Self {
-        let http = reqwest::Client::new();
+        // As the runners, which know of no proxy: most servers are on this machine.
+        let http = reqwest::Client::builder().no_proxy().build().unwrap_or_default();
         Self { name, source, folder: folder.to_owned(), times, http, own: Arc::default() }
     }
 
     /// What stands against using it, if that can be said without starting it.
     pub(super) async fn trouble(&self) -> Option<String> {
         match &self.source {
-            Source::At(url) => self.ask(url, None).await.err(),
+            Source::At { url, model } => self.ask(url, Expect::IfItSays(model)).await.err(),
             Source::Started(_) => None,
             Source::Missing(why) => Some(why.clone()),
         }
     }
 
-    /// Why it does not answer, if it should and does not.
-    pub(super) async fn is_down(&self) -> Option<String> {
+    /// Whether there is none, and cannot be one as things are.
+    pub(super) fn is_missing(&self) -> bool {
+        matches!(self.source, Source::Missing(_))
+    }
+
+    /// Why it does not answer any more where it was held, if it does not.
+    pub(super) async fn is_down(&self, held: &Hold) -> Option<String> {
         match &self.source {
-            Source::Started(call) => match self.written_port() {
-                Some(port) => self.ask(&url(port), Some(&call.model)).await.err(),
-                None => Some(format!("the {} server does not run", self.name)),
+            Source::Started(call) => match self.written_port().map(url) {
+                Some(url) if url == held.url => self.ask(&url, Expect::Model(&call.model)).await.err(),
+                // Whoever started it again had a reason.
+                _ => Some(format!("the {} server ended", self.name)),
             },
             _ => self.trouble().await,
         }
@@ -133,8 +149,8 @@ impl Server {
     /// Why it cannot be used now, for people.
     pub(super) async fn hold(&self, place: &Workplace) -> Result<Hold, String> {
         match &self.source {
-            Source::At(url) => {
-                self.ask(url, None).await?;
+            Source::At { url, model } => {
+                self.ask(url, Expect::IfItSays(model)).await?;
                 Ok(Hold { url: url.clone(), _use: None })
             }
             Source::Started(call) => self.hold_started(call, place).await,
@@ -152,7 +168,7 @@ impl Server {
             let in_use = Lock::shared(&self.file("use")).map_err(|error| self.unusable(&error))?;
             if let Some(in_use) = in_use
                 && let Some(port) = self.written_port()
-                && self.ask(&url(port), Some(&call.model)).await.is_ok()
+                && self.ask(&url(port), Expect::Model(&call.model)).await.is_ok()
             {
                 if let Some(own) = own.as_mut() {
                     own.used = Instant::now();
@@ -192,7 +208,7 @@ impl Server {
         tracing::info!(port, "starting the {} server", self.name);
         let own = self.watched(process, lock);
         let begun = Instant::now();
-        while let Err(why) = self.ask(&url(port), Some(&call.model)).await {
+        while let Err(why) = self.ask(&url(port), Expect::Model(&call.model)).await {
             let said = || own.last_words.lock().map(|words| words.trim().to_owned()).unwrap_or_default();
             if own.gone.is_cancelled() {
                 return Err(format!("the {} server ended while it started: {}", self.name, said()));
@@ -279,7 +295,7 @@ impl Server {
     }
 
     /// Asks whether it is well, and whether it is what it should be.
-    async fn ask(&self, url: &str, model: Option<&str>) -> Result<(), String> {
+    async fn ask(&self, url: &str, expected: Expect<'_>) -> Result<(), String> {
         let base = url.trim_end_matches('/').trim_end_matches("/v1");
         let asked = self.http.get(format!("{base}/health")).timeout(ANSWER_WITHIN).send().await;
         let answer = asked.map_err(|error| {
@@ -292,21 +308,20 @@ impl Server {
                 answer.status()
             ));
         }
-        match model {
-            Some(model) => self.ask_model(url, base, model).await,
-            None => Ok(()),
-        }
+        self.ask_model(url, base, expected).await
     }
 
-    /// A stranger may have got the port of one that is gone.
-    async fn ask_model(&self, url: &str, base: &str, model: &str) -> Result<(), String> {
+    async fn ask_model(&self, url: &str, base: &str, expected: Expect<'_>) -> Result<(), String> {
         let asked = self.http.get(format!("{base}/v1/models")).timeout(ANSWER_WITHIN).send().await;
-        let models: Value = async { asked?.json().await }.await.map_err(|error| {
-            format!("what answers at {url} is no {} server: {}", self.name, without_url(error))
-        })?;
-        match models["data"][0]["id"].as_str() {
-            Some(found) if found == model => Ok(()),
-            found => Err(format!("the {} server at {url} serves {found:?} instead of {model}", self.name)),
+        let models: Result<Value, _> = async { asked?.error_for_status()?.json().await }.await;
+        let found = models.as_ref().ok().and_then(|models| models["data"][0]["id"].as_str());
+        match (found, expected) {
+            (Some(found), Expect::Model(model) | Expect::IfItSays(model)) if found == model => Ok(()),
+            (None, Expect::IfItSays(_)) => Ok(()),
+            (Some(found), Expect::Model(model) | Expect::IfItSays(model)) => {
+                Err(format!("the {} server at {url} serves {found} instead of {model}", self.name))
+            }
+            (None, Expect::Model(_)) => Err(format!("what answers at {url} is no {} server", self.name)),
         }
     }
 

@@ -1,6 +1,6 @@
 //! The three model servers of marker, and who needs which.
 
-use std::{env, ffi::OsString, path::PathBuf};
+use std::{env, ffi::OsString, path::PathBuf, time::Duration};
 
 use tokio::sync::OnceCell;
 
@@ -63,7 +63,7 @@ impl Servers {
         let (folder, times) = (settings.group_folder(), settings.times());
         let server = |name, url: &Option<String>, module, model: &str| {
             let source = match url {
-                Some(url) => Source::At(url.clone()),
+                Some(url) => Source::At { url: url.clone(), model: model.to_owned() },
                 None => Source::Started(python(module, model)),
             };
             Server::new(name, source, &folder, times)
@@ -96,7 +96,8 @@ impl Servers {
 
     async fn vlm_source(&self) -> Result<Source, String> {
         if let Some(url) = &self.settings.vlm_url {
-            return Ok(Source::At(url.clone()));
+            let model = self.settings.model(VLM);
+            return Ok(Source::At { url: url.clone(), model });
         }
         let program = match llama_server() {
             Ok(program) => program,
@@ -121,16 +122,17 @@ impl Servers {
     /// # Errors
     /// One of them cannot be used now: nothing that the job is to blame for.
     pub(super) async fn hold(&self, needs: Needs, place: &Workplace) -> Result<Held, JobError> {
+        let usual = self.settings.needs();
         let mut held = Held::default();
         if needs.layout {
-            held.layout = Some(self.layout.hold(place).await.map_err(unusable)?);
+            held.layout = Some(hold(&self.layout, usual.layout, place).await?);
         }
         if needs.ocr_error {
-            held.ocr_error = Some(self.ocr_error.hold(place).await.map_err(unusable)?);
+            held.ocr_error = Some(hold(&self.ocr_error, usual.ocr_error, place).await?);
         }
         if needs.vlm {
-            let server = self.vlm().await.map_err(unusable)?;
-            held.vlm = Some(server.hold(place).await.map_err(unusable)?);
+            let server = self.vlm().await.map_err(|why| unusable(why, usual.vlm, false))?;
+            held.vlm = Some(hold(server, usual.vlm, place).await?);
         }
         Ok(held)
     }
@@ -162,14 +164,14 @@ impl Servers {
     /// Which of those that were held is down now, if one is.
     pub(super) async fn down(&self, held: &Held) -> Option<String> {
         let mut found = None;
-        if held.layout.is_some() {
-            found = found.or(self.layout.is_down().await);
+        if let Some(hold) = &held.layout {
+            found = found.or(self.layout.is_down(hold).await);
         }
-        if held.ocr_error.is_some() {
-            found = found.or(self.ocr_error.is_down().await);
+        if let Some(hold) = &held.ocr_error {
+            found = found.or(self.ocr_error.is_down(hold).await);
         }
-        if let (Some(_), Some(server)) = (&held.vlm, self.vlm.get()) {
-            found = found.or(server.is_down().await);
+        if let (Some(hold), Some(server)) = (&held.vlm, self.vlm.get()) {
+            found = found.or(server.is_down(hold).await);
         }
         found
     }
@@ -184,8 +186,14 @@ impl Servers {
     }
 }
 
-/// How many tokens one request of the vision model may need: a page as a picture, the question, and a full page of text.
-const CONTEXT_A_REQUEST: u32 = 12_288;
+/// How long a job waits for a server that jobs here do not usually need.
+const TRY_AGAIN: Duration = Duration::from_secs(60);
+/// The kind of failure when a model gave no answer.
+pub(super) const MODEL_SERVER: &str = "model_server";
+
+/// How many tokens one request of the vision model may need: a page as a picture, the question, and 12,288 of text. What
+/// does not fit is cut off without a word.
+const CONTEXT_A_REQUEST: u32 = 17_408;
 /// Never fewer in all.
 const CONTEXT_AT_LEAST: u32 = 16_384;
 
@@ -201,6 +209,20 @@ pub(super) fn llama_server() -> Result<PathBuf, String> {
     })
 }
 
-fn unusable(why: String) -> JobError {
-    JobError::host_trouble("model_server", why)
+async fn hold(server: &Server, is_usual: bool, place: &Workplace) -> Result<Hold, JobError> {
+    server.hold(place).await.map_err(|why| unusable(why, is_usual, server.is_missing()))
+}
+
+/// What it means that a server cannot be used: nothing that the job is to blame for, unless it asks for what this worker
+/// does not have.
+fn unusable(why: String, is_usual: bool, is_missing: bool) -> JobError {
+    if is_usual {
+        // The next job would need it as well.
+        JobError::host_trouble(MODEL_SERVER, why)
+    } else if is_missing {
+        JobError::retryable(MODEL_SERVER, why)
+    } else {
+        tracing::warn!("this job has to wait: {why}");
+        JobError::snooze(TRY_AGAIN)
+    }
 }

@@ -2,7 +2,11 @@
 
 use std::{env, ffi::OsString, path::PathBuf, time::Duration};
 
-use super::{options::Mode, server::Times};
+use super::{
+    options::{Mode, Wish},
+    server::Times,
+    servers::Needs,
+};
 use crate::program::{Limits, Recycling};
 
 /// A model of marker: the variable that can name another one, and which it is.
@@ -18,6 +22,20 @@ pub(super) const OCR_ERROR_MODEL: Model =
 
 /// How long a runner may take until it is ready: its libraries are large, and a cold disk is slow.
 const READY_WITHIN: Duration = Duration::from_secs(10 * 60);
+/// What says from where weights are fetched, and how.
+const FOR_WEIGHTS: [&str; 11] = [
+    "HF_TOKEN",
+    "HF_ENDPOINT",
+    "SURYA_GGUF_REPO",
+    "SURYA_GGUF_MODEL_FILE",
+    "SURYA_GGUF_MMPROJ_FILE",
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "NO_PROXY",
+    "http_proxy",
+    "https_proxy",
+    "no_proxy",
+];
 /// Where distributions have a font for all of Latin, Greek and Cyrillic.
 const FONTS: [&str; 3] = [
     "/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf",
@@ -100,6 +118,17 @@ impl Settings {
         self.mode.unwrap_or(if self.use_gpu { Mode::Balanced } else { Mode::Fast })
     }
 
+    /// What a job that says nothing of how pages are read needs.
+    pub(super) fn needs(&self) -> Needs {
+        Needs::of(self.default_mode(), &Wish::default())
+    }
+
+    /// What a runner may use. A model that is slow to answer is no runner that stands still.
+    pub(super) fn runner_limits(&self) -> Limits {
+        let answers = self.answer_within.saturating_mul(3);
+        Limits { no_progress: self.limits.no_progress.map(|limit| limit.max(answers)), ..self.limits.clone() }
+    }
+
     pub(super) fn parallel(&self) -> u32 {
         if self.vlm_parallel == 0 { PARALLEL } else { self.vlm_parallel }
     }
@@ -150,6 +179,9 @@ impl Settings {
             or("MODEL_CACHE_DIR", cache.join("datalab/models")),
             or("FONT_PATH", font().unwrap_or_else(any_file)),
             ("DISABLE_TQDM".into(), "true".into()),
+            // Packages of somebody else's would come before those that were checked.
+            ("PYTHONPATH".into(), "".into()),
+            ("PYTHONHOME".into(), "".into()),
             ("HF_HUB_DISABLE_TELEMETRY".into(), "1".into()),
         ];
         for (variable, model) in [VLM, LAYOUT_MODEL, OCR_ERROR_MODEL] {
@@ -182,7 +214,7 @@ impl Settings {
 
     /// What a server finds: the cards it may use, and none without leave.
     pub(super) fn server_variables(&self) -> Vec<(OsString, OsString)> {
-        let mut variables = crate::program::inherited(&["HF_TOKEN".to_owned(), "HF_ENDPOINT".to_owned()]);
+        let mut variables = crate::program::inherited(&FOR_WEIGHTS.map(str::to_owned));
         variables.extend(self.variables());
         if !self.use_gpu {
             for (name, value) in

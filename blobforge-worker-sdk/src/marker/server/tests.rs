@@ -45,15 +45,12 @@ async fn eventually(what: impl AsyncFn() -> bool) {
 async fn a_server_is_started_when_it_is_needed_and_shared_by_everybody_on_the_machine() {
     let folder = tempfile::tempdir().unwrap();
     let (one, other) = (server(folder.path(), LONG), server(folder.path(), LONG));
-    assert!(
-        one.is_down().await.is_some() && one.trouble().await.is_none(),
-        "nothing runs, and nothing has to"
-    );
+    assert!(one.trouble().await.is_none(), "nothing runs, and nothing has to");
     let place = place(folder.path());
     let (first, second) = tokio::join!(one.hold(&place), other.hold(&place));
     let (first, second) = (first.unwrap(), second.unwrap());
     assert_eq!(pid(&first).await, pid(&second).await);
-    assert!(other.is_down().await.is_none());
+    assert!(other.is_down(&second).await.is_none());
     let runs = pid(&first).await;
     one.close().await;
     other.close().await;
@@ -64,11 +61,13 @@ async fn a_server_is_started_when_it_is_needed_and_shared_by_everybody_on_the_ma
 async fn a_server_that_dies_is_started_again_and_ends_with_its_worker() {
     let folder = tempfile::tempdir().unwrap();
     let (server, place) = (server(folder.path(), LONG), place(folder.path()));
-    let first = pid(&server.hold(&place).await.unwrap()).await;
+    let held = server.hold(&place).await.unwrap();
+    let first = pid(&held).await;
     let process = rustix::process::Pid::from_raw(i32::try_from(first).unwrap()).unwrap();
     rustix::process::kill_process(process, rustix::process::Signal::KILL).unwrap();
     let second = pid(&server.hold(&place).await.unwrap()).await;
     assert_ne!(first, second);
+    assert!(server.is_down(&held).await.unwrap().contains("ended"), "it is another one");
     drop(server);
     eventually(async || !lives(second)).await;
 }
@@ -102,7 +101,6 @@ async fn a_server_stops_when_nobody_needs_it_any_more_and_not_before() {
     }
     drop(needed);
     eventually(async || !lives(runs)).await;
-    assert!(one.is_down().await.is_some());
     let again = one.hold(&place).await.unwrap();
     assert_ne!(pid(&again).await, runs);
     one.close().await;
@@ -134,8 +132,11 @@ async fn a_stranger_on_the_port_of_a_server_is_not_taken_for_it() {
     "another-model".clone_into(&mut call.model);
     let times = Times { start: Duration::ZERO, idle: LONG };
     let other = Server::new("test", Source::Started(call), folder.path(), times);
-    let why = other.is_down().await.unwrap();
+    let why = other.is_down(&hold).await.unwrap();
     assert!(why.contains("a-model") && why.contains("another-model"), "{why}");
+    let source = Source::At { url: hold.url.clone(), model: "another-model".to_owned() };
+    let pinned = Server::new("test", source, folder.path(), times);
+    assert_eq!(pinned.trouble().await, Some(why));
     drop(hold);
     stranger.close().await;
 }
@@ -147,12 +148,13 @@ async fn somebody_elses_server_is_asked_whether_it_is_well() {
     let real = server(folder.path(), LONG);
     let hold = real.hold(&place).await.unwrap();
     let times = Times { start: LONG, idle: LONG };
-    let pinned = Server::new("test", Source::At(hold.url.clone()), folder.path(), times);
+    let source = Source::At { url: hold.url.clone(), model: "a-model".to_owned() };
+    let pinned = Server::new("test", source, folder.path(), times);
     assert_eq!(pinned.trouble().await, None);
     assert_eq!(pinned.hold(&place).await.unwrap().url, hold.url);
     drop(hold);
     real.close().await;
     let why = pinned.hold(&place).await.unwrap_err();
     assert!(why.contains("cannot be reached") && why.contains("http://127.0.0.1"), "{why}");
-    assert_eq!(pinned.trouble().await, pinned.is_down().await);
+    assert_eq!(pinned.trouble().await, Some(why));
 }
