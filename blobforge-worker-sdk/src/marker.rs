@@ -14,11 +14,7 @@ mod server;
 mod servers;
 mod settings;
 
-use std::{
-    fs, io,
-    path::{Path, PathBuf},
-    sync::OnceLock,
-};
+use std::{fs, io, path::Path, sync::OnceLock};
 
 use async_trait::async_trait;
 use serde_json::Value;
@@ -89,7 +85,7 @@ impl MarkerPdf {
     }
 
     fn program(&self, runner: &Path) -> Result<Program, JobError> {
-        let call = [self.environment.python.clone(), runner.to_owned()].map(PathBuf::into_os_string);
+        let call = [self.environment.python.as_os_str(), "-s".as_ref(), runner.as_os_str()];
         let mut program = Program::new(call)?
             .limits(self.settings.runner_limits())
             .recycling(self.settings.recycling)

@@ -62,7 +62,7 @@ async fn what_people_send_comes_out_as_documents_and_the_rest_is_refused_by_name
     let metadata: serde_json::Value =
         serde_json::from_str(&bench.output(book, "metadata.json").await).unwrap();
     assert_eq!(metadata["page_stats"][2]["text_extraction_method"], "pdftext");
-    assert_eq!(metadata["model_calls"]["layout"], json!({"calls": 3, "errors": 0}));
+    assert_eq!(metadata["model_calls"]["layout"], json!({"calls": 3, "errors": 0, "cut_off": 0}));
     assert_eq!(metadata["source"]["sha256"], result["source_hash"]);
     let headings = metadata["table_of_contents"].as_array().unwrap();
     assert!(
@@ -134,10 +134,12 @@ fn ranges_make_no_difference_to_what_is_written() {
     std::fs::write(&book, paper::book(7)).unwrap();
     let scan = folder.path().join("scan.pdf");
     std::fs::write(&scan, paper::scan(3)).unwrap();
+    let linked = folder.path().join("linked.pdf");
+    std::fs::write(&linked, paper::linked(6)).unwrap();
     let samples = concat!(env!("CARGO_MANIFEST_DIR"), "/samples");
     let runner = concat!(env!("CARGO_MANIFEST_DIR"), "/../blobforge-worker-sdk/python");
     let mut command = Command::new(python());
-    command.arg(test_file("same_text.py")).arg(runner).args([&book, &scan]);
+    command.arg(test_file("same_text.py")).arg(runner).args([&book, &scan, &linked]);
     for sample in ["letter.pdf", "tables.pdf", "columns.pdf"] {
         command.arg(format!("{samples}/{sample}"));
     }
@@ -145,5 +147,5 @@ fn ranges_make_no_difference_to_what_is_written() {
     let said = String::from_utf8_lossy(&output.stdout);
     println!("{said}");
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert_eq!(said.matches(" same").count(), 5 * 3, "each file in each mode");
+    assert_eq!(said.matches(" same").count(), 6 * 3, "each file in each mode");
 }

@@ -86,3 +86,24 @@ async fn a_worker_that_needs_the_vision_model_and_has_none_does_not_start() {
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(!output.status.success() && said.contains("--vlm-url") && said.contains("no-ocr"), "{said}");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs marker-pdf: scripts/marker"]
+async fn a_page_that_needs_a_model_which_is_not_there_holds_up_nobody_else() {
+    let bench = Bench::new().await;
+    let _worker = bench.worker_with("a", &["--mode", "fast"], |command| {
+        command.env("LLAMA_CPP_BINARY", "no-such-llama-server").env_remove("SURYA_INFERENCE_URL");
+    });
+    let scan = bench.submit("scan.pdf", &paper::scan(1), json!({})).await;
+    let balanced = bench.submit("balanced.pdf", &paper::book(1), json!({"mode": "balanced"})).await;
+    let text = bench.submit("text.pdf", &paper::book(2), json!({})).await;
+    bench.completed(text).await;
+    for job in [scan, balanced] {
+        let ended = bench.ended(job).await;
+        assert_eq!(
+            (&ended["status"], &ended["last_error"]["kind"]),
+            (&json!("failed"), &json!("model_server"))
+        );
+        assert!(ended["last_error"]["message"].as_str().unwrap().contains("--vlm-url"), "{ended:#}");
+    }
+}

@@ -95,3 +95,35 @@ pub(crate) fn poisoned() -> Vec<u8> {
     }
     maker.file(root)
 }
+
+/// Pages that lead to each other: each to the next one, and all to the first.
+pub(crate) fn linked(pages: usize) -> Vec<u8> {
+    let mut maker = Maker::default();
+    let root = maker.object("<< /Type /Catalog /Pages 2 0 R >>");
+    // Each page has four objects: itself, its content, and two links.
+    let page = |number: usize| 4 + 4 * number;
+    let kids: Vec<_> = (0..pages).map(|number| format!("{} 0 R", page(number))).collect();
+    maker.object(format!("<< /Type /Pages /Count {pages} /Kids [{}] >>", kids.join(" ")));
+    maker.object("<< /Type /Font /Subtype /Type1 /BaseFont /Helvetica >>");
+    for number in 0..pages {
+        let this = page(number);
+        maker.object(format!(
+            "<< /Type /Page /Parent 2 0 R /MediaBox [0 0 595 842] /Resources << /Font << /F1 3 0 R >> >> /Contents {} 0 R \
+             /Annots [{} 0 R {} 0 R] >>",
+            this + 1,
+            this + 2,
+            this + 3
+        ));
+        let text = paragraph(700, &format!("Page {number} leads to the next one."))
+            + &paragraph(600, "And to the first one.");
+        maker.stream("", text.as_bytes());
+        for (top, to, height) in [(698, (number + 1) % pages, 500 + number), (598, 0, 700 - number)] {
+            maker.object(format!(
+                "<< /Type /Annot /Subtype /Link /Rect [72 {top} 300 {}] /Dest [{} 0 R /XYZ 72 {height} 0] >>",
+                top + 14,
+                page(to)
+            ));
+        }
+    }
+    maker.file(root)
+}

@@ -31,8 +31,8 @@ from PIL import Image
 GAP = 9
 #: What a line of body text does not reach, in the same measure.
 TALL = 15
-#: How a server may answer. "hang" never does, "oom" as one whose card is full, "down" is no healthy server.
-TRICKS = ("ok", "500", "hang", "oom", "garbage", "down")
+#: How a server may answer. "hang" never does, "oom" as one whose card is full, "down" is no healthy server, "die" ends it.
+TRICKS = ("ok", "500", "hang", "oom", "garbage", "empty", "down", "die")
 LABELS = {"Image": "Picture", "Section-Header": "SectionHeader"}
 
 
@@ -40,8 +40,7 @@ class State:
     def __init__(self):
         self.lock = threading.Lock()
         self.tricks = {"chat": "ok", "infer": "ok"}
-        self.counts = {"pages": 0, "texts": 0, "chats": 0, "peak": 0}
-        self.under_way = 0
+        self.counts = {"asked": 0, "pages": 0, "texts": 0, "chats": 0}
         self.never = threading.Event()
 
     def count(self, what, by=1):
@@ -166,14 +165,18 @@ class Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         if self.path == "/stand-in":
+            assert set(request.values()) <= set(TRICKS), request
             STATE.tricks.update(request)
             return self.answer(200, STATE.tricks)
         chats = self.path.endswith("/chat/completions")
         trick = STATE.tricks["chat" if chats else "infer"]
+        STATE.count("asked")
         if trick == "500":
             return self.answer(500, {"error": "the stand-in was told to fail"})
         if trick == "oom":
             return self.answer(500, {"error": "CUDA out of memory. Tried to allocate 2.00 GiB"})
+        if trick == "die":
+            os._exit(1)
         if trick == "hang":
             return STATE.never.wait()
         return self.answer(200, self.chat(request, trick) if chats else self.infer(request))
@@ -186,13 +189,9 @@ class Handler(BaseHTTPRequestHandler):
         return {"results": [layout(item) if is_one else judged(item) for item, is_one in zip(items, pictures)]}
 
     def chat(self, request, trick):
-        with STATE.lock:
-            STATE.counts["chats"] += 1
-            STATE.under_way += 1
-            STATE.counts["peak"] = max(STATE.counts["peak"], STATE.under_way)
-        text = "}{ no markup <<" if trick == "garbage" else read(request)
-        with STATE.lock:
-            STATE.under_way -= 1
+        STATE.count("chats")
+        text = {"garbage": "}{ no markup <<", "empty": ""}.get(trick)
+        text = read(request) if text is None else text
         return {
             "id": "stand-in",
             "object": "chat.completion",

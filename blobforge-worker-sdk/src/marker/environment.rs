@@ -2,21 +2,24 @@
 
 use std::{
     env,
-    ffi::OsStr,
+    ffi::{OsStr, OsString},
     fs,
-    io::{self, ErrorKind},
+    io::{self, ErrorKind, Write},
     path::{Path, PathBuf},
-    process::Stdio,
     time::Duration,
 };
 
 use rustix::fs::{FlockOperation, flock};
 use serde::Deserialize;
 use sha2::{Digest, Sha256};
-use tokio::{process::Command, time::timeout};
+use tokio_util::sync::CancellationToken;
 
 use super::settings::Settings;
-use crate::{JobError, program};
+use crate::{
+    JobError,
+    child::{ChildLimits, ChildSpec, Finished, Folders, Heard, Listener, Process, Watch},
+    program,
+};
 
 /// The version that this handler knows. Another one may do other things.
 pub const MARKER_VERSION: &str = "2.0.0";
@@ -85,7 +88,9 @@ impl Environment {
                 return Ok(Some(Self { python }));
             }
         }
-        Ok(Self::made(&folder(settings)))
+        let Some(made) = Self::made(&folder(settings)) else { return Ok(None) };
+        // One whose Python was removed with an older system is none.
+        Ok(look(&made.python).await.is_ok().then_some(made))
     }
 
     /// The one that is there, or a new one. `tell` hears what is about to be done, which may take long.
@@ -121,9 +126,7 @@ impl Environment {
         tracing::info!(
             "looking for the weights of the vision model, which are fetched if they are not there"
         );
-        let mut command = Command::new(&self.python);
-        command.args(["-c", WEIGHTS, "fetch"]).env_clear().envs(settings.server_variables());
-        let said = answer(command, FETCH_WITHIN).await?;
+        let said = self.run(&["-c", WEIGHTS, "fetch"], settings, FETCH_WITHIN).await?;
         serde_json::from_str(&said).map_err(|error| format!("the weights were not found: {error}: {said}"))
     }
 
@@ -132,16 +135,19 @@ impl Environment {
     /// # Errors
     /// When that cannot be found out.
     pub async fn vlm_weights_are_here(&self, settings: &Settings) -> Result<bool, String> {
-        let mut command = Command::new(&self.python);
-        command.args(["-c", WEIGHTS, "look"]).env_clear().envs(settings.server_variables());
-        Ok(answer(command, ANSWER_WITHIN).await?.trim() != "null")
+        Ok(self.run(&["-c", WEIGHTS, "look"], settings, ANSWER_WITHIN).await?.trim() != "null")
     }
 
     /// What a few lines of Python print, run as a model server would be.
     pub(super) async fn say(&self, lines: &str, settings: &Settings) -> Result<String, String> {
-        let mut command = Command::new(&self.python);
-        command.args(["-c", lines]).env_clear().envs(settings.server_variables());
-        answer(command, ANSWER_WITHIN).await.map(|said| said.trim().to_owned())
+        let said = self.run(&["-c", lines], settings, ANSWER_WITHIN).await?;
+        Ok(said.trim().to_owned())
+    }
+
+    /// Has the interpreter run something as it would a model server.
+    async fn run(&self, args: &[&str], settings: &Settings, within: Duration) -> Result<String, String> {
+        let args: Vec<_> = args.iter().map(OsStr::new).collect();
+        call(&self.python, &args, settings.server_variables(), within).await
     }
 
     /// Where one is made if none is found.
@@ -165,13 +171,17 @@ async fn make(folder: &Path, tell: &(dyn Fn(&str) + Sync)) -> Result<Environment
     let parent = folder.parent().unwrap_or(folder);
     fs::create_dir_all(parent).map_err(at)?;
     // Workers that are started together make one.
-    let lock = fs::File::create(folder.with_extension("lock")).map_err(at)?;
+    let mut lock = folder.as_os_str().to_owned();
+    lock.push(".lock");
+    let lock = fs::File::create(lock).map_err(at)?;
     let lock =
         tokio::task::spawn_blocking(move || flock(&lock, FlockOperation::LockExclusive).map(|()| lock))
             .await
             .map_err(|error| error.to_string())?;
     let _lock = lock.map_err(|error| at(error.into()))?;
-    if let Some(made) = Environment::made(folder) {
+    if let Some(made) = Environment::made(folder)
+        && look(&made.python).await.is_ok()
+    {
         return Ok(made);
     }
     let base = newest_python().await?;
@@ -199,55 +209,99 @@ async fn make(folder: &Path, tell: &(dyn Fn(&str) + Sync)) -> Result<Environment
 async fn install(base: &Path, uv: Option<&Path>, folder: &Path, python: &Path) -> Result<(), String> {
     let list = tempfile::NamedTempFile::new().map_err(|error| error.to_string())?;
     fs::write(list.path(), REQUIREMENTS).map_err(|error| error.to_string())?;
-    let (mut make, mut fill);
+    let list = list.path().as_os_str();
+    let (make, fill): (Vec<&OsStr>, Vec<&OsStr>);
+    let (maker, filler);
     if let Some(uv) = uv {
-        make = Command::new(uv);
-        make.args([OsStr::new("venv"), OsStr::new("--quiet"), OsStr::new("--python"), base.as_ref()])
-            .arg(folder);
-        fill = Command::new(uv);
-        fill.args(["pip", "install", "--require-hashes", "--python"]).arg(python);
+        (maker, filler) = (uv, uv);
+        make = vec!["venv".as_ref(), "--quiet".as_ref(), "--python".as_ref(), base.as_ref(), folder.as_ref()];
+        fill = ["pip", "install", "--require-hashes", "--python"]
+            .map(OsStr::new)
+            .into_iter()
+            .chain([python.as_os_str()])
+            .collect();
     } else {
-        make = Command::new(base);
-        make.args(["-m", "venv"]).arg(folder);
-        fill = Command::new(python);
-        fill.args(["-m", "pip", "install", "--no-input", "--disable-pip-version-check", "--require-hashes"]);
+        (maker, filler) = (base, python);
+        make = vec!["-m".as_ref(), "venv".as_ref(), folder.as_ref()];
+        fill = ["-m", "pip", "install", "--no-input", "--disable-pip-version-check", "--require-hashes"]
+            .map(OsStr::new)
+            .into();
     }
-    fill.arg("-r").arg(list.path());
-    for command in [make, fill] {
-        let said = format!("{:?}", command.as_std().get_program());
-        run(command).await.map_err(|why| format!("{said} did not install marker-pdf: {why}"))?;
+    let fill: Vec<_> = fill.into_iter().chain([OsStr::new("-r"), list]).collect();
+    for (program, args) in [(maker, make), (filler, fill)] {
+        call(program, &args, all_variables(), FETCH_WITHIN)
+            .await
+            .map_err(|why| format!("{} did not install marker-pdf: {why}", program.display()))?;
     }
     Ok(())
 }
 
-/// Runs a command whose words are for people.
-async fn run(mut command: Command) -> Result<(), String> {
-    command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::inherit()).kill_on_drop(true);
-    let ended = timeout(FETCH_WITHIN, command.status()).await;
-    let status = ended.map_err(|_| format!("it took longer than {FETCH_WITHIN:?}"))?;
-    match status.map_err(|error| error.to_string())? {
-        status if status.success() => Ok(()),
-        status => Err(format!("it ended with {status}")),
+/// Runs a command with nothing but these variables, and gives what it printed. What it says meanwhile is for people. It ends
+/// with this process, and with everything that it started.
+async fn call(
+    program: &Path,
+    args: &[&OsStr],
+    env: Vec<(OsString, OsString)>,
+    within: Duration,
+) -> Result<String, String> {
+    let limits = ChildLimits {
+        no_progress: None,
+        total: Some(within),
+        memory_bytes: u64::MAX,
+        output_bytes: u64::MAX,
+        scratch_bytes: u64::MAX,
+        ..ChildLimits::default()
+    };
+    let mut spec = ChildSpec::new(program, env::temp_dir()).limits(limits);
+    spec.args = args.iter().map(|arg| (*arg).to_owned()).collect();
+    spec.env = env;
+    // What takes long shows how far it is.
+    let mut ear = Ear { is_loud: within > ANSWER_WITHIN, ..Ear::default() };
+    let never = CancellationToken::new();
+    // The folder it writes to is nobody's business here.
+    let watch = Watch { limits: &spec.limits, folders: &Folders::default(), cancel: &never };
+    let mut process = Process::start(&spec).await.map_err(|error| error.to_string())?;
+    let Finished { status, .. } = process.attend(watch, &mut ear).await.map_err(|error| error.to_string())?;
+    if status.success() {
+        return Ok(ear.printed);
+    }
+    let said = process.stderr_tail();
+    let last = said.trim().lines().last().unwrap_or("it said nothing");
+    Err(format!("{status}: {last}"))
+}
+
+/// Keeps what is printed, and hands on what is said beside it.
+#[derive(Default)]
+struct Ear {
+    printed: String,
+    /// Whether that is for people.
+    is_loud: bool,
+}
+
+impl Listener for Ear {
+    type Answer = ();
+
+    fn line(&mut self, line: &[u8]) -> Heard<()> {
+        self.printed.push_str(&String::from_utf8_lossy(line));
+        Heard::Nothing
+    }
+
+    fn stderr(&mut self, piece: &[u8]) -> bool {
+        if self.is_loud {
+            // Nobody is there to hear that this fails.
+            let _ = io::stderr().write_all(piece);
+        }
+        false
     }
 }
 
-/// Runs a command and gives what it printed.
-async fn answer(mut command: Command, within: Duration) -> Result<String, String> {
-    command.stdin(Stdio::null()).kill_on_drop(true);
-    let ended = timeout(within, command.output()).await;
-    let output =
-        ended.map_err(|_| format!("no answer within {within:?}"))?.map_err(|error| error.to_string())?;
-    if !output.status.success() {
-        let said = String::from_utf8_lossy(&output.stderr);
-        return Err(said.trim().lines().last().unwrap_or("it failed without a word").to_owned());
-    }
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+/// The same variables as those of this process.
+fn all_variables() -> Vec<(OsString, OsString)> {
+    env::vars_os().collect()
 }
 
 async fn look(python: &Path) -> Result<Seen, String> {
-    let mut command = Command::new(python);
-    command.args(["-c", LOOK]);
-    let said = answer(command, ANSWER_WITHIN).await?;
+    let said = call(python, &["-E", "-c", LOOK].map(OsStr::new), all_variables(), ANSWER_WITHIN).await?;
     serde_json::from_str(&said).map_err(|error| format!("it is no Python that can be used: {error}"))
 }
 

@@ -59,9 +59,18 @@ pub(super) struct MarkerArgs {
 
 fn url(text: &str) -> Result<String, String> {
     match reqwest::Url::parse(text) {
-        Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(text.trim_end_matches('/').to_owned()),
+        Ok(url) if !url.username().is_empty() || url.password().is_some() => {
+            Err("an address is shown to people: put the key of the vision model into VLLM_API_KEY".to_owned())
+        }
+        Ok(url) if matches!(url.scheme(), "http" | "https") => Ok(at_version(text)),
         _ => Err("say an address such as http://127.0.0.1:8000/v1".to_owned()),
     }
+}
+
+/// Everything is below `/v1`, which people leave out.
+fn at_version(url: &str) -> String {
+    let url = url.trim_end_matches('/');
+    if url.ends_with("/v1") { url.to_owned() } else { format!("{url}/v1") }
 }
 
 impl MarkerArgs {

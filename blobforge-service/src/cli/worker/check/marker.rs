@@ -11,7 +11,8 @@ use crate::cli::terminal::size;
 
 /// Where the weights come from, and under which terms.
 const WEIGHTS: &str = "from Hugging Face (datalab-to/surya-ocr-2-gguf, datalab-to/surya_layout2) and models.datalab.to when \
-                       they are first needed; their licence is not that of marker: read it before you earn money with them";
+                       they are first needed; under a modified AI Pubs Open Rail-M licence: free for research, personal use \
+                       and companies under 5 million dollars of funding or revenue";
 
 /// Looks at everything; nothing is downloaded.
 pub(super) async fn look(settings: &Settings) -> Vec<Finding> {
