@@ -8,6 +8,8 @@ mod download;
 mod error;
 mod jobs;
 mod outputs;
+mod steering;
+mod submission;
 mod transfer;
 mod upload;
 
@@ -18,7 +20,8 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 pub use error::ClientError;
-pub use jobs::{JobOutput, JobQuery, JobView, SubmitFile, SubmitReply};
+pub use jobs::{BulkAction, BulkRefused, BulkReply, JobOutput, JobQuery, JobView};
+pub use submission::{Announced, Content, SubmitFile, SubmitReply, content_of};
 
 use crate::backoff::Backoff;
 

@@ -17,6 +17,26 @@ pub(super) fn say(text: impl AsRef<str>) -> io::Result<()> {
     quiet_on_closed_pipe(writeln!(io::stdout().lock(), "{}", text.as_ref()))
 }
 
+/// Writes a line to standard error, beside what was asked for.
+pub(super) fn complain(text: impl AsRef<str>) {
+    // Nothing is left to be done about a standard error that is closed.
+    let _ = writeln!(io::stderr().lock(), "{}", text.as_ref());
+}
+
+/// Asks a person who sits there; without one, nothing is confirmed.
+///
+/// # Errors
+/// When nobody can be asked, with what to do then.
+pub(super) fn confirmed(question: &str) -> io::Result<bool> {
+    if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
+        return Err(io::Error::other("nobody is there to be asked: say --yes"));
+    }
+    write!(io::stderr().lock(), "{question} [y/N] ")?;
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
 fn quiet_on_closed_pipe(written: io::Result<()>) -> io::Result<()> {
     match written {
         Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
@@ -113,6 +133,19 @@ pub(super) fn span(span: Duration) -> String {
         10..60 => format!("{seconds} s"),
         60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
         _ => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
+    }
+}
+
+/// How long ago a time was, as the service writes times; nothing where there is none.
+pub(super) fn ago(time: &str) -> String {
+    let Ok(time) = time.parse::<jiff::Timestamp>() else { return time.to_owned() };
+    // Clocks may disagree a little.
+    let seconds = u64::try_from(jiff::Timestamp::now().as_second() - time.as_second()).unwrap_or(0);
+    match seconds {
+        0..60 => "just now".to_owned(),
+        60..3600 => format!("{} min ago", seconds / 60),
+        3600..172_800 => format!("{} h ago", seconds / 3600),
+        _ => format!("{} days ago", seconds / 86_400),
     }
 }
 
