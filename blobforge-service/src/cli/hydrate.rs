@@ -22,7 +22,7 @@ use self::place::{Place, Placed};
 use super::{
     CliError, Connection, fingerprint,
     listing::ListStyle,
-    terminal::{Bars, Column, table},
+    terminal::{Bars, Column, complain, table},
     walk::{Wanted, walk},
 };
 use crate::archive::unpack;
@@ -137,7 +137,14 @@ pub(super) async fn run(args: HydrateArgs) -> Result<ExitCode, CliError> {
         None => Origin::Service { client: args.connection.client()?, job_type: args.job_type.clone() },
     };
     loop {
-        let outcomes = pass(&origin, &args).await?;
+        let outcomes = match pass(&origin, &args).await {
+            // Whoever watches goes on when the service is back.
+            Err(error) if args.watch && error.is_away() => {
+                complain(error.to_string());
+                Vec::new()
+            }
+            other => other?,
+        };
         let is_news =
             outcomes.iter().any(|outcome| matches!(outcome.fate, Fate::Written | Fate::Failed { .. }));
         if !args.watch || is_news {

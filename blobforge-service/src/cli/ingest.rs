@@ -174,9 +174,8 @@ impl Run<'_> {
         // Ends when nobody takes what it finds.
         tokio::task::spawn_blocking(move || {
             let all = paths.iter().flat_map(|path| walk(path, &wanted));
-            let is_new = |found: &Found| {
-                seen.get(&found.path).copied() != version(&found.path) || !seen.contains_key(&found.path)
-            };
+            let is_new =
+                |found: &Found| seen.get(&found.path).is_none_or(|was| Some(*was) != version(&found.path));
             let new = all.filter(|file| file.as_ref().map_or(true, is_new));
             for file in new {
                 if found.blocking_send(file).is_err() {

@@ -106,9 +106,18 @@ pub(super) async fn run(args: SubmitArgs) -> Result<ExitCode, CliError> {
     let mut handed = Vec::new();
     for path in &args.files {
         let reply = submit_one(&client, &bars, path, &args.job).await;
+        let is_away = reply.as_ref().is_err_and(CliError::is_away);
         handed.push(Handed { path: path.clone(), reply });
+        if is_away {
+            // Each further file would wait for as long and hear the same.
+            break;
+        }
     }
     let mut fine = report(&handed)?;
+    let untried = args.files.len() - handed.len();
+    if untried > 0 {
+        complain(format!("{untried} more were not tried"));
+    }
     if args.wait || args.output.is_some() {
         fine &= see_through(&client, &handed, args.output.as_deref()).await?;
     }

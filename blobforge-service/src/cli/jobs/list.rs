@@ -16,7 +16,7 @@ use crate::cli::{
 #[command(after_help = "\
 Examples:
   blobforge jobs list --status failed --type pdf
-  blobforge jobs list --tag rules --quiet | xargs blobforge jobs priority --help
+  blobforge jobs list --tag rules --quiet | xargs blobforge jobs cancel
   blobforge jobs list --json --limit 1000 | jq .source_path")]
 pub(in crate::cli) struct ListArgs {
     /// Only jobs in this state.
