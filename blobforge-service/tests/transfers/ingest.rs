@@ -5,8 +5,9 @@ use std::{
     process::{Child, Command, Stdio},
 };
 
-use blobforge_core::{Status, storage::JobFilter};
+use blobforge_core::{Status, queue::Sending, storage::JobFilter};
 use blobforge_service::{ServeConfig, Service};
+use blobforge_worker_sdk::client::{Client, ClientConfig, SubmitFile, content_of};
 
 use crate::{MIB, content, fault_proxy::FaultProxy};
 
@@ -88,6 +89,34 @@ fn large_file(path: &Path, bytes: usize) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_folder_is_finished_by_the_third_process_and_nothing_is_sent_twice() {
     killed_twice(150, 200 * MIB + 7).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_arrived_from_a_process_that_could_not_say_so_is_not_sent_again() {
+    let folder = tempfile::tempdir().unwrap();
+    let books = folder.path().join("books");
+    std::fs::create_dir(&books).unwrap();
+    let bytes = content("book", MIB);
+    std::fs::write(books.join("book.pdf"), &bytes).unwrap();
+    let service = Service::start(ServeConfig::local(folder.path().join("data"))).await.unwrap();
+    let client = Client::new(ClientConfig::new(service.url(), service.admin_token())).unwrap();
+    let file = SubmitFile::new("pdf", books.join("book.pdf"));
+    let announced = client.announce(&file, content_of(&file.path).await.unwrap()).await.unwrap();
+    assert!(announced.is_to_be_sent());
+    let Some(Sending::Whole(to)) =
+        service.queue().send_source(announced.reply.job_id, Vec::new()).await.unwrap()
+    else {
+        panic!("it is small")
+    };
+    let sent = reqwest::Client::new().put(format!("{}{}", service.url(), to.url)).body(bytes).send().await;
+    assert!(sent.unwrap().status().is_success());
+    // Here the process dies.
+    let line = FaultProxy::start(service.address(), 1, 0).await;
+    let url = format!("http://{}", line.address);
+    let said = ingest(&url, service.admin_token(), &books).wait_with_output().unwrap();
+    assert!(String::from_utf8_lossy(&said.stdout).ends_with("0 submitted, 1 existing, 0 failed\n"));
+    assert_eq!(service.queue().counts().await.unwrap().of_status(Status::Pending), 1);
+    assert!(line.forwarded() < SAID_OF_A_FILE, "{} bytes went", line.forwarded());
 }
 
 /// The same at its full size: by `scripts/test`, among what takes long.
