@@ -4,6 +4,7 @@
 //! [`Broker`](blobforge_core::broker::Broker): give it to a [`Worker`](crate::Worker), and that works for the service.
 
 mod broker;
+mod bulk;
 mod download;
 mod error;
 mod jobs;
@@ -19,8 +20,9 @@ use reqwest::{Method, RequestBuilder, Response, Url, header};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+pub use bulk::{BulkAction, BulkRefused, BulkReply};
 pub use error::ClientError;
-pub use jobs::{BulkAction, BulkRefused, BulkReply, JobOutput, JobQuery, JobView};
+pub use jobs::{JobOutput, JobQuery, JobView};
 pub use submission::{Announced, Content, SubmitFile, SubmitReply, content_of};
 
 use crate::backoff::Backoff;

@@ -2,9 +2,10 @@
 
 mod document;
 mod place;
+mod summary;
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::HashMap,
     io,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -14,15 +15,17 @@ use std::{
 use blobforge_core::{HashBeginning, Sha256, Status};
 use blobforge_worker_sdk::client::{Client, JobView};
 use futures_util::{StreamExt as _, stream};
-use serde::Serialize;
 use sha2::{Digest as _, Sha256 as Hasher};
 
 pub(super) use self::document::Document;
-use self::place::{Place, Placed};
+use self::{
+    place::{Place, Placed},
+    summary::{Fate, Outcome, print},
+};
 use super::{
     CliError, Connection, fingerprint,
     listing::ListStyle,
-    terminal::{Bars, Column, complain, table},
+    terminal::{Bars, complain},
     walk::{Wanted, walk},
 };
 use crate::archive::unpack;
@@ -31,8 +34,6 @@ use crate::archive::unpack;
 const AT_ONCE: usize = 4;
 /// How many files are asked about at once.
 const BATCH: usize = 100;
-/// How many files that failed are shown.
-const SHOWN: usize = 50;
 
 /// What `blobforge hydrate` takes.
 #[derive(Debug, clap::Args)]
@@ -73,29 +74,6 @@ pub(super) struct HydrateArgs {
     style: ListStyle,
     #[command(flatten)]
     connection: Connection,
-}
-
-/// What became of a source.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(tag = "what", rename_all = "snake_case")]
-enum Fate {
-    /// Its result was put beside it, or would be.
-    Written,
-    /// Its result lay there already.
-    Unchanged,
-    /// Something that somebody made or changed lies there.
-    Kept,
-    /// It has no result yet.
-    Waiting,
-    /// It failed.
-    Failed { reason: String },
-}
-
-#[derive(Debug, Serialize)]
-struct Outcome {
-    path: PathBuf,
-    #[serde(flatten)]
-    fate: Fate,
 }
 
 /// A result that is ready.
@@ -148,7 +126,7 @@ pub(super) async fn run(args: HydrateArgs) -> Result<ExitCode, CliError> {
         let is_news =
             outcomes.iter().any(|outcome| matches!(outcome.fate, Fate::Written | Fate::Failed { .. }));
         if !args.watch || is_news {
-            print(&outcomes, &args)?;
+            print(&outcomes, args.style, args.dry_run)?;
         }
         if !args.watch {
             let failed = outcomes.iter().any(|outcome| matches!(outcome.fate, Fate::Failed { .. }));
@@ -309,47 +287,3 @@ async fn unpacked(zip: PathBuf, to: PathBuf) -> Result<Document, CliError> {
     let document = document.map_err(|error| CliError::new(format!("{name}: {error}")))?;
     document.ok_or_else(|| CliError::new(format!("{name}: it has no content.md")))
 }
-
-fn print(outcomes: &[Outcome], args: &HydrateArgs) -> Result<(), CliError> {
-    for outcome in outcomes {
-        let written = |outcome: &Outcome| {
-            let place = Place::beside(&outcome.path);
-            (outcome.fate == Fate::Written).then(|| place.markdown().display().to_string())
-        };
-        args.style.tell(outcome, written)?;
-    }
-    let tell = |text: String| args.style.tell_people(text);
-    let rows = outcomes.iter().filter_map(|Outcome { path, fate }| match fate {
-        Fate::Failed { reason } => Some(vec![path.display().to_string(), reason.clone()]),
-        Fate::Kept => Some(vec![path.display().to_string(), KEPT.to_owned()]),
-        _ => None,
-    });
-    let rows: Vec<_> = rows.take(SHOWN).collect();
-    if !rows.is_empty() {
-        tell(table(&[Column::Text("left as it is"), Column::Text("why")], rows))?;
-    }
-    let mut counts: BTreeMap<&str, u64> = BTreeMap::new();
-    for outcome in outcomes {
-        let name = match outcome.fate {
-            Fate::Written => "written",
-            Fate::Unchanged => "there already",
-            Fate::Kept => "kept",
-            Fate::Waiting => "without a result",
-            Fate::Failed { .. } => "failed",
-        };
-        *counts.entry(name).or_insert(0) += 1;
-    }
-    let count = |name: &str| counts.get(name).copied().unwrap_or(0);
-    let written = if args.dry_run { "to write" } else { "written" };
-    tell(format!(
-        "{} {written}, {} there already, {} kept, {} without a result, {} failed",
-        count("written"),
-        count("there already"),
-        count("kept"),
-        count("without a result"),
-        count("failed")
-    ))
-}
-
-/// Why a result was not put beside its source.
-const KEPT: &str = "somebody made or changed what lies there: --force replaces it";

@@ -8,7 +8,7 @@ use std::{
     ffi::OsStr,
     path::{Path, PathBuf},
     process::ExitCode,
-    sync::{Arc, Mutex, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
 
@@ -102,6 +102,8 @@ struct Run<'a> {
     read: ProgressBar,
     /// What this run sends, or has sent: the same content may lie in several files.
     sends: Mutex<HashSet<Sha256>>,
+    /// What each file was as it was read.
+    versions: Mutex<Seen>,
 }
 
 pub(super) async fn run(args: IngestArgs) -> Result<ExitCode, CliError> {
@@ -122,6 +124,7 @@ pub(super) async fn run(args: IngestArgs) -> Result<ExitCode, CliError> {
             bars,
             read,
             sends: Mutex::default(),
+            versions: Mutex::default(),
         };
         let summary = pass.all(&mut seen).await?;
         pass.read.finish_and_clear();
@@ -133,6 +136,10 @@ pub(super) async fn run(args: IngestArgs) -> Result<ExitCode, CliError> {
         }
         tokio::time::sleep(Duration::from_secs(args.every)).await;
     }
+}
+
+fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
+    shared.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 type Seen = HashMap<PathBuf, (u64, Option<SystemTime>)>;
@@ -154,7 +161,7 @@ impl Run<'_> {
         while let Some(outcome) = outcomes.next().await {
             let is_over = outcome.is_away();
             if !matches!(outcome.fate, Fate::Failed { .. }) {
-                ended.extend(version(&outcome.path).map(|version| (outcome.path.clone(), version)));
+                ended.extend(lock(&self.versions).remove_entry(&outcome.path));
             }
             summary.add(outcome, self.args.style)?;
             if is_over {
@@ -188,6 +195,7 @@ impl Run<'_> {
 
     async fn read(&self, found: Result<Found, (PathBuf, String)>) -> Result<Item, Outcome> {
         let Found { path, tags } = found.map_err(|(path, why)| Outcome::failed(path, why))?;
+        lock(&self.versions).extend(version(&path).map(|version| (path.clone(), version)));
         let (file, read) = (path.clone(), self.read.clone());
         let fingerprint =
             tokio::task::spawn_blocking(move || fingerprint::take(&file, &|bytes| read.inc(bytes)));
@@ -284,7 +292,7 @@ impl Run<'_> {
             Ok(announced) => announced,
             Err(error) => return Next::Done(refused(path, &error)),
         };
-        let is_mine = self.sends.lock().unwrap_or_else(PoisonError::into_inner).insert(content.sha256);
+        let is_mine = lock(&self.sends).insert(content.sha256);
         if announced.is_to_be_sent() && !is_mine {
             let (job, status) = (announced.reply.job_id, announced.reply.status);
             return Next::Done(Outcome::existing(path, content.sha256, job, status));

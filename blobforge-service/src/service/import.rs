@@ -5,18 +5,19 @@ mod backup;
 mod files;
 mod folder;
 mod go_database;
+mod imported;
 
-use std::{collections::BTreeMap, io, path::Path};
+use std::{io, path::Path};
 
 use blobforge_core::{
     Failure, HashBeginning, JobType, MAX_SOURCE_PATHS, MAX_TAG_BYTES, MAX_TAGS, NewJob, NewSource, Past,
     PastEnd, Priority, Queue, QueueError, Sha256, Timestamp, blob::read_file, storage::JobFilter,
 };
 use futures_util::{StreamExt as _, stream};
-use serde::Serialize;
 use serde_json::Value;
 
-use self::files::Files;
+pub(crate) use self::imported::Imported;
+use self::{files::Files, imported::Fate};
 use super::{ServiceError, open_files, open_queue};
 use crate::{audit::Actor, auth::ADMIN_ID, config::ServeConfig};
 
@@ -50,32 +51,6 @@ pub(super) enum OldState {
     Done,
     Dead(Failure),
     Cancelled,
-}
-
-/// What came over, or would.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
-pub(crate) struct Imported {
-    /// Done there, and here now.
-    pub(crate) done: u64,
-    /// Waiting.
-    pub(crate) to_do: u64,
-    /// Failed.
-    pub(crate) dead: u64,
-    /// Called off.
-    pub(crate) cancelled: u64,
-    /// Here already.
-    pub(crate) existing: u64,
-    /// Of those that came over, whose source is not there.
-    pub(crate) without_source: u64,
-    /// What did not come over, with why.
-    pub(crate) failed: BTreeMap<String, String>,
-}
-
-impl Imported {
-    /// How many jobs came over.
-    pub(crate) fn jobs(&self) -> u64 {
-        self.done + self.to_do + self.dead + self.cancelled
-    }
 }
 
 /// What is to come over.
@@ -163,35 +138,6 @@ async fn all(
         heard(0);
     }
     Ok(imported)
-}
-
-/// What became of a job, or would.
-#[derive(Debug, PartialEq, Eq)]
-enum Fate {
-    Taken { with_source: bool },
-    Existing,
-    Failed(String),
-}
-
-impl Imported {
-    fn count(&mut self, job: &OldJob, fate: &Fate) {
-        match fate {
-            Fate::Taken { with_source } => {
-                self.without_source += u64::from(!with_source);
-                let count = match job.state {
-                    OldState::Done => &mut self.done,
-                    OldState::ToDo => &mut self.to_do,
-                    OldState::Dead(_) => &mut self.dead,
-                    OldState::Cancelled => &mut self.cancelled,
-                };
-                *count += 1;
-            }
-            Fate::Existing => self.existing += 1,
-            Fate::Failed(why) => {
-                self.failed.insert(job.sha256.to_string(), why.clone());
-            }
-        }
-    }
 }
 
 /// What would become of a job that is not here.

@@ -1,6 +1,6 @@
 //! Looking at jobs, and changing what becomes of them.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::time::Duration;
 
 use blobforge_core::{Failure, HashBeginning, JobId, Priority, Progress, Sha256, Status};
 use reqwest::{Method, RequestBuilder};
@@ -76,7 +76,7 @@ pub struct JobQuery {
 
 impl JobQuery {
     /// What restricts, as the service calls it.
-    fn filter(&self) -> Map<String, Value> {
+    pub(super) fn filter(&self) -> Map<String, Value> {
         let mut filter = Map::new();
         let mut add = |name: &str, value: Option<Value>| {
             filter.extend(value.map(|value| (name.to_owned(), value)));
@@ -91,49 +91,6 @@ impl JobQuery {
         add("source_hash", self.source_hash.map(|beginning| beginning.to_string().into()));
         filter
     }
-}
-
-/// What is done to many jobs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum BulkAction {
-    /// Run them again.
-    Retry,
-    /// Call them off.
-    Cancel,
-    /// Forget them; takes the scope admin.
-    Delete,
-}
-
-impl BulkAction {
-    fn name(self) -> &'static str {
-        match self {
-            Self::Retry => "retry",
-            Self::Cancel => "cancel",
-            Self::Delete => "delete",
-        }
-    }
-}
-
-/// What became of many jobs.
-#[derive(Clone, Debug, Default, Deserialize, Serialize)]
-pub struct BulkReply {
-    /// How many were selected.
-    pub matched: u64,
-    /// How many were changed, or would be.
-    pub done: u64,
-    /// Those that were not, by the code of the refusal.
-    pub refused: BTreeMap<String, BulkRefused>,
-    #[serde(skip_serializing)]
-    next_cursor: Option<String>,
-}
-
-/// Jobs to which nothing was done, for the same reason.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct BulkRefused {
-    /// How many.
-    pub jobs: u64,
-    /// Some of them, each with its number and why.
-    pub examples: Vec<Value>,
 }
 
 #[derive(Deserialize)]
@@ -284,37 +241,6 @@ impl Client {
     /// When it has not ended, there is none, or the service refuses or stays away.
     pub async fn delete_job(&self, id: JobId) -> Result<(), ClientError> {
         self.delete(&format!("api/jobs/{id}")).await
-    }
-
-    /// Does the same to all jobs that match, or asks what that would do. Where a query restricts nothing, the service
-    /// refuses.
-    ///
-    /// # Errors
-    /// When the service refuses or stays away. What was changed by then stays so.
-    pub async fn bulk(
-        &self,
-        action: BulkAction,
-        query: &JobQuery,
-        dry_run: bool,
-    ) -> Result<BulkReply, ClientError> {
-        let mut all = BulkReply::default();
-        let mut body = json!({"action": action.name(), "filter": query.filter(), "dry_run": dry_run});
-        loop {
-            let some: BulkReply = self.post_once("api/jobs/bulk", &body).await?;
-            all.matched += some.matched;
-            all.done += some.done;
-            for (code, refused) in some.refused {
-                let known = all.refused.entry(code).or_insert(BulkRefused { jobs: 0, examples: Vec::new() });
-                known.jobs += refused.jobs;
-                if known.examples.is_empty() {
-                    known.examples = refused.examples;
-                }
-            }
-            match some.next_cursor {
-                Some(next) => body["cursor"] = next.into(),
-                None => return Ok(all),
-            }
-        }
     }
 }
 
