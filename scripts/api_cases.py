@@ -148,6 +148,7 @@ GOOD = {
     "PUT /api/jobs/upload": lambda: {"query": {"type": "cases", "name": "letter.pdf"}, "body": LETTER},
     "POST /api/jobs/{id}/uploaded": sent,
     "POST /api/jobs/bulk": lambda: {"body": {"action": "cancel", "ids": [job()]}},
+    "POST /api/jobs/lookup": lambda: {"body": {"source_hashes": ["0123abcd"]}},
     "GET /api/jobs": lambda: {"query": {}},
     "GET /api/jobs/{id}": of_job(),
     "DELETE /api/jobs/{id}": of_job(completed),

@@ -66,6 +66,7 @@ mod condition;
 pub mod conformance;
 mod entropy;
 mod failure_group;
+mod hash_beginning;
 mod inline;
 mod job;
 mod lease;
@@ -73,6 +74,7 @@ pub mod lifecycle;
 mod limits;
 mod new_job;
 mod outbox;
+mod past;
 pub mod queue;
 mod requirement;
 mod retry;
@@ -92,6 +94,7 @@ pub use entropy::{Entropy, SystemEntropy};
 pub use failure_group::{
     FailureGroup, FailureGroupId, MAX_FAILURE_GROUPS, MAX_GROUP_MESSAGE_BYTES, normalised,
 };
+pub use hash_beginning::HashBeginning;
 pub use inline::{
     MAX_FAILURE_DETAILS_BYTES, MAX_FAILURE_KIND_BYTES, MAX_FAILURE_MESSAGE_BYTES, MAX_LOG_TAIL_BYTES,
     MAX_PROGRESS_TEXT_BYTES, MAX_RESULT_BYTES, check_failure_kind, check_result,
@@ -113,6 +116,7 @@ pub use new_job::{
 pub use outbox::{
     Ends, MAX_NOTIFY, MAX_NOTIFY_BYTES, MAX_SUBSCRIBERS, Message, Notify, Recipient, Subscriber,
 };
+pub use past::{Past, PastEnd};
 pub use queue::{Queue, QueueBuilder, QueueError};
 pub use requirement::{
     MAX_LABEL_BYTES, MAX_LABEL_VALUE_BYTES, MAX_LABELS, MAX_REQUIREMENTS, Requirement, Requirements,

@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::{
-    Body, Ends, Invalid, JobType, MAX_NOTIFY, MAX_REQUIREMENTS, Notify, Priority, Requirement, Sha256,
+    Body, Ends, Invalid, JobType, MAX_NOTIFY, MAX_REQUIREMENTS, Notify, Past, Priority, Requirement, Sha256,
     Timestamp, bounds, outbox::check_notify,
 };
 
@@ -97,6 +97,8 @@ pub struct NewJob {
     pub retry_failed: bool,
     /// A name of the submitter's for this submission: whoever says it again gets the same job.
     pub idempotency_key: Option<String>,
+    /// What became of it elsewhere, if it ended there.
+    pub past: Option<Box<Past>>,
 }
 
 impl NewJob {
@@ -125,6 +127,7 @@ impl NewJob {
             dedup: true,
             retry_failed: false,
             idempotency_key: None,
+            past: None,
         })
     }
 
@@ -209,6 +212,35 @@ impl NewJob {
     #[must_use]
     pub fn run_at(mut self, time: Timestamp) -> Self {
         self.run_at = Some(time);
+        self
+    }
+
+    /// It ended elsewhere, and is taken in as it is: nobody runs it or is told of its end. If a job does this work already,
+    /// that one is handed back as it is.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let queue = blobforge_core::Queue::in_memory();
+    /// use blobforge_core::{NewJob, NewSource, Past, PastEnd, Status, blob::read_bytes};
+    /// let document = queue.store_past_output("text.md", read_bytes("# Letter")).await.unwrap();
+    /// let past = Past {
+    ///     end: PastEnd::Completed { outputs: vec![document], result: None },
+    ///     failures: 1,
+    ///     created_at: "2025-03-01T08:00:00Z".parse().unwrap(),
+    ///     ended_at: "2025-03-01T14:00:00Z".parse().unwrap(),
+    /// };
+    /// let hash = Some("9f86d081884c7d659a2feaa0c55ad015a3bf4f1b2b0b822cd15d6c15b0f00a08".parse().unwrap());
+    /// let job = NewJob::new("pdf").unwrap().source(NewSource::Upload { sha256: hash, size: None }).past(past);
+    /// let first = queue.submit(job.clone()).await.unwrap();
+    /// assert_eq!((first.status, first.existing), (Status::Completed, false));
+    /// assert_eq!(queue.job(first.id).await.unwrap().created_at.to_string(), "2025-03-01T08:00:00.000Z");
+    /// let again = queue.submit(job).await.unwrap();
+    /// assert_eq!((again.id, again.existing), (first.id, true));
+    /// # });
+    /// ```
+    #[must_use]
+    pub fn past(mut self, past: Past) -> Self {
+        self.past = Some(Box::new(past));
         self
     }
 

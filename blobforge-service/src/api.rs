@@ -13,6 +13,7 @@ mod health;
 mod job;
 mod jobs;
 mod local_files;
+mod lookup;
 mod metrics;
 mod openapi;
 mod outputs_zip;
@@ -44,7 +45,7 @@ pub(crate) fn endpoint(shared: &Arc<Shared>) -> impl Endpoint + use<> {
         jobs::JobsApi(shared.clone()),
         submission::SubmissionApi(shared.clone()),
         steering::SteeringApi(shared.clone()),
-        bulk::BulkApi(shared.clone()),
+        (bulk::BulkApi(shared.clone()), lookup::LookupApi(shared.clone())),
         failures::FailuresApi(shared.clone()),
         claims::ClaimsApi(shared.clone()),
         reports::ReportsApi(shared.clone()),

@@ -1,21 +1,39 @@
 //! The command line: `blobforge` and everything it can do.
 
+mod accounts;
 mod blobs;
+mod candidates;
 mod config;
 mod connection;
 mod demo;
+mod doctor;
+mod download;
+mod error;
+mod fingerprint;
+mod hydrate;
+mod import;
+mod ingest;
 mod jobs;
+mod listing;
+mod profile;
+mod shell;
 mod stats;
+mod status;
 mod submit;
 mod terminal;
 mod tokens;
+mod types;
+mod walk;
+mod watch;
 mod worker;
+mod workers;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode, time::Duration};
 
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use connection::Connection;
+pub use error::CliError;
 
 use crate::{
     config::{Layers, LogFormat, Misread, ServeArgs, ServeConfig},
@@ -24,7 +42,7 @@ use crate::{
 
 /// A job queue for large files and slow work: the service, its workers and its tools in one program.
 #[derive(Debug, Parser)]
-#[command(name = "blobforge", version, about, max_term_width = 100)]
+#[command(name = "blobforge", version, about, max_term_width = 100, after_help = error::EXIT_CODES)]
 struct Cli {
     /// File of settings, in TOML; by default blobforge.toml in this folder, if there is one.
     #[arg(long, global = true, env = "BLOBFORGE_CONFIG", value_name = "FILE")]
@@ -41,63 +59,64 @@ enum Command {
     Worker(Box<worker::WorkerArgs>),
     /// Hand in files.
     Submit(submit::SubmitArgs),
-    /// Look at jobs.
+    /// Hand in everything that lies in folders, as often as you like: nothing is sent twice.
+    Ingest(Box<ingest::IngestArgs>),
+    /// Look at jobs, run them again, call them off.
     #[command(subcommand)]
     Jobs(jobs::JobsCommand),
+    /// Put what came out of each file beside it, as Markdown and a folder of what that shows.
+    Hydrate(Box<hydrate::HydrateArgs>),
+    /// Save what jobs produced.
+    Download(download::DownloadArgs),
+    /// Print the beginning of what a job produced.
+    Preview(download::PreviewArgs),
+    /// Show what became of files, by their hashes.
+    Status(status::StatusArgs),
     /// Show how much waits, runs and is done.
     Stats(stats::StatsArgs),
+    /// Watch what goes on, live.
+    Watch(watch::WatchArgs),
+    /// Look whether everything is well, and what to do about what is not.
+    Doctor(doctor::DoctorArgs),
+    /// Look at workers, and give them work or none.
+    #[command(subcommand)]
+    Workers(workers::WorkersCommand),
+    /// Look at types of work, pause them, and change what holds for them.
+    #[command(subcommand)]
+    Types(types::TypesCommand),
+    /// Bring the jobs and files of an earlier installation over.
+    Import(Box<import::ImportArgs>),
     /// Manage where files are kept.
     #[command(subcommand)]
     Blobs(blobs::BlobsCommand),
     /// Manage what opens the door.
     #[command(subcommand)]
     Tokens(tokens::TokensCommand),
+    /// List who has an account.
+    Users(accounts::UsersArgs),
+    /// List who did what only administrators may do, the newest first.
+    Audit(accounts::AuditArgs),
     /// Look at the settings.
     #[command(subcommand)]
     Config(config::ConfigCommand),
     /// Start a service and a worker, convert PDFs and show what comes out.
     Demo(demo::DemoArgs),
+    /// Print what completes these commands in a shell.
+    Completions(shell::CompletionsArgs),
+    /// Write the manual pages of these commands.
+    Manual(shell::ManualArgs),
 }
 
 /// How long the service may take to stop once it was told to and its own worker has given back what it ran.
 const END_WITHIN: Duration = Duration::from_secs(5);
-/// How a command ends that was not understood.
-const USAGE: u8 = 2;
-
-/// Why a command did not do what it should; the text is for people.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub struct CliError(String);
-
-impl CliError {
-    pub(crate) fn new(text: impl Into<String>) -> Self {
-        Self(text.into())
-    }
+/// All commands, as the program takes them.
+pub fn command() -> clap::Command {
+    Cli::command()
 }
-
-macro_rules! says_it_itself {
-    ($($error:ty),* $(,)?) => {$(
-        impl From<$error> for CliError {
-            fn from(error: $error) -> Self {
-                Self(error.to_string())
-            }
-        }
-    )*};
-}
-
-says_it_itself!(
-    std::io::Error,
-    blobforge_core::Invalid,
-    blobforge_core::QueueError,
-    blobforge_worker_sdk::WorkerError,
-    blobforge_worker_sdk::client::ClientError,
-    serde_json::Error,
-    crate::service::ServiceError,
-    crate::serve::ServeError,
-);
 
 /// Runs the program with the arguments that it was started with.
 pub fn main() -> ExitCode {
+    clap_complete::CompleteEnv::with_factory(Cli::command).complete();
     let args: Vec<OsString> = std::env::args_os().collect();
     // The child has no runtime, no log and no environment: it goes its own way before anything else begins.
     if args.get(1).is_some_and(|arg| arg == pdf_text::CHILD_COMMAND) {
@@ -107,14 +126,14 @@ pub fn main() -> ExitCode {
         Ok(read) => read,
         Err(Misread::Usage(usage)) => usage.exit(),
         Err(Misread::File(error)) => return failed(&error, ExitCode::FAILURE),
-        Err(wrong @ Misread::Value { .. }) => return failed(&wrong, ExitCode::from(USAGE)),
+        Err(wrong @ Misread::Value { .. }) => return failed(&wrong, CliError::usage(String::new()).code()),
     };
     let outcome = tokio::runtime::Builder::new_multi_thread()
         .enable_all()
         .build()
         .map_err(CliError::from)
         .and_then(|runtime| runtime.block_on(run(cli, &layers)));
-    outcome.unwrap_or_else(|error| failed(&error, ExitCode::FAILURE))
+    outcome.unwrap_or_else(|error| failed(&error, error.code()))
 }
 
 fn failed(error: &dyn std::error::Error, code: ExitCode) -> ExitCode {
@@ -134,6 +153,17 @@ fn read(mut args: Vec<OsString>) -> Result<(Cli, Layers), Misread> {
     Ok((cli, layers))
 }
 
+/// The settings that the service would have here.
+fn settings_of_serve(file: Option<PathBuf>) -> Result<ServeConfig, CliError> {
+    let named = file.into_iter().flat_map(|file| ["--config".into(), file.into_os_string()]);
+    let args: Vec<OsString> = ["blobforge".into(), "serve".into()].into_iter().chain(named).collect();
+    let (cli, layers) = read(args).map_err(|error| CliError::new(error.to_string()))?;
+    let Some(Command::Serve(args)) = cli.command else {
+        return Err(CliError::new("serve is another command"));
+    };
+    Ok(ServeConfig::new(*args, |name| layers.origin(name))?)
+}
+
 async fn run(cli: Cli, layers: &Layers) -> Result<ExitCode, CliError> {
     let Some(command) = cli.command else { return Err(CliError::new("say what to do: blobforge --help")) };
     match command {
@@ -149,8 +179,25 @@ async fn run(cli: Cli, layers: &Layers) -> Result<ExitCode, CliError> {
             worker::run(*args).await
         }
         Command::Submit(args) => submit::run(args).await,
+        Command::Ingest(args) => ingest::run(*args).await,
         Command::Jobs(command) => jobs::run(command).await,
+        Command::Hydrate(args) => hydrate::run(*args).await,
+        Command::Download(args) => download::download(args).await,
+        Command::Preview(args) => download::preview(args).await,
+        Command::Status(args) => status::run(args).await,
+        Command::Watch(args) => watch::run(args).await,
+        Command::Doctor(args) => doctor::run(args, settings_of_serve(cli.config)).await,
+        Command::Workers(command) => workers::run(command).await,
+        Command::Types(command) => types::run(command).await,
+        Command::Users(args) => accounts::users(args).await,
+        Command::Audit(args) => accounts::audit(args).await,
+        Command::Completions(args) => shell::completions(&args),
+        Command::Manual(args) => shell::manual(&args, Cli::command()),
         Command::Stats(args) => stats::run(args).await,
+        Command::Import(args) => {
+            log_to_stderr("warn", LogFormat::Text);
+            import::run(*args, layers).await
+        }
         Command::Blobs(command) => {
             log_to_stderr("warn", LogFormat::Text);
             blobs::run(command, layers).await

@@ -1,6 +1,7 @@
 //! The BlobForge service, worker and command line.
 
 mod api;
+mod archive;
 mod audit;
 mod auth;
 pub mod cli;

@@ -4,6 +4,7 @@ mod admin;
 mod arrivals;
 mod connection;
 mod copying;
+mod import;
 mod pace;
 mod probe;
 mod repeats;
@@ -36,7 +37,9 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use admin::reset_admin;
 pub(crate) use arrivals::Arrivals;
 pub(crate) use copying::{Home, copy as copy_files};
+pub(crate) use import::{Wish as ImportWish, import};
 pub(crate) use pace::paced;
+pub(crate) use probe::check_settings as probe_bucket;
 pub(crate) use repeats::{Named, Ran, Repeats};
 pub(crate) use unannounced::Unannounced;
 

@@ -4,10 +4,13 @@
 //! [`Broker`](blobforge_core::broker::Broker): give it to a [`Worker`](crate::Worker), and that works for the service.
 
 mod broker;
+mod bulk;
 mod download;
 mod error;
 mod jobs;
 mod outputs;
+mod steering;
+mod submission;
 mod transfer;
 mod upload;
 
@@ -17,8 +20,10 @@ use reqwest::{Method, RequestBuilder, Response, Url, header};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
+pub use bulk::{BulkAction, BulkRefused, BulkReply};
 pub use error::ClientError;
-pub use jobs::{JobOutput, JobQuery, JobView, SubmitFile, SubmitReply};
+pub use jobs::{JobOutput, JobQuery, JobView};
+pub use submission::{Announced, Content, SubmitFile, SubmitReply, content_of};
 
 use crate::backoff::Backoff;
 

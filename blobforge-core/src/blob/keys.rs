@@ -28,6 +28,16 @@ pub fn output(job: JobId, token: &LeaseToken, name: &str) -> String {
     format!("outputs/{job}/{}/{}", attempt(token), escaped(name))
 }
 
+/// The key of a file that was produced elsewhere, from a freshly drawn id.
+///
+/// ```
+/// use blobforge_core::blob::keys;
+/// assert_eq!(keys::past_output("5f0c"), "outputs/past/5f0c");
+/// ```
+pub fn past_output(id: &str) -> String {
+    format!("outputs/past/{id}")
+}
+
 /// The key of a checkpoint: only the holder of this very lease writes there.
 ///
 /// As in [`output`].

@@ -255,6 +255,7 @@ macro_rules! storage_conformance {
                 pages_lead_through_all_jobs_newest_first,
                 each_filter_restricts,
                 a_filter_with_nothing_in_it_restricts_nothing,
+                jobs_are_found_by_how_the_hash_of_their_source_begins,
                 what_is_not_there_is_nothing,
                 counts_follow_every_change,
                 records_are_kept_by_collection_and_key,
@@ -300,6 +301,7 @@ macro_rules! storage_conformance {
                 a_duplicate_that_waits_for_its_source_says_where_to_send_it,
                 stored_content_is_not_sent_again,
                 a_stored_source_needs_a_file_that_was_asked_for,
+                what_ended_elsewhere_is_taken_in_as_it_is,
                 a_job_without_a_source_is_never_a_duplicate,
             }
             failures: {

@@ -4,7 +4,8 @@ use serde_json::Value;
 
 use super::{MAX_CLAIM, types::check_changes};
 use crate::{
-    Checkpoint, Condition, Invalid, MAX_JSON_BYTES, MAX_KEY_BYTES, MAX_WORKER_TYPES, Output, Progress,
+    Checkpoint, Condition, Invalid, MAX_JSON_BYTES, MAX_KEY_BYTES, MAX_WORKER_TYPES, Output, Past, PastEnd,
+    Progress,
     bounds::{at_most, attempts, file_size, json, span, text},
     check_failure_kind, check_result, file_name,
     inline::cut_log,
@@ -68,6 +69,7 @@ fn check(command: &Command) -> Result<(), Invalid> {
     match command {
         Command::Submit(submit) => {
             submit.job.validate()?;
+            submit.job.past.as_deref().map_or(Ok(()), check_past)?;
             attempts(submit.default_max_attempts)?;
             text("upload_key", &submit.upload_key, MAX_STORE_KEY_BYTES)?;
         }
@@ -155,6 +157,12 @@ fn check_change(change: &RecordChange) -> Result<(), Invalid> {
 /// handler.
 fn cut(command: Command) -> Command {
     match command {
+        Command::Submit(mut submit) => {
+            if let Some(Past { end: PastEnd::Failed(failure), .. }) = submit.job.past.as_deref_mut() {
+                *failure = failure.clone().cut();
+            }
+            Command::Submit(submit)
+        }
         Command::Heartbeat(mut beat) => {
             for held in &mut beat.leases {
                 held.progress = held.progress.take().map(Progress::cut);
@@ -201,6 +209,17 @@ fn check_report(report: &Report) -> Result<(), Invalid> {
             policy.check()
         }
         Report::Release | Report::Snooze(_) => Ok(()),
+    }
+}
+
+fn check_past(past: &Past) -> Result<(), Invalid> {
+    match &past.end {
+        PastEnd::Completed { outputs, result } => {
+            check_outputs(outputs)?;
+            result.as_ref().map_or(Ok(()), check_result)
+        }
+        PastEnd::Failed(failure) => check_failure_kind(&failure.kind),
+        PastEnd::Cancelled => Ok(()),
     }
 }
 

@@ -61,6 +61,7 @@ impl Action {
 /// # });
 /// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[allow(clippy::large_enum_variant, reason = "one is made for each request")]
 pub enum Selection {
     /// These, at most [`MAX_BULK_IDS`]. One that is named twice counts once.
     Ids(Vec<JobId>),

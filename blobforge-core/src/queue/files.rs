@@ -85,6 +85,22 @@ impl Queue {
         self.submit(job).await
     }
 
+    /// Stores a file that a job produced elsewhere, for a submission with that [`Past`](crate::Past) to name.
+    ///
+    /// As in [`NewJob::past`].
+    ///
+    /// # Errors
+    /// When the stream breaks off or is too long, or the stores cannot take it.
+    pub async fn store_past_output(
+        &self,
+        name: impl Into<String>,
+        content: ByteStream,
+    ) -> Result<Output, QueueError> {
+        let key = keys::past_output(&self.drawn_id()?);
+        let Stored { size, sha256 } = self.store(&key, content, UPLOAD_LIMIT).await?;
+        Ok(Output { name: name.into(), size, sha256: Some(sha256), key })
+    }
+
     /// Sends the source of a job that is uploading, and makes the job ready. Sending the same file again is harmless.
     ///
     /// ```
@@ -113,9 +129,14 @@ impl Queue {
     /// Stores a file under a key of its own, for a job to take it as its source.
     async fn store_source(&self, content: ByteStream, limit: u64) -> Result<(String, Stored), QueueError> {
         let key = keys::source(&self.drawn_id()?);
-        self.run(Command::ReserveFile { key: key.clone(), owner: None }).await?;
-        let stored = self.blobs().put(&key, content, limit).await?;
+        let stored = self.store(&key, content, limit).await?;
         Ok((key, stored))
+    }
+
+    /// Stores a file for a job that is still to come.
+    async fn store(&self, key: &str, content: ByteStream, limit: u64) -> Result<Stored, QueueError> {
+        self.run(Command::ReserveFile { key: key.to_owned(), owner: None }).await?;
+        Ok(self.blobs().put(key, content, limit).await?)
     }
 
     /// Checks the source that was sent for a job, and makes the job ready. Saying so again is harmless.

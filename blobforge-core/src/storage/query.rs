@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    End, Epoch, Failure, FailureGroupId, Job, JobId, JobType, Priority, Progress, Status, Timestamp, WorkerId,
+    End, Epoch, Failure, FailureGroupId, HashBeginning, Job, JobId, JobType, Priority, Progress, Status,
+    Timestamp, WorkerId,
 };
 
 /// The most jobs on one page.
@@ -58,6 +59,8 @@ pub struct JobFilter {
     pub text: Option<String>,
     /// Failed, and in this group of failures.
     pub failure_group: Option<FailureGroupId>,
+    /// With a source whose hash, claimed or verified, begins so.
+    pub source_hash: Option<HashBeginning>,
     /// Created at or after this time.
     pub created_from: Option<Timestamp>,
     /// Created before this time.
@@ -120,9 +123,15 @@ impl JobFilter {
             && self.tag.as_ref().is_none_or(|tag| job.body.tags.contains(tag))
             && self.wanted_text().is_none_or(|text| has_text(job, text))
             && self.failure_group.is_none_or(|group| job.failure_group == Some(group))
+            && self.source_hash.is_none_or(|beginning| has_hash(job, &beginning))
             && self.created_from.is_none_or(|from| job.created_at >= from)
             && self.created_before.is_none_or(|before| job.created_at < before)
     }
+}
+
+fn has_hash(job: &Job, beginning: &HashBeginning) -> bool {
+    let hash = job.source.as_ref().and_then(|source| source.sha256);
+    hash.is_some_and(|hash| beginning.begins(&hash))
 }
 
 fn has_text(job: &Job, text: &str) -> bool {

@@ -18,6 +18,7 @@ mod columns;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic)]
 mod cost;
+mod earlier;
 mod failure;
 mod filesystem;
 mod front;
@@ -44,6 +45,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub use earlier::{EarlierJob, earlier_jobs};
+pub use open::check_file;
 pub use restore::mark_restored;
 pub use within::commit_within;
 

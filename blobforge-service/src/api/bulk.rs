@@ -84,6 +84,8 @@ struct FilterRequest {
     text: Option<String>,
     /// Failed, and in this group of failures: its `id` in `GET /api/failures`.
     failure_group: Option<i64>,
+    /// Of a source whose SHA-256 begins so: 8 to 64 hexadecimal digits.
+    source_hash: Option<String>,
     /// Submitted at or after this time.
     created_from: Option<Time>,
     /// Submitted before this time.
@@ -100,6 +102,7 @@ impl FilterRequest {
             tag: self.tag,
             text: self.text,
             failure_group: self.failure_group.map(FailureGroupId::new),
+            source_hash: self.source_hash.map(|beginning| beginning.parse()).transpose()?,
             created_from: self.created_from.map(|time| time.0),
             created_before: self.created_before.map(|time| time.0),
             below: None,

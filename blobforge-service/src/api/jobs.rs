@@ -99,6 +99,8 @@ impl JobsApi {
         text: Query<Option<String>>,
         /// Only jobs that are failed and in this group of failures: its `id` in `GET /api/failures`.
         failure_group: Query<Option<i64>>,
+        /// Only jobs of a source whose SHA-256 begins so: 8 to 64 hexadecimal digits.
+        source_hash: Query<Option<String>>,
         /// Only jobs submitted at or after this time.
         created_from: Query<Option<Time>>,
         /// Only jobs submitted before this time.
@@ -119,6 +121,7 @@ impl JobsApi {
             tag: tag.0,
             text: text.0,
             failure_group: failure_group.0.map(FailureGroupId::new),
+            source_hash: parsed("source_hash", source_hash.0)?,
             created_from: created_from.0.map(|time| time.0),
             created_before: created_before.0.map(|time| time.0),
             below: None,

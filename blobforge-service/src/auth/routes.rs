@@ -108,6 +108,7 @@ pub const ROUTES: &[Route] = &[
     api("POST", "/api/jobs/{id}/uploaded", Access::Submit),
     // To delete by it takes the scope admin.
     api("POST", "/api/jobs/bulk", Access::Submit),
+    api("POST", "/api/jobs/lookup", Access::Any),
     api("GET", "/api/jobs", Access::Any),
     api("GET", "/api/jobs/{id}", Access::Any),
     api("DELETE", "/api/jobs/{id}", Access::Admin),

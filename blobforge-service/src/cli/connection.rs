@@ -4,28 +4,61 @@ use std::path::{Path, PathBuf};
 
 use blobforge_worker_sdk::client::{Client, ClientConfig};
 
-use super::CliError;
+use super::{CliError, profile};
+
+/// Where a service on this machine is, unless it is told to be elsewhere.
+const USUAL_ADDRESS: &str = "http://localhost:8080";
 
 /// How to reach a service.
 #[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "Which service")]
 pub(super) struct Connection {
-    /// Address of the service.
-    #[arg(long, env = "BLOBFORGE_SERVER_URL", default_value = "http://localhost:8080")]
-    server: String,
+    /// Address of the service; <http://localhost:8080> unless said otherwise.
+    #[arg(long, env = "BLOBFORGE_SERVER_URL", value_name = "URL")]
+    server: Option<String>,
     /// API token; without one, the admin token of a service that keeps its data on this machine is used.
     #[arg(long, env = "BLOBFORGE_API_TOKEN", hide_env_values = true)]
     token: Option<String>,
     /// File with the API token.
-    #[arg(long, env = "BLOBFORGE_API_TOKEN_FILE")]
+    #[arg(long, env = "BLOBFORGE_API_TOKEN_FILE", value_name = "FILE")]
     token_file: Option<PathBuf>,
+    /// Service of this name in ~/.config/blobforge/profiles.toml, which says its address and token; the one named default
+    /// holds where nothing else is said.
+    #[arg(long, env = "BLOBFORGE_PROFILE", value_name = "NAME")]
+    profile: Option<String>,
     /// Database of the local service, beside which its admin token lies.
     #[arg(long, env = "BLOBFORGE_DB_PATH", default_value = "./data/blobforge.db", hide = true)]
     db_path: PathBuf,
 }
 
+/// A service, and what opens its door.
+struct Door {
+    server: String,
+    token: String,
+}
+
 impl Connection {
     /// A client with the given token, or the local admin's.
     pub(super) fn client(&self) -> Result<Client, CliError> {
+        let Door { server, token } = self.door()?;
+        Ok(Client::new(ClientConfig::new(server, token))?)
+    }
+
+    /// Address and token come from one place: a token is shown to nobody but the service that it is for.
+    fn door(&self) -> Result<Door, CliError> {
+        let is_said = self.server.is_some() || self.token.is_some() || self.token_file.is_some();
+        match &self.profile {
+            Some(_) if is_said => {
+                return Err(CliError::usage(
+                    "a profile says both address and token: unset BLOBFORGE_SERVER_URL, BLOBFORGE_API_TOKEN and \
+                     BLOBFORGE_API_TOKEN_FILE, or name no profile",
+                ));
+            }
+            Some(name) => return self.door_of(name)?.ok_or_else(|| no_profile(name)),
+            None if !is_said && let Some(door) = self.door_of(profile::USUAL)? => return Ok(door),
+            None => {}
+        }
+        let server = self.server.clone().unwrap_or_else(|| USUAL_ADDRESS.to_owned());
         let token = match (&self.token, &self.token_file) {
             (Some(token), None) => token.trim().to_owned(),
             (None, Some(file)) => token_in(file)?,
@@ -36,7 +69,22 @@ impl Connection {
                 ));
             }
         };
-        Ok(Client::new(ClientConfig::new(&self.server, token))?)
+        Ok(Door { server, token })
+    }
+
+    fn door_of(&self, name: &str) -> Result<Option<Door>, CliError> {
+        let Some(file) = profile::usual_file() else { return Ok(None) };
+        let Some(profile) = profile::find(&file, name)? else { return Ok(None) };
+        let token = match (profile.token, profile.token_file) {
+            (Some(token), None) => token,
+            // A path in a file is meant from there.
+            (None, Some(token_file)) => token_in(&file.with_file_name(token_file))?,
+            _ => {
+                let what = format!("{}: say either token or token_file in [{name}]", file.display());
+                return Err(CliError::new(what));
+            }
+        };
+        Ok(Some(Door { server: profile.server, token: token.trim().to_owned() }))
     }
 
     fn local_admin_token(&self) -> Result<String, CliError> {
@@ -49,6 +97,14 @@ impl Connection {
         })?;
         Ok(token.trim().to_owned())
     }
+}
+
+fn no_profile(name: &str) -> CliError {
+    let file = profile::usual_file().unwrap_or_else(|| PathBuf::from("profiles.toml"));
+    CliError::new(format!(
+        "there is no profile {name:?}: write [{name}] with server and token into {}",
+        file.display()
+    ))
 }
 
 fn token_in(file: &Path) -> Result<String, CliError> {

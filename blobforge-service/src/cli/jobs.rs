@@ -1,84 +1,94 @@
-//! `blobforge jobs`: a look at jobs.
+//! `blobforge jobs`: a look at jobs, and what becomes of them.
+
+mod list;
+mod many;
+mod one;
+mod reference;
 
 use std::process::ExitCode;
 
-use blobforge_core::Status;
-use blobforge_worker_sdk::client::{JobQuery, JobView};
+use blobforge_core::Priority;
+use clap_complete::ArgValueCompleter;
 
-use super::{
-    CliError, Connection,
-    terminal::{Column, say, table},
-};
+use super::{CliError, Connection, candidates};
+pub(super) use list::{columns, row};
+pub(super) use reference::JobRef;
 
 /// What `blobforge jobs` takes.
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum JobsCommand {
     /// List jobs, newest first.
-    List(ListArgs),
+    List(list::ListArgs),
+    /// Show everything that is known of a job.
+    Get(OneArgs),
+    /// Run failed or cancelled jobs again, with their counters at zero.
+    Retry(many::RetryArgs),
+    /// Call jobs off: at once those that wait, with the next heartbeat those that run.
+    Cancel(SomeArgs),
+    /// Change how urgent a job is.
+    Priority(PriorityArgs),
+    /// Print what the handler of a job said last.
+    Logs(LogsArgs),
+    /// List the attempts of a job.
+    History(one::HistoryArgs),
+    /// Forget ended jobs; files that only they need are deleted some time later.
+    Delete(many::DeleteArgs),
 }
 
-/// What `blobforge jobs list` takes.
+/// A job.
 #[derive(Debug, clap::Args)]
-pub(super) struct ListArgs {
-    /// Only jobs in this state.
+pub(super) struct OneArgs {
+    /// The job's number, or the SHA-256 of its source or how that begins.
+    #[arg(add = ArgValueCompleter::new(candidates::jobs))]
+    job: JobRef,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+/// Some jobs.
+#[derive(Debug, clap::Args)]
+pub(super) struct SomeArgs {
+    /// The jobs' numbers, or the SHA-256s of their sources or how those begin.
+    #[arg(required = true, value_name = "JOB", add = ArgValueCompleter::new(candidates::jobs))]
+    jobs: Vec<JobRef>,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+/// A job, and how urgent it is to be.
+#[derive(Debug, clap::Args)]
+pub(super) struct PriorityArgs {
+    /// The job's number, or the SHA-256 of its source or how that begins.
+    #[arg(add = ArgValueCompleter::new(candidates::jobs))]
+    job: JobRef,
+    /// 1 (critical) to 5 (background), by number or name.
+    priority: Priority,
+    #[command(flatten)]
+    connection: Connection,
+}
+
+/// What `blobforge jobs logs` takes.
+#[derive(Debug, clap::Args)]
+pub(super) struct LogsArgs {
+    /// The job's number, or the SHA-256 of its source or how that begins.
+    #[arg(add = ArgValueCompleter::new(candidates::jobs))]
+    job: JobRef,
+    /// Of this attempt, instead of the current or last one.
     #[arg(long)]
-    status: Option<Status>,
-    /// Only jobs of this type.
-    #[arg(long = "type")]
-    job_type: Option<String>,
-    /// At most this many.
-    #[arg(long, default_value_t = 20)]
-    limit: usize,
-    /// Print JSON, one job a line.
-    #[arg(long)]
-    json: bool,
+    attempt: Option<u32>,
     #[command(flatten)]
     connection: Connection,
 }
 
 pub(super) async fn run(command: JobsCommand) -> Result<ExitCode, CliError> {
-    let JobsCommand::List(args) = command;
-    let query = JobQuery { status: args.status, job_type: args.job_type, limit: args.limit };
-    let jobs = args.connection.client()?.jobs(&query).await?;
-    if args.json {
-        for job in &jobs {
-            say(serde_json::to_string(job)?)?;
-        }
-        return Ok(ExitCode::SUCCESS);
+    match command {
+        JobsCommand::List(args) => list::run(args).await,
+        JobsCommand::Get(args) => one::get(args).await,
+        JobsCommand::Retry(args) => many::retry(args).await,
+        JobsCommand::Cancel(args) => many::cancel(args).await,
+        JobsCommand::Priority(args) => one::prioritise(args).await,
+        JobsCommand::Logs(args) => one::log(args).await,
+        JobsCommand::History(args) => one::history(args).await,
+        JobsCommand::Delete(args) => many::delete(args).await,
     }
-    if jobs.is_empty() {
-        say("no jobs match. Hand one in with: blobforge submit FILE.pdf")?;
-        return Ok(ExitCode::SUCCESS);
-    }
-    let columns = [
-        Column::Number("job"),
-        Column::Text("status"),
-        Column::Number("priority"),
-        Column::Text("type"),
-        Column::Number("progress"),
-        Column::Text("source"),
-        Column::Text("last error"),
-    ];
-    say(table(&columns, jobs.iter().map(row).collect()))?;
-    Ok(ExitCode::SUCCESS)
-}
-
-fn row(job: &JobView) -> Vec<String> {
-    // Only while it runs: what was last heard of an attempt is not how far it came.
-    let progress = job.progress.as_ref().filter(|_| job.status == Status::Running);
-    let progress = progress.map_or(String::new(), |progress| match progress.total {
-        Some(total) => format!("{}/{total}", progress.done),
-        None => progress.done.to_string(),
-    });
-    let error = job.last_error.as_ref().map_or(String::new(), |error| error.message.clone());
-    let source = job.source_path.clone().unwrap_or_default();
-    vec![
-        job.id.to_string(),
-        job.status_label.clone(),
-        u8::from(job.priority).to_string(),
-        job.job_type.clone(),
-        progress,
-        source,
-        error,
-    ]
 }

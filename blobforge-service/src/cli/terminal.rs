@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use comfy_table::{CellAlignment, ContentArrangement, Table, presets};
+use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
 /// Writes a line to standard output. Who reads it may leave early, as `head` does.
@@ -17,9 +17,24 @@ pub(super) fn say(text: impl AsRef<str>) -> io::Result<()> {
     quiet_on_closed_pipe(writeln!(io::stdout().lock(), "{}", text.as_ref()))
 }
 
-/// Writes a line about what is going on to standard error, beside the results. It is of no use to anybody that this fails.
-pub(super) fn note(text: &str) {
-    let _ = writeln!(io::stderr().lock(), "{text}");
+/// Writes a line to standard error, beside what was asked for.
+pub(super) fn complain(text: impl AsRef<str>) {
+    // Nothing is left to be done about a standard error that is closed.
+    let _ = writeln!(io::stderr().lock(), "{}", text.as_ref());
+}
+
+/// Asks a person who sits there; without one, nothing is confirmed.
+///
+/// # Errors
+/// When nobody can be asked, with what to do then.
+pub(super) fn confirmed(question: &str) -> io::Result<bool> {
+    if !(io::stdin().is_terminal() && io::stderr().is_terminal()) {
+        return Err(io::Error::other("nobody is there to be asked: say --yes"));
+    }
+    write!(io::stderr().lock(), "{question} [y/N] ")?;
+    let mut answer = String::new();
+    io::stdin().read_line(&mut answer)?;
+    Ok(matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
 fn quiet_on_closed_pipe(written: io::Result<()>) -> io::Result<()> {
@@ -38,13 +53,20 @@ pub(super) enum Column {
     Number(&'static str),
 }
 
+/// How wide a column is at most that is never broken.
+const SHORT: usize = 18;
+/// How wide one is at least that may be; where there is less room it is left out.
+const LONG: usize = 16;
+
 /// A table that fits the terminal, or is as wide as it needs to be where there is none.
 pub(super) fn table(columns: &[Column], rows: Vec<Vec<String>>) -> String {
+    table_within(width(), columns, rows)
+}
+
+fn table_within(width: Option<u16>, columns: &[Column], rows: Vec<Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING).set_content_arrangement(ContentArrangement::Dynamic);
-    if let Some(width) = width() {
-        table.set_width(width);
-    }
+    let fitted = width.map(|width| (width, fitted(width.into(), columns, &rows)));
     table.set_header(columns.iter().map(|column| match column {
         Column::Text(name) | Column::Number(name) => *name,
     }));
@@ -54,7 +76,62 @@ pub(super) fn table(columns: &[Column], rows: Vec<Vec<String>>) -> String {
             column.set_cell_alignment(CellAlignment::Right);
         }
     }
+    if let Some((width, fits)) = fitted {
+        table.set_width(width);
+        for (column, fit) in table.column_iter_mut().zip(fits) {
+            match fit {
+                Fit::Whole => column.set_constraint(ColumnConstraint::ContentWidth),
+                Fit::Broken => column,
+                Fit::LeftOut => column.set_constraint(ColumnConstraint::Hidden),
+            };
+        }
+    }
     table.trim_fmt()
+}
+
+/// How a column fits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fit {
+    /// In lines of its own.
+    Whole,
+    /// In lines that are broken.
+    Broken,
+    /// Not at all.
+    LeftOut,
+}
+
+/// How each column fits into a width: short ones whole, long ones broken, and those at the right left out where there is
+/// no room for all.
+fn fitted(width: usize, columns: &[Column], rows: &[Vec<String>]) -> Vec<Fit> {
+    let longest = |at: usize, column: &Column| {
+        let (Column::Text(name) | Column::Number(name)) = column;
+        let cells = rows.iter().filter_map(|row| row.get(at)).map(|cell| cell.chars().count());
+        cells.chain([name.chars().count()]).max().unwrap_or(0)
+    };
+    let longest: Vec<_> = columns.iter().enumerate().map(|(at, column)| longest(at, column)).collect();
+    // A space stands at each side of each column.
+    let needed: usize = longest.iter().map(|long| long + 2).sum();
+    if needed <= width {
+        return vec![Fit::Whole; columns.len()];
+    }
+    let mut fits: Vec<_> =
+        longest.iter().map(|long| if *long <= SHORT { Fit::Whole } else { Fit::Broken }).collect();
+    let least = |fits: &[Fit]| -> usize {
+        let of = |(fit, long): (&Fit, &usize)| match fit {
+            Fit::Whole => long + 2,
+            Fit::Broken => LONG + 2,
+            Fit::LeftOut => 0,
+        };
+        fits.iter().zip(&longest).map(of).sum()
+    };
+    // The first two say what it is about.
+    for at in (2..columns.len()).rev() {
+        if least(&fits) <= width {
+            break;
+        }
+        fits[at] = Fit::LeftOut;
+    }
+    fits
 }
 
 /// The width of the terminal in columns, if standard output is one.
@@ -84,9 +161,22 @@ impl Bars {
         let style = ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar());
         // Nothing is claimed of what nothing is known of yet.
         let count = move |state: &ProgressState, out: &mut dyn fmt::Write| {
-            let _ = match state.len() {
-                Some(len) => write!(out, "{:>5} of {len} {unit}", state.pos()),
-                None => Ok(()),
+            let _ = match (state.len(), unit) {
+                (None, "bytes") if state.pos() > 0 => write!(out, "{}", size(state.pos())),
+                (None, _) => Ok(()),
+                (Some(len), "bytes") => {
+                    let rate = size(state.per_sec() as u64);
+                    write!(
+                        out,
+                        "{} of {}, {rate}/s, {} left",
+                        size(state.pos()),
+                        size(len),
+                        span(state.eta())
+                    )
+                }
+                (Some(len), _) => {
+                    write!(out, "{:>5} of {len} {unit}, {} left", state.pos(), span(state.eta()))
+                }
             };
         };
         let style = style.with_key("count", count).progress_chars("━╸─");
@@ -121,6 +211,19 @@ pub(super) fn span(span: Duration) -> String {
     }
 }
 
+/// How long ago a time was, as the service writes times; nothing where there is none.
+pub(super) fn ago(time: &str) -> String {
+    let Ok(time) = time.parse::<jiff::Timestamp>() else { return time.to_owned() };
+    // Clocks may disagree a little.
+    let seconds = u64::try_from(jiff::Timestamp::now().as_second() - time.as_second()).unwrap_or(0);
+    match seconds {
+        0..60 => "just now".to_owned(),
+        60..3600 => format!("{} min ago", seconds / 60),
+        3600..172_800 => format!("{} h ago", seconds / 3600),
+        _ => format!("{} days ago", seconds / 86_400),
+    }
+}
+
 /// A size in words: `512 B`, `48.2 MB`.
 pub(super) fn size(bytes: u64) -> String {
     indicatif::DecimalBytes(bytes).to_string()
@@ -137,6 +240,29 @@ mod tests {
             [text(0.44), text(12.0), text(200.0), text(8040.0)],
             ["0.4 s", "12 s", "3 min 20 s", "2 h 14 min"]
         );
+    }
+
+    #[test]
+    fn where_there_is_little_room_long_columns_are_broken_and_the_last_ones_left_out() {
+        let columns =
+            [Column::Number("job"), Column::Text("status"), Column::Text("source"), Column::Text("error")];
+        let row = [
+            "7",
+            "completed",
+            "books/a rather long name.pdf",
+            "it has no pages at all, as far as one can see",
+        ];
+        let rows = || vec![row.map(str::to_owned).to_vec()];
+        let wide = table_within(Some(120), &columns, rows());
+        assert_eq!(wide.lines().count(), 2, "{wide}");
+        let middling = table_within(Some(60), &columns, rows());
+        assert!(middling.contains("completed") && middling.contains("error"), "{middling}");
+        let narrow = table_within(Some(40), &columns, rows());
+        assert!(narrow.contains("completed") && narrow.contains("source"), "{narrow}");
+        assert!(!narrow.contains("error"), "{narrow}");
+        for text in [middling, narrow] {
+            assert!(text.lines().all(|line| line.chars().count() <= 60), "{text}");
+        }
     }
 
     #[test]

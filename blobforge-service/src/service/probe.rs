@@ -3,13 +3,14 @@
 use std::{fmt, time::Duration};
 
 use blobforge_core::{
-    Clock, Timestamp,
-    blob::{BlobError, BlobStore, Grant, Method, S3Options, read_bytes},
+    Clock, QueueError, Timestamp,
+    blob::{BlobError, BlobStore, Grant, Method, ObjectBlobs, S3Options, read_bytes},
 };
 use futures_util::TryStreamExt;
 use reqwest::{Client, RequestBuilder, Response, header};
 
 use super::ServiceError;
+use crate::config::ServeConfig;
 
 /// How far the store's clock may be from this machine's: S3 refuses what was signed 15 minutes before or after its time,
 /// and URLs have to work for a while.
@@ -36,6 +37,12 @@ enum Finding {
     /// Somebody in between answers.
     NotTheStore(String),
     Other(String),
+}
+
+/// Does the same for the bucket of these settings, without a service.
+pub(crate) async fn check_settings(config: &ServeConfig, options: &S3Options) -> Result<(), ServiceError> {
+    let blobs = ObjectBlobs::s3(options).map_err(QueueError::Blob)?;
+    check(&blobs, options, &*config.clock()).await
 }
 
 /// Writes a small file, reads it whole and in part, both as the service does and by URLs as others do, and deletes it.

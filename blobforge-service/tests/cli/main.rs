@@ -1,7 +1,11 @@
 //! The command line as people use it: real processes, and what they print.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod commands;
 mod crowd;
+mod folders;
+mod help;
+mod import;
 mod large;
 mod logs;
 mod secrets;
@@ -30,6 +34,8 @@ fn blobforge() -> Command {
     {
         command.env_remove(name);
     }
+    // Whatever whoever runs the tests works with is none of theirs.
+    command.env("XDG_CONFIG_HOME", "/nonexistent").env_remove("BLOBFORGE_PROFILE");
     command.stdin(Stdio::null());
     command
 }

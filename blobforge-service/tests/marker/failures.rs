@@ -37,21 +37,15 @@ async fn a_model_that_fails_fails_the_attempt_and_one_that_is_down_costs_none() 
         );
     }
 
-    // Who wants what can be had gets it, with the holes counted.
+    // Who wants what can be had gets it, with the holes counted and seen.
     bench.models.trick("chat", "500").await;
-    let partial = bench.submit("partial.pdf", tables, json!({"allow_partial": true})).await;
-    let ended = bench.completed(partial).await;
-    assert_eq!(ended["result"]["model_errors"], json!(1), "{ended:#}");
+    let partial = bench.submit("partial.pdf", &scan, json!({"mode": "fast", "allow_partial": true})).await;
+    assert!(bench.document(partial).await.contains("Page 1 is missing here"));
     let metadata: serde_json::Value =
         serde_json::from_str(&bench.output(partial, "metadata.json").await).unwrap();
-    assert_eq!(metadata["model_calls"]["vlm"], json!({"calls": 1, "errors": 1, "cut_off": 0}));
-    assert!(
-        bench.output(partial, "document.md").await.contains("Page 1 is missing here"),
-        "the hole is seen"
-    );
-    assert!(
-        metadata["warnings"].as_array().unwrap().iter().any(|said| said.as_str().unwrap().contains("Layout"))
-    );
+    let calls = &metadata["model_calls"]["vlm"];
+    assert!(calls["errors"].as_u64() > Some(0) && calls["errors"] == calls["calls"], "{calls}");
+    assert_eq!(bench.completed(partial).await["result"]["model_errors"], calls["errors"]);
 
     // A server that is not there is nobody's fault: the job waits, and the worker says why.
     bench.models.trick("chat", "down").await;

@@ -3,7 +3,6 @@
     same_text.py FOLDER_OF_THE_PYTHON FILE…
 """
 
-import itertools
 import os
 import pathlib
 import subprocess
@@ -48,21 +47,19 @@ def in_ranges(source, size, mode, url, models):
     with tempfile.TemporaryDirectory() as folder:
         total = runner.run(Job(source, folder, {**common, "step": "inspect", "parts": []}), models)["pages"]
         parts = []
-        for pages in itertools.batched(range(total), size) if sys.version_info >= (3, 12) else batched(total, size):
-            order = {**common, "step": "pages", "pages": list(pages), "done": pages[0], "total": total}
-            job = Job(source, folder, {**order, "name": f"part-{pages[0]}"})
+        for first in range(0, total, size):
+            pages = list(range(first, min(first + size, total)))
+            order = {**common, "step": "pages", "pages": pages, "done": first, "total": total}
+            job = Job(source, folder, {**order, "name": f"part-{first}"})
             runner.run(job, models)
             parts += job.kept
             done = [said[0] for said in job.said]
             assert done == sorted(done) and done[-1] <= total, f"progress goes on: {job.said}"
         # The order in which they come makes no difference.
         order = {**common, "step": "document", "parts": parts[::-1], "total": total, "source_pages": total}
+        order["pages"] = [[0, total - 1]]
         runner.run(Job(source, folder, order), models)
         return (pathlib.Path(folder) / "document.md").read_text()
-
-
-def batched(total, size):
-    return [tuple(range(first, min(first + size, total))) for first in range(0, total, size)]
 
 
 def by_marker_alone(source, mode):

@@ -11,7 +11,8 @@ import httpx
 from openai import OpenAI
 from surya.common.blank import is_blank_region
 from surya.inference import SuryaInferenceManager
-from surya.inference.backends.openai_client import chat_completions_batch
+from surya.inference.backends.openai_client import _generate_one
+from surya.inference.schema import BatchOutputItem
 from surya.inference.util import detect_repeat_token
 from surya.layout.schema import LayoutResult
 from surya.ocr_error.schema import OCRErrorDetectionResult
@@ -25,6 +26,8 @@ TEXTS_A_CALL = 32
 LOOK_EVERY = 0.5
 #: How often a request is made again that failed.
 RETRIES = 1
+#: How the library asks if the item does not say.
+AS_THE_LIBRARY = {"max_tokens_default": 2048, "temperature": 0.0, "top_p": 0.1}
 #: How often one is made again, each time at a higher temperature, whose answer says the same again and again.
 LOOPS = 3
 #: How many warnings of the libraries are kept.
@@ -196,16 +199,19 @@ class Manager(SuryaInferenceManager):
         return answer
 
     def once(self, item):
-        [answer] = chat_completions_batch(
-            [item],
-            client=self.client,
-            model_name=settings.SURYA_MODEL_CHECKPOINT,
-            timeout=settings.SURYA_INFERENCE_TIMEOUT_SECONDS,
-            max_workers=1,
-            max_retries=RETRIES,
-            request_logprobs_default=settings.SURYA_INFERENCE_LOGPROBS,
-        )
-        return answer
+        """One answer, asked for again if it is an error. In this thread, so that what is logged is known to be of it."""
+        for _ in range(1 + RETRIES):
+            result = _generate_one(
+                item,
+                client=self.client,
+                model_name=settings.SURYA_MODEL_CHECKPOINT,
+                timeout=settings.SURYA_INFERENCE_TIMEOUT_SECONDS,
+                request_logprobs_default=settings.SURYA_INFERENCE_LOGPROBS,
+                **AS_THE_LIBRARY,
+            )
+            if not result.error:
+                break
+        return BatchOutputItem(**vars(result), metadata=item.metadata)
 
 
 class Watched:

@@ -1,68 +1,13 @@
-//! Handing jobs in and looking at them.
+//! Looking at jobs, and changing what becomes of them.
 
-use std::{path::PathBuf, sync::Arc};
+use std::time::Duration;
 
-use blobforge_core::{Failure, JobId, Priority, Progress, Status};
-use reqwest::Method;
+use blobforge_core::{Failure, HashBeginning, JobId, Priority, Progress, Sha256, Status};
+use reqwest::{Method, RequestBuilder};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::{
-    Client, ClientError,
-    transfer::hash_file,
-    upload::{Place, Upload},
-};
-
-/// A file to be handed in.
-#[derive(Clone, Debug)]
-pub struct SubmitFile {
-    /// What kind of work it is.
-    pub job_type: String,
-    /// The file.
-    pub path: PathBuf,
-    /// How urgent it is.
-    pub priority: Priority,
-    /// Words to find the job by.
-    pub tags: Vec<String>,
-    /// How many failing runs it may have; the service's default if not said.
-    pub max_attempts: Option<u32>,
-    /// What the handler is told.
-    pub params: Map<String, Value>,
-}
-
-impl SubmitFile {
-    /// This file, at normal priority.
-    pub fn new(job_type: impl Into<String>, path: impl Into<PathBuf>) -> Self {
-        Self {
-            job_type: job_type.into(),
-            path: path.into(),
-            priority: Priority::default(),
-            tags: Vec::new(),
-            max_attempts: None,
-            params: Map::new(),
-        }
-    }
-}
-
-/// What became of a submission.
-#[derive(Clone, Debug, Deserialize, Serialize)]
-pub struct SubmitReply {
-    /// The job's number.
-    pub job_id: JobId,
-    /// It was there already.
-    pub existing: bool,
-    /// Where it is in its life.
-    pub status: Status,
-    /// What may keep it from running.
-    pub warning: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct Submitted {
-    #[serde(flatten)]
-    reply: SubmitReply,
-    upload: Option<Upload>,
-}
+use super::{ANSWER_WITHIN, Client, ClientError};
 
 /// A job as the service shows it.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -78,6 +23,8 @@ pub struct JobView {
     pub status_label: String,
     /// 1 (critical) to 5 (background).
     pub priority: Priority,
+    /// The hash of the source.
+    pub source_hash: Option<Sha256>,
     /// What the source is called where it came from.
     pub source_path: Option<String>,
     /// How far the current or last attempt has come.
@@ -100,6 +47,8 @@ pub struct JobOutput {
     pub name: String,
     /// Its size in bytes.
     pub size: u64,
+    /// The hash of its content.
+    pub sha256: Option<Sha256>,
 }
 
 /// Which jobs to list; what is `None` does not restrict.
@@ -109,8 +58,39 @@ pub struct JobQuery {
     pub status: Option<Status>,
     /// Of this type.
     pub job_type: Option<String>,
+    /// Of this priority.
+    pub priority: Option<Priority>,
+    /// Running on this worker.
+    pub worker: Option<String>,
+    /// With this tag.
+    pub tag: Option<String>,
+    /// With this text in the source's path or the last error.
+    pub text: Option<String>,
+    /// Failed, and in this group of failures.
+    pub failure_group: Option<i64>,
+    /// Of a source whose hash begins so.
+    pub source_hash: Option<HashBeginning>,
     /// At most this many.
     pub limit: usize,
+}
+
+impl JobQuery {
+    /// What restricts, as the service calls it.
+    pub(super) fn filter(&self) -> Map<String, Value> {
+        let mut filter = Map::new();
+        let mut add = |name: &str, value: Option<Value>| {
+            filter.extend(value.map(|value| (name.to_owned(), value)));
+        };
+        add("status", self.status.map(|status| status.as_str().into()));
+        add("type", self.job_type.clone().map(Value::from));
+        add("priority", self.priority.map(|priority| u8::from(priority).into()));
+        add("worker", self.worker.clone().map(Value::from));
+        add("tag", self.tag.clone().map(Value::from));
+        add("text", self.text.clone().map(Value::from));
+        add("failure_group", self.failure_group.map(Value::from));
+        add("source_hash", self.source_hash.map(|beginning| beginning.to_string().into()));
+        filter
+    }
 }
 
 #[derive(Deserialize)]
@@ -119,51 +99,42 @@ struct Page {
     next_cursor: Option<String>,
 }
 
+#[derive(Deserialize)]
+struct Known {
+    files: Vec<KnownFile>,
+}
+
+#[derive(Deserialize)]
+struct KnownFile {
+    jobs: Vec<JobView>,
+}
+
 /// How many jobs one request asks for.
 const PAGE: usize = 500;
+/// About how many files one request asks.
+const LOOKED_UP_AT_ONCE: usize = 200;
 
 impl Client {
-    /// Hands in a file: announced by its hash, sent if the service does not have it yet, and made ready. Doing it twice
-    /// gives the same job. `on_progress` hears how many bytes have gone, and of how many.
-    ///
-    /// # Errors
-    /// When the file cannot be read, or the service refuses or stays away.
-    pub async fn submit_file(
-        &self,
-        file: SubmitFile,
-        on_progress: impl Fn(u64, u64) + Send + Sync + 'static,
-    ) -> Result<SubmitReply, ClientError> {
-        let (sha256, size) = hash_file(&file.path).await?;
-        let request = json!({
-            "type": file.job_type,
-            "source_hash": sha256,
-            "source_size": size,
-            "source_path": file.path.to_string_lossy(),
-            "priority": u8::from(file.priority),
-            "max_attempts": file.max_attempts,
-            "tags": file.tags,
-            "params": file.params,
-        });
-        let submitted: Submitted = self.persist(async || self.post("api/jobs", &request).await).await?;
-        let mut reply = submitted.reply;
-        if let Some(upload) = submitted.upload {
-            let progress = Arc::new(move |sent| on_progress(sent, size));
-            let place = Place::Source { job: reply.job_id, sha256 };
-            self.send_as_told(Some(upload), place, &file.path, progress).await?;
-            let path = format!("api/jobs/{}/uploaded", reply.job_id);
-            let job: JobView = self.persist(async || self.post(&path, &json!({})).await).await?;
-            reply.status = job.status;
-        }
-        Ok(reply)
-    }
-
     /// One job.
     ///
     /// # Errors
     /// When there is no such job, or the service refuses or stays away.
     pub async fn job(&self, id: JobId) -> Result<JobView, ClientError> {
+        self.get(&format!("api/jobs/{id}")).await
+    }
+
+    /// One job, once it has ended or so much time has passed, at most a minute.
+    ///
+    /// # Errors
+    /// As [`Client::job`].
+    pub async fn wait(&self, id: JobId, limit: Duration) -> Result<JobView, ClientError> {
         let path = format!("api/jobs/{id}");
-        self.persist(async || self.read(self.request(Method::GET, &path)?).await).await
+        let wait = [("wait_seconds", limit.as_secs().to_string())];
+        let patience = limit + ANSWER_WITHIN;
+        self.persist(async || {
+            self.read(self.request(Method::GET, &path)?.query(&wait).timeout(patience)).await
+        })
+        .await
     }
 
     /// Jobs that match, newest first.
@@ -185,15 +156,32 @@ impl Client {
     }
 
     async fn page(&self, query: &JobQuery, wanted: usize, cursor: &str) -> Result<Page, ClientError> {
-        let mut request = self.request(Method::GET, "api/jobs")?;
-        request = request.query(&[("cursor", cursor), ("limit", &wanted.min(PAGE).to_string())]);
-        if let Some(status) = query.status {
-            request = request.query(&[("status", status.as_str())]);
+        let request = self.request(Method::GET, "api/jobs")?;
+        let request = request.query(&[("cursor", cursor), ("limit", &wanted.min(PAGE).to_string())]);
+        self.read(with_filter(request, query)).await
+    }
+
+    /// The jobs of each of these sources, in the same order; of each the newest first, at most 20.
+    ///
+    /// # Errors
+    /// When the service refuses or stays away.
+    pub async fn look_up(
+        &self,
+        sources: &[HashBeginning],
+        job_type: Option<&str>,
+    ) -> Result<Vec<Vec<JobView>>, ClientError> {
+        let mut found = Vec::with_capacity(sources.len());
+        for some in sources.chunks(LOOKED_UP_AT_ONCE) {
+            let hashes: Vec<_> = some.iter().map(ToString::to_string).collect();
+            let body = json!({"source_hashes": hashes, "type": job_type});
+            let known: Known = self.persist(async || self.post("api/jobs/lookup", &body).await).await?;
+            if known.files.len() != some.len() {
+                let what = "the service answers for other files than it was asked";
+                return Err(ClientError::Reply(what.to_owned()));
+            }
+            found.extend(known.files.into_iter().map(|file| file.jobs));
         }
-        if let Some(job_type) = &query.job_type {
-            request = request.query(&[("type", job_type)]);
-        }
-        self.read(request).await
+        Ok(found)
     }
 
     /// How much waits, runs and is done.
@@ -201,6 +189,66 @@ impl Client {
     /// # Errors
     /// When the service refuses or stays away.
     pub async fn stats(&self) -> Result<Value, ClientError> {
-        self.persist(async || self.read(self.request(Method::GET, "api/stats")?).await).await
+        self.get("api/stats").await
     }
+
+    /// The attempts of a job, the first one first.
+    ///
+    /// # Errors
+    /// As [`Client::job`].
+    pub async fn history(&self, id: JobId) -> Result<Vec<Value>, ClientError> {
+        self.get(&format!("api/jobs/{id}/history")).await
+    }
+
+    /// The last lines that the handler of a job said, in its current or last attempt or in that one.
+    ///
+    /// # Errors
+    /// As [`Client::job`], and when there was no such attempt.
+    pub async fn log(&self, id: JobId, attempt: Option<u32>) -> Result<Value, ClientError> {
+        let attempt = attempt.map_or(String::new(), |attempt| format!("?attempt={attempt}"));
+        self.get(&format!("api/jobs/{id}/logs{attempt}")).await
+    }
+
+    /// Runs an ended job again.
+    ///
+    /// # Errors
+    /// When it has not ended, there is none, or the service refuses or stays away.
+    pub async fn retry(&self, id: JobId) -> Result<JobView, ClientError> {
+        self.post_once(&format!("api/jobs/{id}/retry"), &json!({})).await
+    }
+
+    /// Calls a job off.
+    ///
+    /// # Errors
+    /// When it has ended, there is none, or the service refuses or stays away.
+    pub async fn cancel(&self, id: JobId) -> Result<JobView, ClientError> {
+        self.post_once(&format!("api/jobs/{id}/cancel"), &json!({})).await
+    }
+
+    /// Changes how urgent a job is.
+    ///
+    /// # Errors
+    /// When it has ended, there is none, or the service refuses or stays away.
+    pub async fn reprioritise(&self, id: JobId, priority: Priority) -> Result<JobView, ClientError> {
+        let body = json!({"priority": u8::from(priority)});
+        let path = format!("api/jobs/{id}/priority");
+        self.persist(async || self.read(self.request(Method::PATCH, &path)?.json(&body)).await).await
+    }
+
+    /// Forgets an ended job.
+    ///
+    /// # Errors
+    /// When it has not ended, there is none, or the service refuses or stays away.
+    pub async fn delete_job(&self, id: JobId) -> Result<(), ClientError> {
+        self.delete(&format!("api/jobs/{id}")).await
+    }
+}
+
+fn with_filter(request: RequestBuilder, query: &JobQuery) -> RequestBuilder {
+    let text = |value: Value| match value {
+        Value::String(text) => text,
+        other => other.to_string(),
+    };
+    let filter: Vec<_> = query.filter().into_iter().map(|(name, value)| (name, text(value))).collect();
+    request.query(&filter)
 }

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::{
-    End, NewSource, Priority, Progress,
+    End, NewSource, Priority, Progress, Sha256,
     storage::{AttemptChange, Event, Ready, RecordChange, Wake, Workload},
 };
 use serde_json::json;
@@ -73,6 +73,45 @@ pub async fn each_filter_restricts(bench: &Bench) {
         let one = JobFilter { limit: 1, ..filter };
         let found: Vec<_> = bench.list(one.clone()).await.iter().map(|job| job.id.get()).collect();
         assert_eq!(found, expected, "{one:?}");
+    }
+}
+
+pub async fn jobs_are_found_by_how_the_hash_of_their_source_begins(bench: &Bench) {
+    let worker = bench.worker("w1").await;
+    let hash = |digits: &str| digits.repeat(64 / digits.len()).parse::<Sha256>().unwrap();
+    let (one, other) = (hash("0123456789abcdef"), hash("0123456789abcdee"));
+    for (job_type, sha256) in [("pdf", Some(one)), ("pdf", Some(other)), ("pdf", None), ("video", Some(one))]
+    {
+        bench.submit(new(job_type).source(NewSource::Upload { sha256, size: None })).await;
+    }
+    // One that runs is found as well.
+    let key = bench.storage.job(JobId::new(1)).await.unwrap().unwrap().source.unwrap().key;
+    bench.run(Command::SourceReady { job: JobId::new(1), key, size: 1, sha256: None }).await.unwrap();
+    assert_eq!(bench.claims(&worker, &["pdf"], 1).await.len(), 1);
+    let by =
+        |beginning: &str| JobFilter { source_hash: Some(beginning.parse().unwrap()), ..JobFilter::all(10) };
+    let running = JobFilter { status: Some(Status::Running), ..by("01234567") };
+    let uploading = JobFilter { status: Some(Status::Uploading), ..by("01234567") };
+    let video = JobFilter { job_type: Some(JobType::new("video").unwrap()), ..by("01234567") };
+    let (on_it, on_nobody) = (Some(worker), Some(WorkerId::new("nobody").unwrap()));
+    let cases = [
+        (by("01234567"), vec![4, 2, 1]),
+        (by("0123456789ABCDEF"), vec![4, 1]),
+        (by(&one.to_string()), vec![4, 1]),
+        (by(&other.to_string()), vec![2]),
+        (by("01234568"), vec![]),
+        (running, vec![1]),
+        (uploading, vec![4, 2]),
+        (video, vec![4]),
+        (JobFilter { worker: on_it, ..by("01234567") }, vec![1]),
+        (JobFilter { worker: on_nobody, ..by("01234567") }, vec![]),
+    ];
+    for (filter, expected) in cases {
+        for limit in [10, 1] {
+            let filter = JobFilter { limit, ..filter.clone() };
+            let found: Vec<_> = bench.list(filter.clone()).await.iter().map(|job| job.id.get()).collect();
+            assert_eq!(found, expected, "{filter:?}");
+        }
     }
 }
 

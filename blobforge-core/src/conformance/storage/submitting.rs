@@ -1,7 +1,9 @@
 //! Taking jobs in, and knowing work again.
 
 use super::*;
-use crate::{Body, KeyLimits, LimitBy, Limits, MAX_SOURCE_PATHS, MAX_TAGS, NewSource, Priority};
+use crate::{
+    Body, KeyLimits, LimitBy, Limits, MAX_SOURCE_PATHS, MAX_TAGS, NewSource, Past, PastEnd, Priority,
+};
 use serde_json::json;
 
 /// A job of type `pdf` whose submitter claims this hash for its source.
@@ -325,4 +327,45 @@ pub async fn a_job_without_a_source_is_never_a_duplicate(bench: &Bench) {
     let unhashed = new("pdf").source(NewSource::Upload { sha256: None, size: Some(7) });
     bench.submit(unhashed.clone()).await;
     assert!(!bench.submit(unhashed).await.existing);
+}
+
+pub async fn what_ended_elsewhere_is_taken_in_as_it_is(bench: &Bench) {
+    let worker = bench.worker("w1").await;
+    let (began, ended) = (Timestamp::from_millis(1000), Timestamp::from_millis(9000));
+    let past = |end, failures| Past { end, failures, created_at: began, ended_at: ended };
+    let output = Output { name: "a.md".to_owned(), size: 3, sha256: None, key: "outputs/past/1".to_owned() };
+    let completed = PastEnd::Completed { outputs: vec![output.clone()], result: Some(7.into()) };
+    let done = claims(1, "ann").past(past(completed, 1));
+    let refused = bench.refused(submit(done.clone())).await;
+    assert_eq!(refused, Refusal::UnknownFile("a.md".to_owned()), "nobody stored it");
+    bench.reserve("outputs/past/1", None).await.unwrap();
+    let submitted = bench.submit(done.clone()).await;
+    assert_eq!((submitted.status, submitted.existing), (Status::Completed, false));
+    let job = bench.job(submitted.id).await;
+    assert_eq!((job.outputs, job.result, job.life.failures), (vec![output], Some(7.into()), 1));
+    assert_eq!((job.created_at, job.ended_at), (began, Some(ended)));
+    let others = bench.submit(claims(1, "bob")).await;
+    assert_eq!((others.id, others.existing), (submitted.id, true), "it is done for everybody");
+
+    let dead = PastEnd::Failed(Failure::new("timeout", "it took too long"));
+    let failed = bench.submit(claims(2, "ann").past(past(dead, 3))).await;
+    assert_eq!(failed.status, Status::Failed);
+    let cancelled = bench.submit(claims(3, "ann").past(past(PastEnd::Cancelled, 0))).await;
+    assert_eq!(cancelled.status, Status::Cancelled);
+    assert_eq!(bench.claims(&worker, &["pdf"], 9).await.len(), 0, "nothing of it is run");
+    let group = bench.job(failed.id).await.failure_group;
+    assert!(group.is_some(), "it is counted with what is like it");
+    let groups = bench.storage.failure_groups(None, 10).await.unwrap();
+    assert_eq!(groups.iter().map(|group| group.jobs).collect::<Vec<_>>(), [1]);
+    let counts = bench.storage.counts().await.unwrap();
+    assert_eq!((counts.of_status(Status::Completed), counts.total()), (1, 3));
+    // It is a job like any other from then on.
+    bench.run(Command::Retry(failed.id)).await.unwrap();
+    arrive(bench, failed.id, 2).await;
+    let held = bench.claim(&worker).await;
+    assert_eq!((held.job.id, held.job.failure_group), (failed.id, None));
+    bench.finish(&held, complete()).await;
+    bench.run(Command::Delete(submitted.id)).await.unwrap();
+    assert!(!bench.submit(claims(1, "bob")).await.existing, "what is forgotten is not done");
+    bench.audit().await;
 }

@@ -5,8 +5,8 @@ use sha2::{Digest, Sha256 as Hasher};
 
 use super::{Batch, Ran, accept, lease_lost};
 use crate::{
-    Body, Checkpoint, Finish, FinishKind, Job, JobId, JobType, LeaseToken, Life, NewSource, Phase, Priority,
-    Reply, Sha256, Status, Step, lifecycle,
+    Body, Checkpoint, Finish, FinishKind, Job, JobId, JobType, LeaseToken, Life, NewSource, Past, PastEnd,
+    Phase, Priority, Reply, Sha256, Status, Step, lifecycle,
     storage::{
         command::{
             Beat, BeatReply, Done, LeaseState, MAX_CHECKPOINTS, Outcome, Refusal, Report, Submit, Submitted,
@@ -44,6 +44,13 @@ impl<R: Rows> Batch<'_, R> {
         }
         let of = self.lanes.of(self.rows, &new.job_type)?;
         accept!(self.lanes.class(of, &new.body.requires));
+        if let Some(Past { end: PastEnd::Completed { outputs, .. }, .. }) = new.past.as_deref() {
+            for output in outputs {
+                if !self.may_name(JobId::new(0), &output.key)? {
+                    return Ok(Err(Refusal::UnknownFile(output.name.clone())));
+                }
+            }
+        }
         let present = source.as_ref().is_none_or(|source| source.arrived);
         let settings = &self.lanes.row(of).settings;
         let runs = new.max_attempts.or(settings.max_attempts).unwrap_or(submit.default_max_attempts);
@@ -67,9 +74,16 @@ impl<R: Rows> Batch<'_, R> {
             ended_at: None,
             updated_at: self.now,
         };
+        if let Some(past) = new.past {
+            ended_before(&mut job, *past);
+        }
         job.id = self.rows.insert_job(&job)?;
         if let Some(work) = &work {
             self.rows.put_duplicate(work, &claimed_scope(&job.body), job.id)?;
+            if job.status().is_final() {
+                // Whoever takes in what ended elsewhere vouches for it: it is nobody's mere claim.
+                self.rows.put_duplicate(work, VERIFIED, job.id)?;
+            }
         }
         self.remember_content(&job)?;
         if let Some(source) = &job.source {
@@ -78,10 +92,28 @@ impl<R: Rows> Batch<'_, R> {
         if job.life.phase == Phase::Pending {
             self.enter_line(&job)?;
         }
-        self.lanes.live(of, &job.body.requires, 1);
+        if job.status().is_final() {
+            self.keep_past(&job)?;
+        } else {
+            self.lanes.live(of, &job.body.requires, 1);
+        }
         self.lanes.count(of, job.status(), 1);
         self.announce(&job, None);
         Ok(Ok(Done::Submitted(submitted(&job, false))))
+    }
+
+    /// What there is to be kept of a job that ended elsewhere, beside the job. Nobody is told of an end that was before.
+    fn keep_past(&mut self, job: &Job) -> Result<(), R::Error> {
+        for output in &job.outputs {
+            self.adopt(&output.key, job.id)?;
+        }
+        let mut grouped = job.clone();
+        let before = Job { life: Life { phase: Phase::Pending, ..job.life.clone() }, ..job.clone() };
+        self.count_failure(&before, &mut grouped, false)?;
+        if grouped.failure_group.is_some() {
+            self.rows.update_job(job, &grouped)?;
+        }
+        self.note_expiry(&grouped, false)
     }
 
     /// The job that does this work: verified for anybody, or claimed by the same submitter.
@@ -257,6 +289,17 @@ impl<R: Rows> Batch<'_, R> {
         let after = Job { priority, updated_at: self.now, ..job.clone() };
         self.rewrite(&job, &after)?;
         Ok(Ok(Done::Job(Box::new(after))))
+    }
+}
+
+/// Makes a job one that ended elsewhere.
+fn ended_before(job: &mut Job, past: Past) {
+    job.life = past.life(job.life.max_attempts);
+    (job.created_at, job.ended_at) = (past.created_at, Some(past.ended_at));
+    match past.end {
+        PastEnd::Completed { outputs, result } => (job.outputs, job.result) = (outputs, result),
+        PastEnd::Failed(failure) => job.last_error = Some(failure),
+        PastEnd::Cancelled => {}
     }
 }
 

@@ -71,6 +71,24 @@ pub(super) fn open(path: &Path, options: &SqliteOptions) -> Result<Opened, Stora
     Ok(Opened { writer, path, generation, version })
 }
 
+/// Whether a file is a database of this program, or can become one, without changing it.
+///
+/// ```
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let path = folder.path().join("notes.db");
+/// use blobforge_core::storage::sqlite::check_file;
+/// std::fs::write(&path, "these are notes, and no database").unwrap();
+/// assert!(check_file(&path).is_err());
+/// ```
+///
+/// # Errors
+/// When it is another program's or an earlier version's, or cannot be read.
+pub fn check_file(path: &Path) -> Result<(), StorageError> {
+    let database = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY);
+    let contents = database.and_then(|database| contents(&database)).map_err(|e| explain(path, &e))?;
+    check_contents(&path.display().to_string(), &contents)
+}
+
 /// Sets up a connection that only reads.
 pub(super) fn set_up_reader(connection: &Connection, patience: Duration) -> rusqlite::Result<()> {
     connection.set_prepared_statement_cache_capacity(READER_STATEMENTS);
@@ -202,7 +220,7 @@ fn check_contents(at: &str, found: &Contents) -> Result<(), StorageError> {
     }
     if found.application_id == 0 && has("jobs") && has("api_tokens") {
         return refuse(
-            "is the database of an earlier BlobForge, written in Go: this version cannot read it; keep it, and name another file"
+            "is the database of an earlier BlobForge, written in Go: this version cannot read it as it is; keep it, name another file, and bring the jobs over with `blobforge import`"
                 .to_owned(),
         );
     }

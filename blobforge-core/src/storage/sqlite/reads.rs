@@ -12,7 +12,7 @@ use super::{
     statements::Sql,
 };
 use crate::{
-    Checkpoint, FailureGroupId, Job, JobId, Status, TypeRecord, WorkerId, WorkerRecord,
+    Checkpoint, FailureGroupId, HashBeginning, Job, JobId, Status, TypeRecord, WorkerId, WorkerRecord,
     storage::{
         Attempt, Counts, JobFilter, JobPage, MAX_EXAMINED, MAX_PAGE, Workload,
         record::{entry_key, entry_number},
@@ -130,12 +130,17 @@ enum Walk {
     Rare(Status),
     /// The jobs in a group of failures.
     Grouped(FailureGroupId),
+    /// The jobs of sources whose hash begins so.
+    Hashed(HashBeginning),
     /// The running jobs.
     Leases,
 }
 
 impl Walk {
     fn of(filter: &JobFilter) -> Self {
+        if let Some(beginning) = filter.source_hash {
+            return Self::Hashed(beginning);
+        }
         match (filter.status, filter.failure_group) {
             _ if filter.worker.is_some() => Self::Leases,
             (Some(Status::Running), _) => Self::Leases,
@@ -149,6 +154,8 @@ impl Walk {
     fn source(self) -> &'static str {
         match self {
             Self::Jobs | Self::Rare(_) | Self::Grouped(_) => "jobs j LEFT JOIN leases l ON l.job_id = j.id",
+            // Named, since few jobs have the same source, and the other way to them is through all jobs.
+            Self::Hashed(_) => "jobs j INDEXED BY jobs_hash LEFT JOIN leases l ON l.job_id = j.id",
             Self::Leases => "leases l CROSS JOIN jobs j ON j.id = l.job_id",
         }
     }
@@ -157,13 +164,14 @@ impl Walk {
     fn ids(self) -> &'static str {
         match self {
             Self::Jobs | Self::Rare(_) | Self::Grouped(_) => "jobs j",
+            Self::Hashed(_) => "jobs j INDEXED BY jobs_hash",
             Self::Leases => "leases l",
         }
     }
 
     fn id(self) -> &'static str {
         match self {
-            Self::Jobs | Self::Rare(_) | Self::Grouped(_) => "j.id",
+            Self::Jobs | Self::Rare(_) | Self::Grouped(_) | Self::Hashed(_) => "j.id",
             Self::Leases => "l.job_id",
         }
     }
@@ -173,6 +181,10 @@ impl Walk {
         match self {
             Self::Rare(status) => format!("j.status = {} AND ", status_code(status)),
             Self::Grouped(group) => format!("j.failure_group = {group} AND "),
+            Self::Hashed(beginning) => {
+                let (first, last) = beginning.range();
+                format!("j.source_sha256 BETWEEN x'{first}' AND x'{last}' AND ")
+            }
             Self::Jobs | Self::Leases => String::new(),
         }
     }
@@ -200,7 +212,7 @@ fn conditions(walk: Walk, filter: &JobFilter) -> rusqlite::Result<(String, Vec<B
     if let Some(worker) = &filter.worker {
         add("l.worker = ?", Box::new(worker.as_str().to_owned()));
     }
-    if let (Walk::Leases, Some(group)) = (walk, filter.failure_group) {
+    if let (Walk::Leases | Walk::Hashed(_), Some(group)) = (walk, filter.failure_group) {
         add("j.failure_group = ?", Box::new(group.get()));
     }
     if let Some(from) = filter.created_from {

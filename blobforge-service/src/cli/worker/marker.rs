@@ -9,7 +9,7 @@ use blobforge_worker_sdk::{
 };
 
 use super::{CliError, seconds};
-use crate::cli::terminal::note;
+use crate::cli::terminal::complain;
 
 /// What does the work, if it is no program of the user's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
@@ -109,8 +109,8 @@ impl MarkerArgs {
 
 /// A worker with the engine, for which a Python environment may have to be made first.
 pub(super) async fn added_to(builder: WorkerBuilder, settings: Settings) -> Result<WorkerBuilder, CliError> {
-    let environment = Environment::find_or_make(&settings, &|news| note(news)).await;
+    let environment = Environment::find_or_make(&settings, &|news| complain(news)).await;
     let environment = environment.map_err(|error| CliError::new(error.to_string()))?;
-    note("starting marker-pdf, which takes a while");
+    complain("starting marker-pdf, which takes a while");
     Ok(builder.handler(MarkerPdf::new(settings, environment)))
 }

@@ -1,0 +1,137 @@
+//! This machine.
+
+use std::{
+    path::{Path, PathBuf},
+    time::{Duration, SystemTime},
+};
+
+use blobforge_core::storage::sqlite::check_file;
+use blobforge_worker_sdk::{child::network_can_be_cut, graphics_cards};
+use walkdir::WalkDir;
+
+use super::Finding;
+use crate::{
+    cli::terminal::{size, span},
+    config::ServeConfig,
+};
+
+/// With less room than that, in bytes, nothing can be taken in soon.
+const LITTLE_ROOM: u64 = 2 << 30;
+/// With less than that it cannot now.
+const NO_ROOM: u64 = 100 << 20;
+/// How far a backup may be behind.
+const LAG: Duration = Duration::from_secs(5 * 60);
+/// How many files of a backup are looked at for the newest.
+const FILES_LOOKED_AT: usize = 100_000;
+
+/// What lies where the service keeps its data, if it keeps any here.
+pub(super) fn look_at_data(config: &ServeConfig) -> Vec<Finding> {
+    if !config.db_path.exists() {
+        let found = format!("none at {}: this is not the machine of a service", config.db_path.display());
+        return vec![Finding::ok("database", found)];
+    }
+    vec![database(&config.db_path), room("disk of the data", &config.data_folder()), backup(&config.db_path)]
+}
+
+pub(super) async fn look() -> Vec<Finding> {
+    let cards = tokio::task::spawn_blocking(graphics_cards).await.unwrap_or_default();
+    let wanted = std::env::var("BLOBFORGE_USE_GPU")
+        .is_ok_and(|set| !matches!(set.as_str(), "" | "0" | "false" | "no"));
+    let gpu = match cards.first() {
+        Some(first) => Finding::ok("GPU", format!("{} found, {}", cards.len(), first.name)),
+        None if wanted => Finding::fail(
+            "GPU",
+            "BLOBFORGE_USE_GPU is set, and nvidia-smi finds none",
+            "Install the driver, or unset it",
+        ),
+        None => Finding::ok("GPU", "none, and none is asked for"),
+    };
+    let network = if network_can_be_cut() {
+        Finding::ok("worker", "programs can be cut off the network with --no-network")
+    } else {
+        Finding::warn(
+            "worker",
+            "programs cannot be cut off the network here",
+            "Allow user namespaces if you want --no-network",
+        )
+    };
+    vec![gpu, network, room("disk of work", &std::env::temp_dir())]
+}
+
+fn database(path: &Path) -> Finding {
+    match check_file(path) {
+        Ok(()) => Finding::ok("database", format!("{} can be read", path.display())),
+        Err(error) => Finding::fail("database", error.to_string(), "Put BLOBFORGE_DB_PATH right"),
+    }
+}
+
+fn room(what: &'static str, folder: &Path) -> Finding {
+    let there = folder.ancestors().find_map(|folder| rustix::fs::statvfs(folder).ok());
+    let Some(free) = there.map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize)) else {
+        return Finding::warn(what, format!("{} cannot be looked at", folder.display()), "Make it");
+    };
+    let found = format!("{} free at {}", size(free), folder.display());
+    match free {
+        0..NO_ROOM => Finding::fail(what, found, "Make room"),
+        NO_ROOM..LITTLE_ROOM => Finding::warn(what, found, "Make room soon"),
+        _ => Finding::ok(what, found),
+    }
+}
+
+/// How far Litestream is behind, by what it leaves beside the database.
+fn backup(database: &Path) -> Finding {
+    let name = database.file_name().unwrap_or_default().to_string_lossy();
+    let folder = database.with_file_name(format!(".{name}-litestream"));
+    if !folder.is_dir() {
+        let found = "no copy of the database is seen to be made";
+        return Finding::warn(
+            "backup",
+            found,
+            "Let Litestream replicate it, or copy it while the service is stopped",
+        );
+    }
+    let log = PathBuf::from(format!("{}-wal", database.display()));
+    let changed = modified(&log).max(modified(database));
+    let files = WalkDir::new(&folder).into_iter().take(FILES_LOOKED_AT).filter_map(Result::ok);
+    let copied = files.filter_map(|file| modified(file.path())).max();
+    let behind = match (changed, copied) {
+        (Some(changed), Some(copied)) => changed.duration_since(copied).unwrap_or_default(),
+        _ => Duration::ZERO,
+    };
+    let found = format!("Litestream is {} behind", span(behind));
+    if behind > LAG {
+        return Finding::warn("backup", found, "Look whether it runs, and at its log");
+    }
+    Finding::ok("backup", found)
+}
+
+fn modified(path: &Path) -> Option<SystemTime> {
+    path.metadata().and_then(|found| found.modified()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::State, *};
+
+    #[test]
+    fn a_database_of_somebody_else_is_named_with_the_remedy() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("blobforge.db");
+        std::fs::write(&path, "no database").unwrap();
+        assert_eq!(database(&path).state, State::Fail);
+        assert!(database(&path).found.contains("is not an SQLite database"));
+    }
+
+    #[test]
+    fn a_backup_that_stays_behind_is_seen() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("blobforge.db");
+        std::fs::write(&path, "").unwrap();
+        assert_eq!(backup(&path).state, State::Warn, "there is none");
+        std::fs::create_dir(folder.path().join(".blobforge.db-litestream")).unwrap();
+        assert_eq!(backup(&path).state, State::Ok);
+        let later = SystemTime::now() + Duration::from_secs(3600);
+        std::fs::File::options().write(true).open(&path).unwrap().set_modified(later).unwrap();
+        assert_eq!(backup(&path).state, State::Warn, "it is an hour behind");
+    }
+}

@@ -1,0 +1,244 @@
+//! Where a result goes beside its source, and whether what lies there may be replaced.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use blobforge_core::{Sha256, saved_names};
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use sha2::{Digest as _, Sha256 as Hasher};
+use walkdir::WalkDir;
+
+use super::document::{Document, name_there};
+
+/// The hash of what this program wrote into a file: it is still ours if it has that content.
+const WRITTEN: &str = "user.blobforge.written";
+/// Of which result a file is.
+const RESULT: &str = "user.blobforge.result";
+
+/// Where the result of a source goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Place {
+    folder: PathBuf,
+    markdown: PathBuf,
+    assets: PathBuf,
+}
+
+/// What became of a result.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Placed {
+    Written,
+    /// It lay there already.
+    Same,
+    /// Something else lies there that somebody made or changed.
+    Changed,
+}
+
+impl Place {
+    /// Beside a source.
+    pub(super) fn beside(source: &Path) -> Self {
+        let stem = source.file_stem().unwrap_or_default();
+        let named = |end: &str| {
+            let mut name = stem.to_owned();
+            name.push(end);
+            source.with_file_name(name)
+        };
+        let folder = source.parent().filter(|folder| !folder.as_os_str().is_empty());
+        Self {
+            folder: folder.unwrap_or(Path::new(".")).to_owned(),
+            markdown: named(".md"),
+            assets: named(".assets"),
+        }
+    }
+
+    pub(super) fn markdown(&self) -> &Path {
+        &self.markdown
+    }
+
+    /// A folder on the same file system, for what is on its way.
+    pub(super) fn draft(&self) -> io::Result<tempfile::TempDir> {
+        tempfile::Builder::new().prefix(".blobforge-").tempdir_in(&self.folder)
+    }
+
+    /// Whether this very result lies here, as it was written.
+    pub(super) fn has(&self, result: &str, with_assets: bool) -> bool {
+        let is_of_it =
+            xattr::get(&self.markdown, RESULT).ok().flatten().is_some_and(|of| of == result.as_bytes());
+        is_of_it && is_ours(&self.markdown) && (!with_assets || self.assets.is_dir())
+    }
+
+    /// Whether something lies here that may not be replaced.
+    pub(super) fn is_changed(&self) -> io::Result<bool> {
+        Ok(self.markdown.symlink_metadata().is_ok() && !is_ours(&self.markdown) || !are_ours(&self.assets)?)
+    }
+
+    /// Puts a result here: the assets first, so that whoever sees the Markdown sees what it shows.
+    pub(super) fn put(&self, document: &Document, result: &str, force: bool) -> io::Result<Placed> {
+        let folder_name = self.assets.file_name().unwrap_or_default().to_string_lossy();
+        let text = document.text(&folder_name)?;
+        let draft = self.draft()?;
+        let assets = draft.path().join("assets");
+        let has_assets = lay_out(document, &assets)?;
+        let same_assets = if has_assets { same(&assets, &self.assets)? } else { !self.assets.exists() };
+        let same_text = fs::read(&self.markdown).is_ok_and(|there| there == text.as_bytes());
+        if same_text && same_assets {
+            sign(&self.markdown, text.as_bytes(), Some(result));
+            return Ok(Placed::Same);
+        }
+        if !force
+            && (!same_text && self.markdown.symlink_metadata().is_ok() && !is_ours(&self.markdown)
+                || !same_assets && !are_ours(&self.assets)?)
+        {
+            return Ok(Placed::Changed);
+        }
+        if !same_assets {
+            replace(has_assets.then_some(assets.as_path()), &self.assets, draft.path())?;
+        }
+        let written = draft.path().join("text");
+        fs::write(&written, &text)?;
+        sign(&written, text.as_bytes(), Some(result));
+        fs::File::open(&written)?.sync_all()?;
+        fs::rename(&written, &self.markdown)?;
+        Ok(Placed::Written)
+    }
+}
+
+/// Notes what was written. Where that is not possible, what lies there counts as changed by somebody.
+fn sign(path: &Path, content: &[u8], result: Option<&str>) {
+    let hash = Sha256::from_bytes(Hasher::digest(content).into()).to_string();
+    if let Some(result) = result {
+        let _ = xattr::set(path, RESULT, result.as_bytes());
+    }
+    let _ = xattr::set(path, WRITTEN, hash.as_bytes());
+}
+
+/// Whether a file is as this program wrote it.
+fn is_ours(path: &Path) -> bool {
+    let signed = xattr::get(path, WRITTEN).ok().flatten();
+    let is_file = path.symlink_metadata().is_ok_and(|found| found.is_file());
+    is_file
+        && signed.is_some_and(|signed| {
+            fs::read(path).is_ok_and(|content| {
+                signed == Sha256::from_bytes(Hasher::digest(content).into()).to_string().into_bytes()
+            })
+        })
+}
+
+/// Whether all files in a folder are as this program wrote them.
+fn are_ours(folder: &Path) -> io::Result<bool> {
+    if folder.symlink_metadata().is_err() {
+        return Ok(true);
+    }
+    for entry in WalkDir::new(folder) {
+        let entry = entry.map_err(io::Error::other)?;
+        if !entry.file_type().is_dir() && !is_ours(entry.path()) {
+            return Ok(false);
+        }
+    }
+    Ok(folder.is_dir())
+}
+
+/// Lays the assets out in a folder as they are to lie; whether there are any.
+fn lay_out(document: &Document, folder: &Path) -> io::Result<bool> {
+    let names = saved_names(document.assets.iter().map(|(name, _)| name_there(name)));
+    for ((_, lies_at), name) in document.assets.iter().zip(names) {
+        let to = folder.join(name);
+        fs::create_dir_all(to.parent().unwrap_or(folder))?;
+        fs::copy(lies_at, &to)?;
+        sign(&to, &fs::read(&to)?, None);
+    }
+    Ok(!document.assets.is_empty())
+}
+
+/// Whether two folders have the same files.
+fn same(a: &Path, b: &Path) -> io::Result<bool> {
+    let (in_a, in_b) = (files(a)?, files(b)?);
+    if in_a != in_b {
+        return Ok(false);
+    }
+    for name in in_a {
+        if fs::read(a.join(&name))? != fs::read(b.join(&name))? {
+            return Ok(false);
+        }
+    }
+    Ok(true)
+}
+
+fn files(folder: &Path) -> io::Result<Vec<PathBuf>> {
+    let mut found = Vec::new();
+    if folder.symlink_metadata().is_err() {
+        return Ok(found);
+    }
+    for entry in WalkDir::new(folder).sort_by_file_name() {
+        let entry = entry.map_err(io::Error::other)?;
+        if !entry.file_type().is_dir() {
+            found.push(entry.path().strip_prefix(folder).unwrap_or(entry.path()).to_owned());
+        }
+    }
+    Ok(found)
+}
+
+/// Puts a folder, or none, in the place of another one in one step; that one goes to the draft.
+fn replace(new: Option<&Path>, at: &Path, draft: &Path) -> io::Result<()> {
+    let is_there = at.symlink_metadata().is_ok();
+    match new {
+        Some(new) if is_there => match renameat_with(CWD, new, CWD, at, RenameFlags::EXCHANGE) {
+            // Some file systems cannot exchange.
+            Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
+                fs::rename(at, draft.join("old"))?;
+                fs::rename(new, at)
+            }
+            other => Ok(other?),
+        },
+        Some(new) => fs::rename(new, at),
+        None if is_there => fs::rename(at, draft.join("old")),
+        None => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A result of this text, with a picture.
+    fn document(folder: &Path, text: &str) -> Document {
+        fs::create_dir_all(folder.join("assets")).unwrap();
+        fs::write(folder.join("content.md"), format!("{text} ![](assets/p.png)")).unwrap();
+        fs::write(folder.join("info.json"), "{}").unwrap();
+        fs::write(folder.join("assets/p.png"), text).unwrap();
+        Document::in_folder(folder).unwrap().unwrap()
+    }
+
+    #[test]
+    fn a_result_replaces_an_older_one_and_nothing_that_somebody_changed() {
+        let (folder, results) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let place = Place::beside(&folder.path().join("book.pdf"));
+        let read = |name: &str| fs::read_to_string(folder.path().join(name)).unwrap();
+        let put = |text: &str, result: &str, force| {
+            place.put(&document(results.path(), text), result, force).unwrap()
+        };
+        assert_eq!(put("one", "1", false), Placed::Written);
+        assert_eq!(
+            (read("book.md"), read("book.assets/p.png")),
+            ("one ![](book.assets/p.png)".into(), "one".into())
+        );
+        assert_eq!(put("one", "1", false), Placed::Same);
+        let left: Vec<_> = fs::read_dir(folder.path()).unwrap().collect();
+        assert_eq!(left.len(), 2, "no draft is left: {left:?}");
+        if xattr::get(folder.path().join("book.md"), WRITTEN).unwrap().is_none() {
+            return; // Without attributes everything counts as changed.
+        }
+        assert!(place.has("1", true) && !place.has("2", true));
+        assert_eq!(put("two", "2", false), Placed::Written, "nobody has touched the first one");
+        assert_eq!(read("book.assets/p.png"), "two");
+        fs::write(folder.path().join("book.md"), "mine").unwrap();
+        assert!(place.is_changed().unwrap());
+        assert_eq!(put("three", "3", false), Placed::Changed);
+        assert_eq!((read("book.md"), read("book.assets/p.png")), ("mine".into(), "two".into()));
+        assert_eq!(put("three", "3", true), Placed::Written);
+        fs::write(folder.path().join("book.assets/mine.png"), "mine").unwrap();
+        assert_eq!(put("four", "4", false), Placed::Changed, "a file that somebody put there");
+        assert_eq!(read("book.md"), "three ![](book.assets/p.png)");
+    }
+}

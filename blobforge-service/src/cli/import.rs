@@ -1,0 +1,96 @@
+//! `blobforge import`: moving in from an earlier installation.
+
+use std::{path::PathBuf, process::ExitCode};
+
+use blobforge_core::JobType;
+
+use super::{
+    CliError,
+    terminal::{Bars, Column, say, table},
+};
+use crate::{
+    config::{Layers, ServeArgs, ServeConfig},
+    service::{ImportWish, import},
+};
+
+/// How many jobs that did not come over are shown.
+const SHOWN: usize = 50;
+
+/// What `blobforge import` takes, beside the settings of the service.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Run it on the machine of the service. What was done stays done, with its results and times; what was to be done waits; what
+failed for good is kept as such. The earlier installation is only read. A second run takes what is new.
+
+Examples:
+  blobforge import /old --dry-run                                   counts
+  blobforge import /old/backups/coordinator/2025-06-01.json         files in /old/store
+  blobforge import backup.json --bucket-prefix forge                files in the bucket of BLOBFORGE_S3_…
+  blobforge import /old/blobforge.db --files /old                   the database that was written in Go")]
+pub(super) struct ImportArgs {
+    /// A folder with store/raw and store/out, the backup of a coordinator (JSON), or the database of an earlier BlobForge.
+    from: PathBuf,
+    /// Folder that the files lie in, if not where they are expected.
+    #[arg(long, value_name = "DIR", conflicts_with = "bucket_prefix")]
+    files: Option<PathBuf>,
+    /// The files lie in the bucket that the settings name, and their keys begin so; empty for nothing before `store/`.
+    #[arg(long, value_name = "PREFIX")]
+    bucket_prefix: Option<String>,
+    /// What kind of work it was.
+    #[arg(long = "type", value_name = "TYPE", default_value = "pdf", value_parser = job_type)]
+    job_type: JobType,
+    /// Only count.
+    #[arg(long)]
+    dry_run: bool,
+    /// Print JSON.
+    #[arg(long)]
+    json: bool,
+    #[command(flatten)]
+    serve: ServeArgs,
+}
+
+fn job_type(text: &str) -> Result<JobType, String> {
+    JobType::new(text).map_err(|error| error.to_string())
+}
+
+pub(super) async fn run(args: ImportArgs, layers: &Layers) -> Result<ExitCode, CliError> {
+    let config = ServeConfig::new(args.serve, |name| layers.origin(name))?;
+    let wish = ImportWish {
+        from: args.from,
+        files: args.files,
+        bucket_prefix: args.bucket_prefix,
+        job_type: args.job_type,
+        dry_run: args.dry_run,
+    };
+    let bars = Bars::new();
+    let bar = bars.add("jobs", "jobs");
+    let heard = |all: u64| if all > 0 { bar.set_length(all) } else { bar.inc(1) };
+    let imported = import(&config, &wish, &heard).await;
+    bar.finish_and_clear();
+    let imported = imported?;
+    let code = if imported.failed.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+    if args.json {
+        say(serde_json::to_string_pretty(&imported)?)?;
+        return Ok(code);
+    }
+    let counts = [
+        ("done", imported.done),
+        ("to do", imported.to_do),
+        ("failed for good", imported.dead),
+        ("cancelled", imported.cancelled),
+    ];
+    let rows = counts.into_iter().map(|(name, count)| vec![name.to_owned(), count.to_string()]).collect();
+    say(table(&[Column::Text(""), Column::Number("jobs")], rows))?;
+    if !imported.failed.is_empty() {
+        let rows = imported.failed.iter().take(SHOWN).map(|(hash, why)| vec![hash.clone(), why.clone()]);
+        say(table(&[Column::Text("not taken over"), Column::Text("why")], rows.collect()))?;
+    }
+    if imported.without_source > 0 {
+        let what = "came without their file: blobforge ingest sends it, should it be needed";
+        say(format!("note: {} {what}", imported.without_source))?;
+    }
+    let taken = if args.dry_run { "to take over" } else { "taken over" };
+    let (jobs, existing, failed) = (imported.jobs(), imported.existing, imported.failed.len());
+    say(format!("{jobs} {taken}, {existing} here already, {failed} failed"))?;
+    Ok(code)
+}

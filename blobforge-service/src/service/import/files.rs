@@ -1,0 +1,162 @@
+//! Where the files of an earlier installation lie.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+    sync::Arc,
+};
+
+use blobforge_core::{
+    Sha256,
+    blob::{BlobError, BlobStore, ObjectBlobs},
+};
+use futures_util::TryStreamExt as _;
+use tokio::io::AsyncWriteExt as _;
+use walkdir::WalkDir;
+
+use super::CONTENT;
+use crate::{archive::unpack, config::ServeConfig, service::ServiceError};
+
+/// How files are called there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Layout {
+    /// `store/raw/<hash>.pdf` and `store/out/<hash>.zip`.
+    Store,
+    /// `sources/<hash>` and `outputs/<hash>`.
+    Flat,
+}
+
+impl Layout {
+    fn source(self, sha256: Sha256) -> String {
+        match self {
+            Self::Store => format!("store/raw/{sha256}.pdf"),
+            Self::Flat => format!("sources/{sha256}"),
+        }
+    }
+
+    fn result(self, sha256: Sha256) -> String {
+        match self {
+            Self::Store => format!("store/out/{sha256}.zip"),
+            Self::Flat => format!("outputs/{sha256}"),
+        }
+    }
+}
+
+/// The files, which are only read.
+pub(super) struct Files {
+    layout: Layout,
+    home: Home,
+}
+
+enum Home {
+    Folder(PathBuf),
+    Bucket(Arc<dyn BlobStore>),
+}
+
+impl Files {
+    pub(super) fn folder(folder: PathBuf, layout: Layout) -> Self {
+        Self { layout, home: Home::Folder(folder) }
+    }
+
+    /// In the bucket of the settings, below another prefix.
+    pub(super) fn bucket(config: &ServeConfig, prefix: &str) -> Result<Self, ServiceError> {
+        let Some(mut options) = config.s3.clone() else {
+            let what = "no bucket is set up: set BLOBFORGE_S3_ENDPOINT, and what opens it, for this command";
+            return Err(ServiceError::Config(what.to_owned()));
+        };
+        options.prefix = prefix.trim_matches('/').to_owned();
+        let blobs = ObjectBlobs::s3(&options).map_err(blobforge_core::QueueError::Blob)?;
+        Ok(Self { layout: Layout::Store, home: Home::Bucket(Arc::new(blobs)) })
+    }
+
+    pub(super) fn in_layout(self, layout: Layout) -> Self {
+        Self { layout, ..self }
+    }
+
+    pub(super) async fn has_source(&self, sha256: Sha256) -> Result<bool, ServiceError> {
+        self.has(&self.layout.source(sha256)).await
+    }
+
+    pub(super) async fn has_result(&self, sha256: Sha256) -> Result<bool, ServiceError> {
+        self.has(&self.layout.result(sha256)).await
+    }
+
+    async fn has(&self, key: &str) -> Result<bool, ServiceError> {
+        match &self.home {
+            Home::Folder(folder) => Ok(folder.join(key).is_file()),
+            Home::Bucket(blobs) => {
+                Ok(blobs.size(key).await.map_err(blobforge_core::QueueError::Blob)?.is_some())
+            }
+        }
+    }
+
+    /// The source with this hash, if it is there; `draft` is where it may be put.
+    ///
+    /// # Errors
+    /// When it is another file, or cannot be read.
+    pub(super) async fn source(&self, sha256: Sha256, draft: &Path) -> io::Result<Option<PathBuf>> {
+        let Some(path) = self.fetch(&self.layout.source(sha256), draft).await? else { return Ok(None) };
+        let content = blobforge_worker_sdk::client::content_of(&path).await.map_err(io::Error::other)?;
+        if content.sha256 != sha256 {
+            let what =
+                format!("the file that lies there has another SHA-256, {}: it is damaged", content.sha256);
+            return Err(io::Error::other(what));
+        }
+        Ok(Some(path))
+    }
+
+    /// What became of the source with this hash, if that is there.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub(super) async fn result(&self, sha256: Sha256, draft: &Path) -> io::Result<Option<PathBuf>> {
+        self.fetch(&self.layout.result(sha256), draft).await
+    }
+
+    async fn fetch(&self, key: &str, draft: &Path) -> io::Result<Option<PathBuf>> {
+        let blobs = match &self.home {
+            Home::Folder(folder) => {
+                let path = folder.join(key);
+                return Ok(path.is_file().then_some(path));
+            }
+            Home::Bucket(blobs) => blobs,
+        };
+        let mut content = match blobs.get(key, None).await {
+            Ok(content) => content,
+            Err(BlobError::NotFound(_)) => return Ok(None),
+            Err(error) => return Err(io::Error::other(error)),
+        };
+        let mut file = tokio::fs::File::create(draft).await?;
+        while let Some(piece) = content.try_next().await? {
+            file.write_all(&piece).await?;
+        }
+        file.flush().await?;
+        Ok(Some(draft.to_owned()))
+    }
+}
+
+/// The files of a result, in a folder: those of a zip file, or the one that it is.
+pub(super) fn unpacked(result: &Path, folder: &Path) -> io::Result<Vec<(String, PathBuf)>> {
+    fs::create_dir_all(folder)?;
+    if !is_zip(result)? {
+        fs::copy(result, folder.join(CONTENT))?;
+    } else {
+        unpack(result, folder)?;
+    }
+    let mut files = Vec::new();
+    for entry in WalkDir::new(folder).sort_by_file_name() {
+        let entry = entry.map_err(io::Error::other)?;
+        if entry.file_type().is_file() {
+            let name = entry.path().strip_prefix(folder).unwrap_or(entry.path());
+            files.push((name.to_string_lossy().into_owned(), entry.into_path()));
+        }
+    }
+    Ok(files)
+}
+
+fn is_zip(path: &Path) -> io::Result<bool> {
+    use io::Read as _;
+    let mut begin = Vec::new();
+    fs::File::open(path)?.take(2).read_to_end(&mut begin)?;
+    Ok(begin == b"PK")
+}

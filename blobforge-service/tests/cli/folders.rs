@@ -1,0 +1,178 @@
+//! Folders of files: handed in, and given their results.
+
+use super::*;
+use serde_json::Value;
+use sha2::{Digest, Sha256};
+
+fn hash(bytes: &[u8]) -> String {
+    hex::encode(Sha256::digest(bytes))
+}
+
+/// The last line, which people paste.
+fn last(said: &Said) -> &str {
+    said.out.lines().last().unwrap_or_default()
+}
+
+impl Forge {
+    fn books(&self) -> PathBuf {
+        self.folder.path().join("books")
+    }
+
+    fn book(&self, name: &str, bytes: &[u8]) -> PathBuf {
+        let path = self.books().join(name);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(&path, bytes).unwrap();
+        path
+    }
+
+    fn on_books(&self, args: &[&str]) -> Said {
+        run(self.command(args).arg(self.books()))
+    }
+}
+
+#[test]
+fn a_folder_is_handed_in_once_whatever_lies_in_it() {
+    let forge = Forge::serve(&[]);
+    let large = b"%PDF-1.4 not on this machine";
+    let pointer = format!(
+        "version https://git-lfs.github.com/spec/v1\noid sha256:{}\nsize {}\n",
+        hash(large),
+        large.len()
+    );
+    forge.book("rules/core.pdf", b"core");
+    forge.book("rules/copy of core.pdf", b"core");
+    forge.book("maps.PDF", b"maps");
+    forge.book("notes.txt", b"notes");
+    forge.book("large.pdf", pointer.as_bytes());
+    let said = forge.on_books(&["ingest", "--dry-run"]);
+    assert_eq!((said.code, last(&said)), (Some(1), "3 to submit, 0 existing, 1 failed"), "{said:?}");
+    assert!(said.out.contains("git lfs pull"), "{}", said.out);
+    assert_eq!(run(&mut forge.command(&["jobs", "list", "--quiet"])).out, "", "nothing was submitted");
+    let said = forge.on_books(&["ingest"]);
+    assert_eq!((said.code, last(&said)), (Some(1), "2 submitted, 1 existing, 1 failed"), "{said:?}");
+    let core: Value =
+        serde_json::from_str(&run(&mut forge.command(&["jobs", "get", &hash(b"core")])).out).unwrap();
+    assert_eq!((&core["status"], &core["tags"]), (&"pending".into(), &serde_json::json!(["rules"])));
+    assert_eq!(core["other_paths"].as_array().unwrap().len(), 1, "{core}");
+    // What a pointer stands for is known by now.
+    let elsewhere = forge.write("large.pdf", large);
+    run(forge.command(&["submit"]).arg(&elsewhere));
+    let said = forge.on_books(&["ingest"]);
+    assert_eq!((said.code, last(&said)), (Some(0), "0 submitted, 4 existing, 0 failed"), "{said:?}");
+    let said = forge.on_books(&["ingest", "--json"]);
+    let lines: Vec<Value> = said.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert!(lines.len() == 4 && lines.iter().all(|line| line["what"] == "existing"), "{said:?}");
+    assert!(said.err.contains("4 existing"), "people are told beside it: {}", said.err);
+    let said = forge.on_books(&["ingest", "--type", "word-count"]);
+    assert_eq!(last(&said), "3 submitted, 1 existing, 1 failed", "the pointer has no content: {said:?}");
+    let words = run(&mut forge.command(&["jobs", "list", "--quiet", "--type", "word-count"])).out;
+    assert_eq!(words.lines().count(), 3, "other types are made of every file, and two are the same");
+    forge.stop();
+}
+
+#[test]
+fn what_failed_before_is_run_again_on_request() {
+    let forge = Forge::serve(&["--with-worker"]);
+    forge.book("bad.pdf", b"no PDF");
+    forge.on_books(&["ingest"]);
+    forge.all_ended();
+    let said = forge.on_books(&["ingest"]);
+    assert!(said.out.contains("1 of the existing have failed: --retry-failed"), "{said:?}");
+    forge.on_books(&["ingest", "--retry-failed"]);
+    let jobs = forge.all_ended();
+    assert_eq!((&jobs[0]["attempts"], &jobs[0]["status"]), (&2.into(), &"failed".into()));
+    forge.stop();
+}
+
+#[test]
+fn results_are_put_beside_their_sources_and_nothing_of_anybodys_is_touched() {
+    let forge = Forge::serve(&["--with-worker"]);
+    let pictures: &[u8] = include_bytes!("../../samples/tables.pdf");
+    let letter = forge.book("post/letter.pdf", LETTER);
+    forge.book("tables.pdf", pictures);
+    forge.book("unknown.pdf", b"never handed in");
+    assert_eq!(run(forge.command(&["ingest"]).arg(forge.books().join("post"))).code, Some(0));
+    run(forge.command(&["submit"]).arg(forge.books().join("tables.pdf")));
+    forge.all_ended();
+    let said = forge.on_books(&["hydrate", "--dry-run"]);
+    let summary = "2 to write, 0 there already, 0 kept, 1 without a result, 0 failed";
+    assert_eq!((said.code, last(&said)), (Some(0), summary), "{said:?}");
+    let markdown = letter.with_extension("md");
+    assert!(!markdown.exists());
+    let said = forge.on_books(&["hydrate"]);
+    assert_eq!(last(&said), "2 written, 0 there already, 0 kept, 1 without a result, 0 failed", "{said:?}");
+    assert!(fs::read_to_string(&markdown).unwrap().contains("# A Letter from the Forge"));
+    let said = forge.on_books(&["hydrate"]);
+    assert_eq!(last(&said), "0 written, 2 there already, 0 kept, 1 without a result, 0 failed", "{said:?}");
+    fs::write(&markdown, "my own words").unwrap();
+    let said = forge.on_books(&["hydrate"]);
+    assert_eq!(last(&said), "0 written, 1 there already, 1 kept, 1 without a result, 0 failed", "{said:?}");
+    assert!(said.out.contains("--force"), "{}", said.out);
+    assert_eq!(fs::read_to_string(&markdown).unwrap(), "my own words");
+    assert_eq!(last(&forge.on_books(&["hydrate", "--force"])).split(',').next(), Some("1 written"));
+    assert!(fs::read_to_string(&markdown).unwrap().contains("# A Letter"));
+    // Two sources that would share a result do not.
+    forge.book("post/letter.txt", LETTER);
+    let said = forge.on_books(&["hydrate", "--ext", "pdf,txt"]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.out.contains("its result would lie where that of"), "{}", said.out);
+    forge.stop();
+}
+
+#[test]
+fn results_of_an_earlier_installation_are_put_beside_their_sources_without_a_service() {
+    use std::io::Write as _;
+    let folder = tempfile::tempdir().unwrap();
+    let (books, results) = (folder.path().join("books"), folder.path().join("out"));
+    fs::create_dir_all(&books).unwrap();
+    fs::create_dir_all(&results).unwrap();
+    fs::write(books.join("my book.pdf"), b"book").unwrap();
+    let zip = fs::File::create(results.join(format!("{}.zip", hash(b"book")))).unwrap();
+    let mut zip = zip::ZipWriter::new(zip);
+    let files = [
+        ("content.md", "# Book\n\n![map](assets/map.png)"),
+        ("assets/map.png", "map"),
+        ("info.json", "{}"),
+        ("../../evil.md", "evil"),
+    ];
+    for (name, text) in files {
+        zip.start_file(name, zip::write::SimpleFileOptions::default()).unwrap();
+        zip.write_all(text.as_bytes()).unwrap();
+    }
+    zip.finish().unwrap();
+    let said = run(blobforge().arg("hydrate").arg(&books).arg("--results").arg(&results));
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let text = fs::read_to_string(books.join("my book.md")).unwrap();
+    assert_eq!(text, "# Book\n\n![map](my%20book.assets/map.png)");
+    assert_eq!(fs::read_to_string(books.join("my book.assets/map.png")).unwrap(), "map");
+    assert!(!folder.path().join("evil.md").exists() && !books.join("evil.md").exists());
+}
+
+#[test]
+fn folders_are_watched_for_what_comes_in_and_what_comes_out() {
+    let forge = Forge::serve(&["--with-worker"]);
+    fs::create_dir_all(forge.books()).unwrap();
+    let mut watching = forge.command(&["ingest", "--watch", "--every", "1", "--quiet"]);
+    let mut watching =
+        watching.arg(forge.books()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    let mut hydrating = forge.command(&["hydrate", "--watch", "--every", "1", "--quiet"]);
+    let mut hydrating =
+        hydrating.arg(forge.books()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().unwrap();
+    // Whoever writes a file is given time to finish it; this one is an hour old.
+    let letter = forge.write("letter.pdf", LETTER);
+    let an_hour_ago = std::time::SystemTime::now() - Duration::from_secs(3600);
+    fs::File::options().write(true).open(&letter).unwrap().set_modified(an_hour_ago).unwrap();
+    fs::rename(&letter, forge.books().join("letter.pdf")).unwrap();
+    let first = |child: &mut Child| {
+        let mut line = String::new();
+        BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
+        line
+    };
+    assert_eq!(first(&mut watching), "1\n");
+    assert!(first(&mut hydrating).ends_with("books/letter.md\n"));
+    for mut child in [watching, hydrating] {
+        child.kill().unwrap();
+        child.wait().unwrap();
+    }
+    forge.stop();
+}
