@@ -60,7 +60,7 @@ async fn an_empty_file_and_an_empty_database_are_brought_up_to_date() {
         let connection = Connection::open(&path).unwrap();
         let pragma =
             |name: &str| -> i32 { connection.pragma_query_value(None, name, |row| row.get(0)).unwrap() };
-        assert_eq!((pragma("user_version"), pragma("application_id")), (1, 0x424C_4246));
+        assert_eq!((pragma("user_version"), pragma("application_id")), (2, 0x424C_4246));
         let store = open(&path).await;
         assert_eq!(store.counts().await.unwrap().total(), 1, "and not a second time");
     }

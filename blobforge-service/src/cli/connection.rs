@@ -62,7 +62,13 @@ impl Connection {
         let token = match (&self.token, &self.token_file) {
             (Some(token), None) => token.trim().to_owned(),
             (None, Some(file)) => token_in(file)?,
-            (None, None) => self.local_admin_token()?,
+            (None, None) if is_this_machine(&server) => self.local_admin_token()?,
+            (None, None) => {
+                return Err(CliError::new(format!(
+                    "no API token is given for {server}. Set BLOBFORGE_API_TOKEN: the admin token that lies on this machine is \
+                     for the service on this machine alone"
+                )));
+            }
             (Some(_), Some(_)) => {
                 return Err(CliError::new(
                     "set either BLOBFORGE_API_TOKEN or BLOBFORGE_API_TOKEN_FILE, not both",
@@ -99,6 +105,14 @@ impl Connection {
     }
 }
 
+/// Whether a service at this address can be nobody's but this machine's.
+fn is_this_machine(server: &str) -> bool {
+    let url = reqwest::Url::parse(server).ok();
+    let host = url.as_ref().and_then(|url| url.host_str()).unwrap_or_default();
+    let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+}
+
 fn no_profile(name: &str) -> CliError {
     let file = profile::usual_file().unwrap_or_else(|| PathBuf::from("profiles.toml"));
     CliError::new(format!(
@@ -112,4 +126,28 @@ fn token_in(file: &Path) -> Result<String, CliError> {
         CliError::new(format!("the API token in {} cannot be read: {error}", file.display()))
     })?;
     Ok(token.trim().to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_this_machine;
+
+    #[test]
+    fn only_this_machine_is_this_machine() {
+        for here in
+            ["http://localhost:8080", "http://127.0.0.1:1", "https://127.9.9.9/x", "http://[::1]:8080"]
+        {
+            assert!(is_this_machine(here), "{here}");
+        }
+        let others = [
+            "http://forge.example",
+            "http://localhost.evil.example",
+            "http://127.0.0.1.evil.example",
+            "http://10.0.0.1",
+            "nonsense",
+        ];
+        for elsewhere in others {
+            assert!(!is_this_machine(elsewhere), "{elsewhere}");
+        }
+    }
 }

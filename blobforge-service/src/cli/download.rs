@@ -1,10 +1,12 @@
 //! `blobforge download` and `blobforge preview`: what came out of jobs.
 
 use std::{
+    collections::HashMap,
     path::{Path, PathBuf},
     process::ExitCode,
 };
 
+use blobforge_core::JobId;
 use blobforge_worker_sdk::client::{Client, JobView};
 
 use clap_complete::ArgValueCompleter;
@@ -51,9 +53,9 @@ pub(super) struct PreviewArgs {
 /// When the service stays away.
 pub(super) async fn download(args: DownloadArgs) -> Result<ExitCode, CliError> {
     let client = args.connection.client()?;
-    let mut code = ExitCode::SUCCESS;
+    let (mut code, mut folders) = (ExitCode::SUCCESS, Folders::default());
     for job in &args.jobs {
-        match one(&client, *job, &args.output).await {
+        match one(&client, *job, &args.output, &mut folders).await {
             Ok(saved) => {
                 for path in saved {
                     say(path.display().to_string())?;
@@ -69,9 +71,31 @@ pub(super) async fn download(args: DownloadArgs) -> Result<ExitCode, CliError> {
     Ok(code)
 }
 
-async fn one(client: &Client, job: JobRef, output: &Path) -> Result<Vec<PathBuf>, CliError> {
+async fn one(
+    client: &Client,
+    job: JobRef,
+    output: &Path,
+    folders: &mut Folders,
+) -> Result<Vec<PathBuf>, CliError> {
     let job = client.job(job.find(client).await?).await?;
-    Ok(client.download_outputs(job.id, &output.join(folder_of(&job))).await?)
+    let folder = folders.of(job.id, output.join(folder_of(&job)));
+    Ok(client.download_outputs(job.id, &folder).await?)
+}
+
+/// Folders of results, of which no two jobs have one.
+#[derive(Debug, Default)]
+pub(super) struct Folders(HashMap<PathBuf, JobId>);
+
+impl Folders {
+    /// The folder for a job's files: the one that is wanted, or, if another job has that, one that also has its number.
+    pub(super) fn of(&mut self, job: JobId, wanted: PathBuf) -> PathBuf {
+        if *self.0.entry(wanted.clone()).or_insert(job) == job {
+            return wanted;
+        }
+        let mut name = wanted.file_name().unwrap_or_default().to_owned();
+        name.push(format!("-{job}"));
+        self.of(job, wanted.with_file_name(name))
+    }
 }
 
 /// What the folder of a job's files is called: as its source, as far as that makes a name.
@@ -100,4 +124,19 @@ pub(super) async fn preview(args: PreviewArgs) -> Result<ExitCode, CliError> {
         complain(format!("and {more} more lines: blobforge download {}", job.id));
     }
     Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_jobs_have_one_folder() {
+        let mut folders = Folders::default();
+        let mut of = |job, name: &str| folders.of(JobId::new(job), name.into());
+        assert_eq!(of(1, "r/x"), Path::new("r/x"));
+        assert_eq!(of(1, "r/x"), Path::new("r/x"), "the same job again");
+        assert_eq!(of(2, "r/x"), Path::new("r/x-2"));
+        assert_eq!(of(3, "r/x-2"), Path::new("r/x-2-3"));
+    }
 }

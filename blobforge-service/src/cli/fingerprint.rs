@@ -15,6 +15,8 @@ use sha2::{Digest as _, Sha256 as Hasher};
 const HASH: &str = "user.checksum.sha256";
 /// When the file had last been modified as the hash was taken: it is good as long as that holds.
 const MTIME: &str = "user.checksum.mtime";
+/// How large it was then, in bytes.
+const SIZE: &str = "user.checksum.size";
 /// How much of a file is read at once, in bytes.
 const PIECE_BYTES: usize = 256 * 1024;
 /// A pointer of Git LFS is shorter than that, in bytes.
@@ -65,8 +67,9 @@ fn mtime(of: &Metadata) -> String {
 }
 
 fn kept(path: &Path, now: &Metadata) -> Option<Sha256> {
-    let text = |name| String::from_utf8(xattr::get(path, name).ok()??).ok();
-    if text(MTIME)? != mtime(now) {
+    let text = |name| String::from_utf8(xattr::get_deref(path, name).ok()??).ok();
+    // Some programs put the time back after they have changed a file.
+    if text(MTIME)? != mtime(now) || text(SIZE).is_some_and(|size| size != now.len().to_string()) {
         return None;
     }
     text(HASH)?.parse().ok()
@@ -74,8 +77,9 @@ fn kept(path: &Path, now: &Metadata) -> Option<Sha256> {
 
 /// Where that is not possible, the file is read again the next time. The time goes last: a hash without it is not believed.
 fn keep(path: &Path, sha256: Sha256, after: &Metadata) {
-    if xattr::set(path, HASH, sha256.to_string().as_bytes()).is_ok() {
-        let _ = xattr::set(path, MTIME, mtime(after).as_bytes());
+    let set = |name, value: String| xattr::set_deref(path, name, value.as_bytes());
+    if set(HASH, sha256.to_string()).and_then(|()| set(SIZE, after.len().to_string())).is_ok() {
+        let _ = set(MTIME, mtime(after));
     }
 }
 

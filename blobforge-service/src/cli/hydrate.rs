@@ -30,6 +30,8 @@ use super::{
 };
 use crate::archive::unpack;
 
+/// The type whose results go before those of others.
+const BEST_TYPE: &str = blobforge_worker_sdk::marker::JOB_TYPE;
 /// How many files are looked after at once.
 const AT_ONCE: usize = 4;
 /// How many files are asked about at once.
@@ -49,7 +51,7 @@ pub(super) struct HydrateArgs {
     /// Folder with the files that were handed in.
     #[arg(value_name = "DIR")]
     dir: PathBuf,
-    /// Only results of this type; of the newest job unless said.
+    /// Only results of this type; unless said, those of the type pdf go before others, and newer ones before older ones.
     #[arg(long = "type", value_name = "TYPE")]
     job_type: Option<String>,
     /// Extensions of the files that are meant, separated by commas; pdf unless said.
@@ -146,6 +148,10 @@ async fn pass(origin: &Origin, args: &HydrateArgs) -> Result<Vec<Outcome>, CliEr
     bar.set_length(found.len() as u64);
     let (mut outcomes, mut sources) = (Vec::new(), Vec::new());
     let mut taken: HashMap<PathBuf, PathBuf> = HashMap::new();
+    // Nothing is put where a source lies, whatever is said.
+    for path in found.iter().flatten().map(|found| &found.path) {
+        taken.insert(path.clone(), path.clone());
+    }
     for file in found {
         match file.map(|found| found.path) {
             Ok(path) => match taken.insert(Place::beside(&path).markdown().to_owned(), path.clone()) {
@@ -203,8 +209,11 @@ impl Origin {
             Self::Service { client, job_type } => {
                 let beginnings: Vec<_> = sources.iter().map(|hash| HashBeginning::from(*hash)).collect();
                 let known = client.look_up(&beginnings, job_type.as_deref()).await?;
-                let completed = |jobs: Vec<JobView>| {
-                    jobs.into_iter().find(|job| job.status == Status::Completed && !job.outputs.is_empty())
+                let completed = |mut jobs: Vec<JobView>| {
+                    jobs.retain(|job| job.status == Status::Completed && !job.outputs.is_empty());
+                    // The newest, but nothing takes the place of what marker made.
+                    let best = jobs.iter().position(|job| job.job_type == BEST_TYPE).unwrap_or(0);
+                    (best < jobs.len()).then(|| jobs.swap_remove(best))
                 };
                 let jobs =
                     sources.iter().zip(known).filter_map(|(hash, jobs)| Some((*hash, completed(jobs)?)));

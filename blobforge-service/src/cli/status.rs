@@ -15,7 +15,7 @@ use super::{
 };
 
 /// How many digits of a hash people are shown.
-const DIGITS_SHOWN: usize = 8;
+const DIGITS_SHOWN: usize = 12;
 
 /// What `blobforge status` takes.
 #[derive(Debug, clap::Args)]

@@ -12,6 +12,7 @@ use serde_json::{Map, Value};
 
 use super::{
     CliError, Connection,
+    download::Folders,
     terminal::{Bars, Column, complain, say, table},
 };
 
@@ -187,7 +188,7 @@ fn report(handed: &[Handed]) -> Result<bool, CliError> {
 
 /// Waits for the end of every job that was taken, and saves what it produced; whether all completed.
 async fn see_through(client: &Client, handed: &[Handed], output: Option<&Path>) -> Result<bool, CliError> {
-    let mut fine = true;
+    let (mut fine, mut folders) = (true, Folders::default());
     for Handed { path, reply } in handed {
         let Ok(reply) = reply else { continue };
         let job = ended(client, reply.job_id).await?;
@@ -201,7 +202,7 @@ async fn see_through(client: &Client, handed: &[Handed], output: Option<&Path>) 
             say(format!("{} completed", path.display()))?;
             continue;
         };
-        let folder = folder.join(path.file_stem().unwrap_or_default());
+        let folder = folders.of(job.id, folder.join(path.file_stem().unwrap_or_default()));
         for saved in client.download_outputs(job.id, &folder).await? {
             say(saved.display().to_string())?;
         }

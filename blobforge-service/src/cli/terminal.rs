@@ -1,6 +1,7 @@
 //! What people see: lines, tables and progress bars, plain where nobody looks.
 
 use std::{
+    borrow::Cow,
     fmt,
     io::{self, IsTerminal, Write},
     time::Duration,
@@ -14,13 +15,37 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, P
 /// # Errors
 /// When standard output fails for another reason than that.
 pub(super) fn say(text: impl AsRef<str>) -> io::Result<()> {
-    quiet_on_closed_pipe(writeln!(io::stdout().lock(), "{}", text.as_ref()))
+    let text = text.as_ref();
+    // Programs get what there is.
+    let shown = if io::stdout().is_terminal() { visible(text) } else { Cow::Borrowed(text) };
+    quiet_on_closed_pipe(writeln!(io::stdout().lock(), "{shown}"))
+}
+
+/// Text without what steers terminals or turns its direction: names and logs come from anybody.
+fn visible(text: &str) -> Cow<'_, str> {
+    let steers = |letter: char| {
+        letter.is_control() && !matches!(letter, '\n' | '\t')
+            || matches!(letter, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
+    };
+    if !text.contains(steers) {
+        return Cow::Borrowed(text);
+    }
+    Cow::Owned(
+        text.chars()
+            .map(|letter| if steers(letter) { char::REPLACEMENT_CHARACTER } else { letter })
+            .collect(),
+    )
+}
+
+/// The same in one line, for a table.
+fn in_one_line(text: &str) -> String {
+    visible(text).replace(['\n', '\t'], " ")
 }
 
 /// Writes a line to standard error, beside what was asked for.
 pub(super) fn complain(text: impl AsRef<str>) {
     // Nothing is left to be done about a standard error that is closed.
-    let _ = writeln!(io::stderr().lock(), "{}", text.as_ref());
+    let _ = writeln!(io::stderr().lock(), "{}", visible(text.as_ref()));
 }
 
 /// Asks a person who sits there; without one, nothing is confirmed.
@@ -60,7 +85,8 @@ const LONG: usize = 16;
 
 /// A table that fits the terminal, or is as wide as it needs to be where there is none.
 pub(super) fn table(columns: &[Column], rows: Vec<Vec<String>>) -> String {
-    table_within(width(), columns, rows)
+    let in_lines = rows.into_iter().map(|row| row.iter().map(|cell| in_one_line(cell)).collect());
+    table_within(width(), columns, in_lines.collect())
 }
 
 fn table_within(width: Option<u16>, columns: &[Column], rows: Vec<Vec<String>>) -> String {
@@ -232,6 +258,16 @@ pub(super) fn size(bytes: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn what_others_wrote_does_not_steer_the_terminal() {
+        let hostile = "a\u{1b}[2J\u{9b}31m\u{7}b\u{202E}c\r\nd\te";
+        assert_eq!(visible(hostile), "a\u{FFFD}[2J\u{FFFD}31m\u{FFFD}b\u{FFFD}c\u{FFFD}\nd\te");
+        assert_eq!(visible("größer\n"), "größer\n");
+        assert_eq!(in_one_line("a\nb"), "a b");
+        let shown = table(&[Column::Text("name")], vec![vec!["x\ny\u{1b}[0m".to_owned()]]);
+        assert_eq!(shown.lines().count(), 2, "{shown}");
+    }
 
     #[test]
     fn spans_read_well() {

@@ -49,7 +49,9 @@ pub(super) fn walk(root: &Path, wanted: &Wanted) -> impl Iterator<Item = Result<
 
 fn is_looked_at(entry: &DirEntry) -> bool {
     let name = entry.file_name().to_string_lossy();
-    let is_of_hydrate = entry.file_type().is_dir() && name.ends_with(".assets");
+    let is_of_hydrate = entry.file_type().is_dir()
+        && name.ends_with(".assets")
+        && entry.path().with_extension("md").symlink_metadata().is_ok();
     entry.depth() == 0 || !(name.starts_with('.') || is_of_hydrate)
 }
 
@@ -111,9 +113,16 @@ mod tests {
     fn files_are_found_in_order_with_the_folders_they_lie_in() {
         let folder = tempfile::tempdir().unwrap();
         let at = |name: &str| folder.path().join(name);
-        for name in
-            ["rpg/2e/a.PDF", "rpg/b.pdf", "c.pdf", "notes.txt", ".git/d.pdf", "c.assets/e.pdf", ".f.pdf"]
-        {
+        for name in [
+            "rpg/2e/a.PDF",
+            "rpg/b.pdf",
+            "c.pdf",
+            "c.md",
+            ".git/d.pdf",
+            "c.assets/e.pdf",
+            ".f.pdf",
+            "g.assets/h.pdf",
+        ] {
             fs::create_dir_all(at(name).parent().unwrap()).unwrap();
             fs::write(at(name), name).unwrap();
         }
@@ -121,13 +130,15 @@ mod tests {
         let tags = |tags: &[&str]| tags.iter().map(ToString::to_string).collect::<Vec<_>>();
         let expected = vec![
             ("c.pdf".to_owned(), tags(&[])),
+            // Nobody put these assets beside a source.
+            ("g.assets/h.pdf".to_owned(), tags(&["g.assets"])),
             ("rpg/2e/a.PDF".to_owned(), tags(&["rpg", "2e"])),
             ("rpg/b.pdf".to_owned(), tags(&["rpg"])),
         ];
         assert_eq!(found(folder.path(), &["pdf"]), expected);
-        assert_eq!(found(folder.path(), &[]).len(), 4);
+        assert_eq!(found(folder.path(), &[]).len(), 5);
         let named = Wanted { extensions: vec!["pdf".to_owned()], untouched_for: Duration::from_secs(60) };
-        assert_eq!(walk(&at("notes.txt"), &named).count(), 1, "who names a file means it");
+        assert_eq!(walk(&at("c.md"), &named).count(), 1, "who names a file means it");
         assert_eq!(walk(folder.path(), &named).count(), 0, "all were just written");
         assert!(walk(&at("missing"), &named).next().unwrap().is_err());
     }

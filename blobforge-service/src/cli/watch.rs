@@ -60,7 +60,12 @@ impl Sight {
     }
 
     fn is_empty(&self) -> bool {
-        ["uploading_jobs", "pending_jobs", "running_jobs"].iter().all(|key| self.number(key) == 0)
+        self.waiting() == 0 && self.number("running_jobs") == 0
+    }
+
+    /// How many jobs have not begun, whether their files are there or not.
+    fn waiting(&self) -> u64 {
+        self.number("pending_jobs") + self.number("uploading_jobs")
     }
 
     /// All of it in a line.
@@ -68,7 +73,7 @@ impl Sight {
         let number = |key| self.number(key);
         format!(
             "{} waiting, {} running, {} completed, {} failed; {} of {} workers online",
-            number("pending_jobs") + number("uploading_jobs"),
+            self.waiting(),
             number("running_jobs"),
             number("completed_jobs"),
             number("failed_jobs"),

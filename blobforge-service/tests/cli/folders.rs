@@ -176,3 +176,38 @@ fn folders_are_watched_for_what_comes_in_and_what_comes_out() {
     }
     forge.stop();
 }
+
+#[test]
+fn no_result_is_put_where_a_source_lies() {
+    use std::io::Write as _;
+    let folder = tempfile::tempdir().unwrap();
+    let (books, results) = (folder.path().join("books"), folder.path().join("out"));
+    fs::create_dir_all(books.join("2024.assets")).unwrap();
+    fs::create_dir_all(&results).unwrap();
+    fs::write(books.join("note.md"), b"handed in").unwrap();
+    // A folder of somebody's own, which only looks as if it were one of results.
+    fs::write(books.join("2024.assets/plan.md"), b"handed in as well").unwrap();
+    let zip = fs::File::create(results.join(format!("{}.zip", hash(b"handed in")))).unwrap();
+    let mut zip = zip::ZipWriter::new(zip);
+    zip.start_file("content.md", zip::write::SimpleFileOptions::default()).unwrap();
+    zip.write_all(b"what came out").unwrap();
+    zip.finish().unwrap();
+    let mut command = blobforge();
+    command.args(["hydrate", "--ext", "md", "--force", "--results"]).args([&results, &books]);
+    let said = run(&mut command);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert_eq!(said.out.matches("its result would lie where that of").count(), 2, "{said:?}");
+    assert_eq!(fs::read(books.join("note.md")).unwrap(), b"handed in");
+}
+
+#[test]
+fn the_admin_token_of_this_machine_is_shown_to_no_other() {
+    let forge = Forge::serve(&[]);
+    let mut command = blobforge();
+    command.args(["jobs", "list", "--server", "http://forge.invalid:8080"]);
+    command.env("BLOBFORGE_DB_PATH", forge.folder.path().join("blobforge.db"));
+    let said = run(&mut command);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.err.contains("no API token is given for http://forge.invalid:8080"), "{said:?}");
+    forge.stop();
+}

@@ -1,6 +1,6 @@
 //! Fetching a file, from where it broke off if it did.
 
-use std::path::Path;
+use std::{os::unix::fs::PermissionsExt, path::Path};
 
 use blobforge_core::{JobId, blob::ByteStream, broker::Assignment};
 use bytes::Bytes;
@@ -105,7 +105,10 @@ impl Client {
         let mut content = self.persist(async || self.fetch_whole(origin.clone(), None).await).await?;
         let failed = |error| ClientError::file(to, error);
         let parent = to.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        let (file, draft) = tempfile::NamedTempFile::new_in(parent).map_err(failed)?.into_parts();
+        // What is fetched is as any file that is made here; a temporary one is nobody else's.
+        let permissions = std::fs::Permissions::from_mode(0o666);
+        let draft = tempfile::Builder::new().permissions(permissions).tempfile_in(parent);
+        let (file, draft) = draft.map_err(failed)?.into_parts();
         let mut file = tokio::fs::File::from_std(file);
         let broken = |source| ClientError::BrokenOff { url: self.url().to_owned(), source };
         while let Some(piece) = content.try_next().await.map_err(broken)? {

@@ -6,7 +6,8 @@ use rusqlite::{Connection, TransactionBehavior};
 pub(super) const APPLICATION_ID: i32 = 0x424C_4246;
 
 /// Each version of the file, with the statements that make it of the one before.
-const MIGRATIONS: &[(i32, &str)] = &[(1, include_str!("migrations/1.sql"))];
+const MIGRATIONS: &[(i32, &str)] =
+    &[(1, include_str!("migrations/1.sql")), (2, include_str!("migrations/2.sql"))];
 
 /// The version that this program writes.
 pub(super) fn latest() -> i32 {
@@ -32,4 +33,32 @@ pub(super) fn migrate(connection: &mut Connection) -> rusqlite::Result<()> {
 /// The version of the file: 0 when it is new.
 pub(super) fn version(connection: &Connection) -> rusqlite::Result<i32> {
     connection.pragma_query_value(None, "user_version", |row| row.get(0))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// What a file consists of, but for the order in which it was made.
+    fn objects(connection: &Connection) -> Vec<String> {
+        let mut statement = connection.prepare("SELECT name FROM sqlite_master ORDER BY name").unwrap();
+        let names = statement.query_map([], |row| row.get(0)).unwrap();
+        names.collect::<Result<_, _>>().unwrap()
+    }
+
+    #[test]
+    fn a_file_of_any_version_becomes_what_a_new_one_is() {
+        let mut new = Connection::open_in_memory().unwrap();
+        migrate(&mut new).unwrap();
+        for (at, (version_before, _)) in MIGRATIONS.iter().enumerate() {
+            let mut old = Connection::open_in_memory().unwrap();
+            for (_, statements) in &MIGRATIONS[..=at] {
+                old.execute_batch(statements).unwrap();
+            }
+            old.pragma_update(None, "user_version", version_before).unwrap();
+            migrate(&mut old).unwrap();
+            assert_eq!((version(&old).unwrap(), objects(&old)), (latest(), objects(&new)));
+        }
+    }
 }

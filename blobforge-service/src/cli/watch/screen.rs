@@ -111,18 +111,15 @@ fn draw(frame: &mut Frame<'_>, view: &View, watched: Duration) {
 }
 
 fn draw_counts(frame: &mut Frame<'_>, area: Rect, sight: &Sight) {
-    let count = |name: &'static str, key: &str, color| {
-        [
-            Span::styled(format!(" {} ", sight.number(key)), style(color).add_modifier(Modifier::BOLD)),
-            Span::raw(name),
-        ]
+    let count = |name: &'static str, number: u64, color| {
+        [Span::styled(format!(" {number} "), style(color).add_modifier(Modifier::BOLD)), Span::raw(name)]
     };
     let counts = [
-        count("waiting", "pending_jobs", Color::Gray),
-        count("running", "running_jobs", Color::Blue),
-        count("completed", "completed_jobs", Color::Green),
-        count("failed", "failed_jobs", Color::Red),
-        count("workers online", "online_workers", Color::Gray),
+        count("waiting", sight.waiting(), Color::Gray),
+        count("running", sight.number("running_jobs"), Color::Blue),
+        count("completed", sight.number("completed_jobs"), Color::Green),
+        count("failed", sight.number("failed_jobs"), Color::Red),
+        count("workers online", sight.number("online_workers"), Color::Gray),
     ];
     let block = Block::new().borders(Borders::BOTTOM).title("BlobForge");
     frame.render_widget(

@@ -40,8 +40,6 @@ CREATE INDEX jobs_rare ON jobs (status, id) WHERE status IN (0, 4, 5);
 -- Only failed jobs are in a group.
 CREATE INDEX jobs_failure_group ON jobs (failure_group, id) WHERE failure_group IS NOT NULL;
 CREATE INDEX jobs_uploading ON jobs (updated_at, id) WHERE status = 0;
--- What is known of a file.
-CREATE INDEX jobs_hash ON jobs (source_sha256, id) WHERE source_sha256 IS NOT NULL;
 -- Who shares a source: looking is what cannot drift, as counting references could.
 CREATE INDEX jobs_source ON jobs (source_key) WHERE source_key IS NOT NULL;
 
