@@ -135,3 +135,20 @@ async fn a_file_whose_name_looks_like_a_uri_is_just_a_file() {
     assert_eq!(store.counts().await.unwrap().total(), 1);
     assert!(path.exists());
 }
+
+#[tokio::test]
+async fn nothing_stays_beside_the_file_though_somebody_else_has_it_open() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("queue.db");
+    let store = open(&path).await;
+    store.commit(vec![pdf()]).await.unwrap();
+    // Its end would not be the end of the last connection.
+    let other = Connection::open(&path).unwrap();
+    let jobs = || other.query_row("SELECT count(*) FROM jobs", [], |row| row.get::<_, i64>(0)).unwrap();
+    assert_eq!(jobs(), 1);
+    let log = folder.path().join("queue.db-wal");
+    assert!(fs::metadata(&log).unwrap().len() > 0);
+    drop(store);
+    assert_eq!(fs::metadata(&log).unwrap().len(), 0);
+    assert_eq!(jobs(), 1);
+}

@@ -7,6 +7,7 @@ use std::{
         atomic::{AtomicU32, AtomicU64, Ordering},
     },
     thread,
+    time::Duration,
 };
 
 use rusqlite::Connection;
@@ -85,6 +86,9 @@ impl Writer {
     }
 }
 
+/// How long readers are waited for at the end.
+const WAIT_FOR_READERS: Duration = Duration::from_millis(500);
+
 impl Drop for Writer {
     fn drop(&mut self) {
         self.requests = None;
@@ -116,6 +120,21 @@ fn write(
             Request::Commit(commands, answer) => drop(answer.send(transactions.commit(clock, commands))),
             Request::ChangedElsewhere(answer) => drop(answer.send(transactions.changed_elsewhere())),
         }
+    }
+    // After an error on the disk nothing is touched any more.
+    if transactions.broken.is_none() {
+        put_into_one_file(connection);
+    }
+}
+
+/// Leaves no log beside the file. The last connection that is closed would do so as well, but that may be a reader's, which
+/// ends with the process. Where somebody else looks after the log, it is left alone.
+fn put_into_one_file(connection: &Connection) {
+    let pages = connection.pragma_query_value(None, "wal_autocheckpoint", |row| row.get::<_, u32>(0));
+    if pages.is_ok_and(|pages| pages > 0) {
+        // Who still reads is waited for, but not long: what is in the log is as safe there.
+        let _ = connection.busy_timeout(WAIT_FOR_READERS);
+        let _ = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
     }
 }
 
