@@ -6,6 +6,8 @@
 use std::ffi::OsString;
 use std::fs;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::Duration;
 
 use rustix::process::{Pid, PidfdFlags, Signal, getpid, pidfd_open, pidfd_send_signal};
 
@@ -14,6 +16,9 @@ const VARIABLE: &str = "BLOBFORGE_RUN";
 
 /// How often to look again for processes that were started while we looked.
 const ROUNDS: usize = 10;
+
+/// How long to wait for a process that is just becoming another program.
+const EXEC_TAKES: Duration = Duration::from_millis(2);
 
 /// What one child and everything it starts bears.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,44 +48,80 @@ impl Mark {
     pub(crate) fn kill_bearers(&self) -> usize {
         let mut killed = 0;
         for _ in 0..ROUNDS {
-            let found = self.kill_once();
+            let (found, undecided) = self.kill_once();
             killed += found;
-            if found == 0 {
+            if found == 0 && undecided == 0 {
                 break;
+            }
+            if found == 0 {
+                thread::sleep(EXEC_TAKES);
             }
         }
         killed
     }
 
-    fn kill_once(&self) -> usize {
-        let Ok(processes) = fs::read_dir("/proc") else { return 0 };
+    /// How many were killed, and of how many it cannot be said yet.
+    fn kill_once(&self) -> (usize, usize) {
+        let Ok(processes) = fs::read_dir("/proc") else { return (0, 0) };
         let number = |name: OsString| name.to_str().and_then(|name| name.parse::<i32>().ok());
-        let others = processes.flatten().filter_map(|entry| number(entry.file_name()));
-        others
-            .filter_map(Pid::from_raw)
-            .filter(|process| *process != getpid())
-            .filter(|p| self.kill(*p))
-            .count()
+        let all = processes.flatten().filter_map(|entry| Pid::from_raw(number(entry.file_name())?));
+        let (mut killed, mut undecided) = (0, 0);
+        for process in all.filter(|process| *process != getpid()) {
+            match self.kill(process) {
+                Some(true) => killed += 1,
+                Some(false) => {}
+                None => undecided += 1,
+            }
+        }
+        (killed, undecided)
     }
 
-    /// Kills this process if it bears the mark. The handle is opened before its environment is read: it cannot come to
-    /// stand for a stranger.
-    fn kill(&self, process: Pid) -> bool {
-        let Ok(handle) = pidfd_open(process, PidfdFlags::empty()) else { return false };
-        self.is_borne_by(process) && pidfd_send_signal(&handle, Signal::KILL).is_ok()
+    /// Kills this process if it bears the mark; `None` if that cannot be said yet. The handle is opened before its
+    /// environment is read: it cannot come to stand for a stranger.
+    fn kill(&self, process: Pid) -> Option<bool> {
+        let Ok(handle) = pidfd_open(process, PidfdFlags::empty()) else { return Some(false) };
+        Some(self.is_borne_by(process)? && pidfd_send_signal(&handle, Signal::KILL).is_ok())
     }
 
-    /// A process that is dead already has no environment any more.
-    fn is_borne_by(&self, process: Pid) -> bool {
-        let file = format!("/proc/{}/environ", process.as_raw_nonzero());
-        let environment = fs::read(file).unwrap_or_default();
-        environment.split(|byte| *byte == 0).any(|entry| entry.starts_with(self.0.as_bytes()))
+    /// Whether a process bears it; `None` while it is becoming another program, when it has no environment for an instant.
+    fn is_borne_by(&self, process: Pid) -> Option<bool> {
+        let folder = format!("/proc/{}", process.as_raw_nonzero());
+        // One that is dead already, or somebody else's, has none that could be read.
+        let Ok(environment) = fs::read(format!("{folder}/environ")) else { return Some(false) };
+        if environment.is_empty() {
+            let stat = fs::read_to_string(format!("{folder}/stat")).unwrap_or_default();
+            return if may_be_in_exec(&stat) { None } else { Some(false) };
+        }
+        Some(environment.split(|byte| *byte == 0).any(|entry| entry.starts_with(self.0.as_bytes())))
     }
 }
 
+/// Whether a process without an environment may get one: by what `/proc/PID/stat` says, neither dead nor of the kernel.
+fn may_be_in_exec(stat: &str) -> bool {
+    /// The flag of threads of the kernel.
+    const KERNEL_THREAD: u64 = 0x0020_0000;
+    // The name comes first, in brackets, and may hold anything.
+    let Some((_, rest)) = stat.rsplit_once(')') else { return false };
+    let mut fields = rest.split_ascii_whitespace();
+    let is_alive = fields.next().is_some_and(|state| !matches!(state, "Z" | "X"));
+    let flags = fields.nth(5).and_then(|flags| flags.parse::<u64>().ok());
+    is_alive && flags.is_some_and(|flags| flags & KERNEL_THREAD == 0)
+}
+
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn only_what_lives_and_is_not_of_the_kernel_may_be_becoming_another_program() {
+        let own = fs::read_to_string("/proc/self/stat").unwrap();
+        assert!(may_be_in_exec(&own), "{own}");
+        assert!(may_be_in_exec("7 (a) Z (b) R 1 7 7 0 -1 4194304 0 0"));
+        assert!(!may_be_in_exec("7 (dead) Z 1 7 7 0 -1 4194304 0 0"));
+        assert!(!may_be_in_exec("7 (kthreadd) S 0 0 0 0 -1 2129984 0 0"));
+        assert!(!may_be_in_exec(""));
+    }
 
     #[test]
     fn a_mark_is_no_beginning_of_another_childs() {
