@@ -3,16 +3,33 @@
 use std::{
     fs::{self, File},
     io::{self, Read as _},
-    path::Path,
+    path::{Path, PathBuf},
 };
 
 use blobforge_core::saved_names;
+use walkdir::WalkDir;
 use zip::ZipArchive;
 
 /// The most files that a result has.
 const MAX_FILES: usize = 100_000;
 /// How large a result is at most once it is unpacked, in bytes: whoever made it need not be trusted.
 const MAX_BYTES: u64 = 8 << 30;
+
+/// All files below a folder, in order: what they are called there, and where they lie.
+///
+/// # Errors
+/// When it cannot be read.
+pub(crate) fn files_below(folder: &Path) -> io::Result<Vec<(String, PathBuf)>> {
+    let mut files = Vec::new();
+    for entry in WalkDir::new(folder).sort_by_file_name() {
+        let entry = entry.map_err(io::Error::other)?;
+        if entry.file_type().is_file() {
+            let name = entry.path().strip_prefix(folder).unwrap_or(entry.path());
+            files.push((name.to_string_lossy().into_owned(), entry.into_path()));
+        }
+    }
+    Ok(files)
+}
 
 /// Unpacks a zip file into a folder. Whatever its files are called, none lies outside of it.
 ///

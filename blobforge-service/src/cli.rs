@@ -28,8 +28,14 @@ mod watch;
 mod worker;
 mod workers;
 
-use std::{ffi::OsString, path::PathBuf, process::ExitCode, time::Duration};
+use std::{
+    ffi::OsString,
+    path::{Path, PathBuf},
+    process::ExitCode,
+    time::Duration,
+};
 
+use blobforge_core::{Invalid, JobType};
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use connection::Connection;
@@ -239,4 +245,15 @@ fn log_to_stderr(level: &str, format: LogFormat) {
         LogFormat::Text => log.with_ansi(color).try_init(),
         LogFormat::Json => log.json().try_init(),
     };
+}
+
+/// Reads a type that was given on the command line.
+fn job_type(text: &str) -> Result<JobType, Invalid> {
+    JobType::new(text)
+}
+
+/// What is free on the disk of a folder. It may not be there yet; then the disk is that of the nearest folder which is.
+fn free_bytes(folder: &Path) -> Option<u64> {
+    let there = folder.ancestors().find_map(|folder| rustix::fs::statvfs(folder).ok());
+    there.map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize))
 }

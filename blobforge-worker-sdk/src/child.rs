@@ -101,6 +101,20 @@ impl Default for ChildLimits {
     }
 }
 
+impl ChildLimits {
+    /// None but the grace: for what no job decides about.
+    #[cfg(feature = "marker")]
+    pub(crate) fn none() -> Self {
+        Self {
+            no_progress: None,
+            memory_bytes: u64::MAX,
+            output_bytes: u64::MAX,
+            scratch_bytes: u64::MAX,
+            ..Self::default()
+        }
+    }
+}
+
 /// The child to start.
 #[derive(Debug, Clone)]
 pub struct ChildSpec {

@@ -37,6 +37,7 @@ pub mod child;
 pub mod client;
 mod context;
 mod handler;
+mod lock;
 #[cfg(feature = "marker")]
 pub mod marker;
 pub mod program;

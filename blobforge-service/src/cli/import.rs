@@ -5,7 +5,7 @@ use std::{path::PathBuf, process::ExitCode};
 use blobforge_core::JobType;
 
 use super::{
-    CliError,
+    CliError, job_type,
     terminal::{Bars, Column, say, table},
 };
 use crate::{
@@ -47,10 +47,6 @@ pub(super) struct ImportArgs {
     json: bool,
     #[command(flatten)]
     serve: ServeArgs,
-}
-
-fn job_type(text: &str) -> Result<JobType, String> {
-    JobType::new(text).map_err(|error| error.to_string())
 }
 
 pub(super) async fn run(args: ImportArgs, layers: &Layers) -> Result<ExitCode, CliError> {

@@ -6,7 +6,7 @@ use blobforge_core::JobType;
 use serde_json::{Map, Value, json};
 
 use super::{
-    CliError, Connection,
+    CliError, Connection, job_type,
     listing::{ListStyle, Listing, field},
     terminal::{Column, say},
 };
@@ -64,10 +64,6 @@ pub(super) struct SetArgs {
     settings: Vec<(String, Value)>,
     #[command(flatten)]
     connection: Connection,
-}
-
-fn job_type(text: &str) -> Result<JobType, String> {
-    JobType::new(text).map_err(|error| error.to_string())
 }
 
 fn setting(text: &str) -> Result<(String, Value), String> {

@@ -9,7 +9,6 @@ Which steps there are and in which order is the worker's decision; see `conversi
 """
 
 import gc
-import os
 import time
 
 from blobforge_runner import BadInput, Encrypted, JobError, serve
@@ -96,9 +95,7 @@ def pages(job, order, models, begun):
         warnings=tally.warnings,
         seconds=round(time.monotonic() - begun, 3),
     )
-    path = job.scratch_dir / f"{order['name']}.zip"
-    parts.write(path, manifest, document)
-    job.checkpoint(order["name"], path)
+    keep(job, order, manifest, document)
     return {"seconds": manifest.seconds, "errors": tally.errors()}
 
 
@@ -112,10 +109,15 @@ def skip(job, order, _models, _begun):
     manifest = parts.Manifest(
         pages=[page], options=order["options"], mode=order["mode"], skipped={page: order["why"]}
     )
+    keep(job, order, manifest, document)
+    return {}
+
+
+def keep(job, order, manifest, document):
+    """Has a part survive whatever happens, where the worker looks for it."""
     path = job.scratch_dir / f"{order['name']}.zip"
     parts.write(path, manifest, document)
     job.checkpoint(order["name"], path)
-    return {}
 
 
 @step
@@ -155,6 +157,4 @@ class Progress:
 
 
 if __name__ == "__main__":
-    # Libraries that print progress bars or ask the network for news do neither.
-    os.environ.update(DISABLE_TQDM="true", TOKENIZERS_PARALLELISM="false", HF_HUB_DISABLE_TELEMETRY="1")
     main()

@@ -88,7 +88,7 @@ impl Environment {
                 return Ok(Some(Self { python }));
             }
         }
-        let Some(made) = Self::made(&folder(settings)) else { return Ok(None) };
+        let Some(made) = Self::made(&Self::place(settings)) else { return Ok(None) };
         // One whose Python was removed with an older system is none.
         Ok(look(&made.python).await.is_ok().then_some(made))
     }
@@ -101,7 +101,7 @@ impl Environment {
         if let Some(found) = Self::find(settings).await? {
             return Ok(found);
         }
-        let folder = folder(settings);
+        let folder = Self::place(settings);
         make(&folder, tell).await.map_err(|why| {
             missing(format!(
                 "{why}. Nothing was left half done in {}: start the worker again",
@@ -152,14 +152,9 @@ impl Environment {
 
     /// Where one is made if none is found.
     pub fn place(settings: &Settings) -> PathBuf {
-        folder(settings)
+        let hash = requirements_hash();
+        settings.folder().join(format!("marker-{MARKER_VERSION}-{}", hash.get(..8).unwrap_or_default()))
     }
-}
-
-/// Where an environment is made.
-pub(super) fn folder(settings: &Settings) -> PathBuf {
-    let hash = requirements_hash();
-    settings.folder().join(format!("marker-{MARKER_VERSION}-{}", hash.get(..8).unwrap_or_default()))
 }
 
 fn requirements_hash() -> String {
@@ -244,14 +239,7 @@ async fn call(
     env: Vec<(OsString, OsString)>,
     within: Duration,
 ) -> Result<String, String> {
-    let limits = ChildLimits {
-        no_progress: None,
-        total: Some(within),
-        memory_bytes: u64::MAX,
-        output_bytes: u64::MAX,
-        scratch_bytes: u64::MAX,
-        ..ChildLimits::default()
-    };
+    let limits = ChildLimits { total: Some(within), ..ChildLimits::none() };
     let mut spec = ChildSpec::new(program, env::temp_dir()).limits(limits);
     spec.args = args.iter().map(|arg| (*arg).to_owned()).collect();
     spec.env = env;
@@ -368,7 +356,7 @@ mod tests {
     async fn an_environment_that_was_not_finished_is_none() {
         let folder = tempfile::tempdir().unwrap();
         let settings = Settings { folder: Some(folder.path().to_owned()), ..Settings::default() };
-        let place = super::folder(&settings);
+        let place = Environment::place(&settings);
         fs::create_dir_all(place.join("bin")).unwrap();
         assert!(Environment::made(&place).is_none());
         fs::write(place.join(STAMP), "another list").unwrap();

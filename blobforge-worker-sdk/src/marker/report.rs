@@ -2,12 +2,7 @@
 
 use std::path::PathBuf;
 
-use super::{
-    Environment, MarkerPdf, Settings,
-    options::Mode,
-    servers::{Servers, llama_server},
-    settings::font,
-};
+use super::{Environment, MarkerPdf, Settings, options::Mode, servers::llama_server, settings::font};
 use crate::{Handler, Workplace};
 
 /// What PyTorch says of the cards that it can use.
@@ -43,13 +38,13 @@ impl Report {
         let folder = tempfile::tempdir().map_err(|error| error.to_string())?;
         let handler = MarkerPdf::new(settings.clone(), environment.clone());
         let ready = handler.prepare(&Workplace::around(&folder.path().join("check"))).await;
+        let servers = handler.trouble().await;
         handler.close().await;
         ready.map_err(|error| error.to_string())?;
-        let servers = Servers::new(settings, environment);
         let torch = if settings.use_gpu { environment.say(TORCH, settings).await } else { Ok(String::new()) };
         let has_vision = settings.vlm_url.is_some() || settings.default_mode() == Mode::Balanced;
         Ok(Self {
-            servers: servers.trouble(settings.needs()).await,
+            servers,
             no_vision: if has_vision { None } else { llama_server().err() },
             weights_here: environment.vlm_weights_are_here(settings).await?,
             font: font(),

@@ -26,6 +26,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use crate::{
     Workplace,
     child::{ChildLimits, ChildSpec, Process},
+    lock::locked,
 };
 
 /// How long a server may take to say that it is well.
@@ -348,14 +349,7 @@ impl Own {
 impl Call {
     fn spec(&self, port: u16, folder: &Path, place: &Workplace) -> ChildSpec {
         // What it needs is decided by the models and not by any job.
-        let limits = ChildLimits {
-            no_progress: None,
-            memory_bytes: u64::MAX,
-            output_bytes: u64::MAX,
-            scratch_bytes: u64::MAX,
-            ..ChildLimits::default()
-        };
-        let mut spec = ChildSpec::new(&self.program, folder).limits(limits);
+        let mut spec = ChildSpec::new(&self.program, folder).limits(ChildLimits::none());
         let port = port.to_string();
         spec.args = self
             .args
@@ -395,21 +389,12 @@ struct Lock(File);
 impl Lock {
     /// For one alone; `None` if somebody has it.
     fn exclusive(path: &Path) -> io::Result<Option<Self>> {
-        Self::taken(path, FlockOperation::NonBlockingLockExclusive)
+        Ok(locked(path, FlockOperation::NonBlockingLockExclusive)?.map(Self))
     }
 
     /// For any number of users; `None` if somebody has it alone.
     fn shared(path: &Path) -> io::Result<Option<Self>> {
-        Self::taken(path, FlockOperation::NonBlockingLockShared)
-    }
-
-    fn taken(path: &Path, how: FlockOperation) -> io::Result<Option<Self>> {
-        let file = File::options().create(true).truncate(false).write(true).open(path)?;
-        match flock(&file, how) {
-            Ok(()) => Ok(Some(Self(file))),
-            Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-            Err(error) => Err(error.into()),
-        }
+        Ok(locked(path, FlockOperation::NonBlockingLockShared)?.map(Self))
     }
 }
 

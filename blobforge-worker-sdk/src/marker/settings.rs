@@ -178,7 +178,9 @@ impl Settings {
             or("HF_HOME", cache.join("huggingface")),
             or("MODEL_CACHE_DIR", cache.join("datalab/models")),
             or("FONT_PATH", font().unwrap_or_else(any_file)),
+            // Libraries that print progress bars or ask the network for news do neither.
             ("DISABLE_TQDM".into(), "true".into()),
+            ("TOKENIZERS_PARALLELISM".into(), "false".into()),
             // Packages of somebody else's would come before those that were checked.
             ("PYTHONPATH".into(), "".into()),
             ("PYTHONHOME".into(), "".into()),

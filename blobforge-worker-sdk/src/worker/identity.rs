@@ -17,6 +17,7 @@ use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 use super::WorkerError;
+use crate::lock;
 
 /// How many processes of one user can have ids of their own on one machine.
 const MAX_SLOTS: usize = 1000;
@@ -144,12 +145,7 @@ impl Identity {
 
 /// A locked file; `None` if another process has it.
 pub(super) fn locked(path: &Path) -> io::Result<Option<File>> {
-    let file = OpenOptions::new().create(true).truncate(false).write(true).mode(0o600).open(path)?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Some(file)),
-        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-        Err(error) => Err(error.into()),
-    }
+    lock::locked(path, FlockOperation::NonBlockingLockExclusive)
 }
 
 fn read(path: &Path) -> io::Result<Option<State>> {

@@ -11,7 +11,10 @@ use walkdir::WalkDir;
 
 use super::Finding;
 use crate::{
-    cli::terminal::{size, span},
+    cli::{
+        free_bytes,
+        terminal::{size, span},
+    },
     config::ServeConfig,
 };
 
@@ -66,8 +69,7 @@ fn database(path: &Path) -> Finding {
 }
 
 fn room(what: &'static str, folder: &Path) -> Finding {
-    let there = folder.ancestors().find_map(|folder| rustix::fs::statvfs(folder).ok());
-    let Some(free) = there.map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize)) else {
+    let Some(free) = free_bytes(folder) else {
         return Finding::warn(what, format!("{} cannot be looked at", folder.display()), "Make it");
     };
     let found = format!("{} free at {}", size(free), folder.display());

@@ -7,7 +7,8 @@ use std::{
 };
 
 use pulldown_cmark::{Event, Options, Parser, Tag};
-use walkdir::WalkDir;
+
+use crate::archive::files_below;
 
 /// What the Markdown of a result is called, the likeliest first.
 const DOCUMENTS: [&str; 2] = ["content.md", "document.md"];
@@ -27,14 +28,7 @@ pub(in crate::cli) struct Document {
 impl Document {
     /// Finds out what is what in a folder; `None` if there is no Markdown, or no saying which.
     pub(super) fn in_folder(folder: &Path) -> io::Result<Option<Self>> {
-        let mut files = Vec::new();
-        for entry in WalkDir::new(folder).sort_by_file_name() {
-            let entry = entry.map_err(io::Error::other)?;
-            if entry.file_type().is_file() {
-                let name = entry.path().strip_prefix(folder).unwrap_or(entry.path());
-                files.push((name.to_string_lossy().into_owned(), entry.into_path()));
-            }
-        }
+        let mut files = files_below(folder)?;
         let named = |wanted: &str| files.iter().position(|(name, _)| name == wanted);
         let is_markdown = |name: &str| name.ends_with(".md") && !name.contains('/');
         let mut any = files.iter().enumerate().filter(|(_, (name, _))| is_markdown(name)).map(|(at, _)| at);

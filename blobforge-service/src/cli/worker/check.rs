@@ -9,7 +9,10 @@ use blobforge_worker_sdk::{Worker, child::network_can_be_cut, graphics_cards};
 use serde_json::Value;
 
 use super::{CliError, WorkerArgs, builder};
-use crate::cli::terminal::{Column, say, size, table};
+use crate::cli::{
+    free_bytes,
+    terminal::{Column, say, size, table},
+};
 
 /// What was looked at, and what was found: well or not.
 struct Finding {
@@ -36,7 +39,7 @@ impl Finding {
 /// Looks at everything, also when something is missing: people want to put it all right in one go.
 pub(super) async fn run(args: &WorkerArgs) -> Result<ExitCode, CliError> {
     let mut findings = vec![service(args).await];
-    if let Some(settings) = args.handler.marker_settings(args.use_gpu)? {
+    if let Some(settings) = args.handler.marker_settings(args.use_gpu) {
         findings.extend(marker::look(&settings).await);
     } else {
         findings.push(handler(args).await);
@@ -91,12 +94,6 @@ fn folder(args: &WorkerArgs) -> Finding {
 fn room(folder: &Path) -> String {
     let free = free_bytes(folder).map(|bytes| format!(", {} free", size(bytes))).unwrap_or_default();
     format!("{}{free}", folder.display())
-}
-
-fn free_bytes(folder: &Path) -> Option<u64> {
-    // It may not be there yet; then the disk is that of the nearest folder which is.
-    let there = folder.ancestors().find_map(|folder| rustix::fs::statvfs(folder).ok());
-    there.map(|disk| disk.f_bavail.saturating_mul(disk.f_frsize))
 }
 
 fn network() -> Finding {

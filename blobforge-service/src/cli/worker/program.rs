@@ -2,7 +2,7 @@
 
 use std::{ffi::OsString, path::Path, time::Duration};
 
-use blobforge_core::{Invalid, JobType};
+use blobforge_core::JobType;
 use blobforge_worker_sdk::{
     WorkerBuilder,
     marker::{JOB_TYPE, Settings},
@@ -14,7 +14,10 @@ use super::{
     marker::{self, Engine, MarkerArgs},
     seconds,
 };
-use crate::pdf_text::{self, PdfText};
+use crate::{
+    cli::job_type,
+    pdf_text::{self, PdfText},
+};
 
 /// What does the work.
 #[derive(Clone, Debug, clap::Args)]
@@ -83,10 +86,6 @@ struct ProgramArgs {
 /// A span that may also be none.
 type Limit = Option<Duration>;
 
-fn job_type(text: &str) -> Result<JobType, Invalid> {
-    JobType::new(text)
-}
-
 fn seconds_or_never(text: &str) -> Result<Limit, String> {
     if text == "0" { Ok(None) } else { seconds(text).map(Some) }
 }
@@ -107,13 +106,13 @@ impl HandlerArgs {
     }
 
     /// How marker is set up, if that is what does the work.
-    pub(super) fn marker_settings(&self, use_gpu: bool) -> Result<Option<Settings>, CliError> {
+    pub(super) fn marker_settings(&self, use_gpu: bool) -> Option<Settings> {
         if self.call().is_some() || self.engine != Engine::Marker {
-            return Ok(None);
+            return None;
         }
         let program = &self.program;
         let limits = Limits { no_progress: program.no_progress.flatten(), ..program.limits() };
-        Ok(Some(self.marker.settings(use_gpu, limits, program.recycling(), program.ready_within)))
+        Some(self.marker.settings(use_gpu, limits, program.recycling(), program.ready_within))
     }
 
     /// A worker with this handler.
@@ -122,7 +121,7 @@ impl HandlerArgs {
         builder: WorkerBuilder,
         use_gpu: bool,
     ) -> Result<WorkerBuilder, CliError> {
-        if let Some(settings) = self.marker_settings(use_gpu)? {
+        if let Some(settings) = self.marker_settings(use_gpu) {
             return marker::added_to(builder, settings).await;
         }
         let Some(job_type) = &self.program.job_type else { return Ok(builder.handler(PdfText::new()?)) };

@@ -12,10 +12,13 @@ use blobforge_core::{
 };
 use futures_util::TryStreamExt as _;
 use tokio::io::AsyncWriteExt as _;
-use walkdir::WalkDir;
 
 use super::CONTENT;
-use crate::{archive::unpack, config::ServeConfig, service::ServiceError};
+use crate::{
+    archive::{files_below, unpack},
+    config::ServeConfig,
+    service::ServiceError,
+};
 
 /// How files are called there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -143,15 +146,7 @@ pub(super) fn unpacked(result: &Path, folder: &Path) -> io::Result<Vec<(String, 
     } else {
         unpack(result, folder)?;
     }
-    let mut files = Vec::new();
-    for entry in WalkDir::new(folder).sort_by_file_name() {
-        let entry = entry.map_err(io::Error::other)?;
-        if entry.file_type().is_file() {
-            let name = entry.path().strip_prefix(folder).unwrap_or(entry.path());
-            files.push((name.to_string_lossy().into_owned(), entry.into_path()));
-        }
-    }
-    Ok(files)
+    files_below(folder)
 }
 
 fn is_zip(path: &Path) -> io::Result<bool> {

@@ -6,8 +6,8 @@ use blobforge_worker_sdk::marker::{
     DOWNLOAD_BYTES, Environment, INSTALLED_BYTES, MARKER_VERSION, Report, Settings,
 };
 
-use super::{Finding, free_bytes};
-use crate::cli::terminal::size;
+use super::Finding;
+use crate::cli::{free_bytes, terminal::size};
 
 /// Where the weights come from, and under which terms.
 const WEIGHTS: &str = "from Hugging Face (datalab-to/surya-ocr-2-gguf, datalab-to/surya_layout2) and models.datalab.to when \
