@@ -2,6 +2,7 @@
 
 mod accounts;
 mod audit;
+mod auth;
 mod body;
 mod bulk;
 mod claims;
@@ -41,7 +42,7 @@ pub(crate) use job::JobView;
 /// Everything behind the door.
 pub(crate) fn endpoint(shared: &Arc<Shared>) -> impl Endpoint + use<> {
     let operations = (
-        health::HealthApi(shared.clone()),
+        (health::HealthApi(shared.clone()), auth::AuthApi(shared.clone())),
         jobs::JobsApi(shared.clone()),
         submission::SubmissionApi(shared.clone()),
         steering::SteeringApi(shared.clone()),

@@ -12,7 +12,7 @@ use super::{
     Access, Principal, Route, TokenText,
     address::client_address,
     budget::{Left, Spent},
-    routes,
+    csrf, routes,
 };
 use crate::{
     audit::Actor,
@@ -151,6 +151,11 @@ impl<E> Gate<E> {
                 "cross_site",
                 "this change was asked for by another site, in your name",
             )));
+        }
+        // Logging in and out is done with forms, which send no headers.
+        if changes(request) && by_session && route.access != Access::Public {
+            let secret = session_secret(request.headers(), self.shared.config.is_https());
+            csrf::check(request.headers(), secret.unwrap_or_default()).map_err(refuse)?;
         }
         if route.access.allows(principal.as_ref()) {
             // A name that no handler can read would be taken for none, and its request be carried out twice.

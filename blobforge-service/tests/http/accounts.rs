@@ -31,7 +31,7 @@ impl Forge {
     }
 
     /// Logs a browser in; its cookie.
-    async fn log_in(&self, token: &str) -> String {
+    pub(crate) async fn log_in(&self, token: &str) -> String {
         let login = self.bare(Method::POST, "/auth/login");
         let login = login.header("content-type", "application/x-www-form-urlencoded");
         let reply = login.body(format!("token={token}")).send().await.unwrap();

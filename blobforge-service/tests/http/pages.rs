@@ -39,8 +39,9 @@ async fn a_page_sends_to_the_login_and_a_link_or_a_token_opens_the_door() {
         let foreign = submit().header("origin", "https://evil.example").send().await.unwrap();
         Reply::of(foreign).await.refused(403, "cross_site");
         Reply::of(submit().send().await.unwrap()).await.refused(403, "cross_site");
-        let own = submit().header("origin", forge.service.url()).send().await.unwrap();
-        assert!(own.status().is_success());
+        let own =
+            submit().header("origin", forge.service.url()).header("x-csrf-token", forge.csrf(&cookie).await);
+        Reply::of(own.send().await.unwrap()).await.ok();
         let out = forge
             .bare(Method::POST, "/auth/logout")
             .header("cookie", &cookie)
@@ -61,6 +62,40 @@ async fn a_page_sends_to_the_login_and_a_link_or_a_token_opens_the_door() {
     let bad = bad.body("token=nonsense").send().await.unwrap();
     assert_eq!(bad.status(), 403);
     assert!(bad.text().await.unwrap().contains("This is no token"));
+}
+
+impl Forge {
+    /// What the pages of a session send with every change.
+    async fn csrf(&self, cookie: &str) -> String {
+        let info = self.bare(Method::GET, "/api/auth/info").header("cookie", cookie).send().await.unwrap();
+        Reply::of(info).await.ok()["csrf_token"].as_str().unwrap().to_owned()
+    }
+}
+
+#[tokio::test]
+async fn a_session_changes_nothing_without_the_value_that_its_own_pages_know() {
+    let forge = Forge::start().await;
+    let (cookie, other) =
+        (forge.log_in(forge.service.admin_token()).await, forge.log_in(forge.service.admin_token()).await);
+    let (of_this, of_other) = (forge.csrf(&cookie).await, forge.csrf(&other).await);
+    let job = json!({"type": "work", "source": "none"});
+    let submit = |value: Option<&str>| {
+        let request = forge.bare(Method::POST, "/api/jobs").header("sec-fetch-site", "same-origin");
+        let request = request.header("cookie", &cookie).json(&job);
+        value.map_or(request.try_clone().unwrap(), |value| request.header("x-csrf-token", value)).send()
+    };
+    for bad in [None, Some(""), Some("00"), Some(of_other.as_str())] {
+        Reply::of(submit(bad).await.unwrap()).await.refused(403, "csrf");
+    }
+    assert!(forge.get("/api/jobs").await.ok()["jobs"].as_array().unwrap().is_empty());
+    Reply::of(submit(Some(&of_this)).await.unwrap()).await.ok();
+    // Only sessions have one, and to look at something it is not needed.
+    let info = forge.get("/api/auth/info").await.ok();
+    assert_eq!((&info["csrf_token"], &info["account"]["id"]), (&Value::Null, &json!("admin")));
+    let nobody = Reply::of(forge.bare(Method::GET, "/api/auth/info").send().await.unwrap()).await.ok();
+    assert!(nobody.get("account").is_none() && nobody.get("csrf_token").is_none(), "{nobody}");
+    let jobs = forge.bare(Method::GET, "/api/jobs").header("cookie", &cookie).send().await.unwrap();
+    assert_eq!(jobs.status(), 200);
 }
 
 #[tokio::test]
