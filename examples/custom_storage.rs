@@ -8,7 +8,7 @@ use std::{error::Error, sync::Arc};
 
 use async_trait::async_trait;
 use blobforge_core::storage::{
-    Attempt, Command, Committed, Counts, JobFilter, JobPage, Storage, StorageError, Workload,
+    Attempt, Command, Committed, Counts, Hour, JobFilter, JobPage, Storage, StorageError, Workload,
     memory::MemoryStorage,
 };
 use blobforge_core::{
@@ -36,6 +36,8 @@ impl Storage for Counting {
     async fn jobs(&self, filter: &JobFilter) -> Read<JobPage> { self.inner.jobs(filter).await }
     async fn types(&self) -> Read<Vec<TypeRecord>> { self.inner.types().await }
     async fn counts(&self) -> Read<Counts> { self.inner.counts().await }
+    async fn hours(&self) -> Read<Vec<(JobType, Hour)>> { self.inner.hours().await }
+    async fn ahead(&self, id: JobId) -> Read<Option<u64>> { self.inner.ahead(id).await }
     async fn workload(&self) -> Read<Workload> { self.inner.workload().await }
     async fn attempts(&self, id: JobId) -> Read<Vec<Attempt>> { self.inner.attempts(id).await }
     async fn failure_groups(&self, of: Option<&JobType>, limit: usize) -> Read<Vec<FailureGroup>> {

@@ -29,7 +29,7 @@ pub(crate) use verdict::verdict;
 
 pub use record::RecordChange;
 
-pub use query::{Attempt, Counts, JobFilter, JobPage, MAX_EXAMINED, MAX_PAGE, Workload};
+pub use query::{Attempt, Counts, HOURS_KEPT, Hour, JobFilter, JobPage, MAX_EXAMINED, MAX_PAGE, Workload};
 
 use std::{fmt, time::Duration};
 
@@ -111,6 +111,13 @@ pub trait Storage: Send + Sync + fmt::Debug {
     /// As in [`Storage::jobs`].
     async fn counts(&self) -> Result<Counts, StorageError>;
 
+    /// How many jobs ended in each of the last hours, by type and then by time; hours in which none did are left out, and
+    /// there may be older ones than [`HOURS_KEPT`] of types that have been idle since. What ended elsewhere, before it came
+    /// here, does not count.
+    ///
+    /// As in [`Hour`].
+    async fn hours(&self) -> Result<Vec<(JobType, Hour)>, StorageError>;
+
     /// What waits for longest, and who runs how much. It costs no more where many jobs wait.
     ///
     /// ```
@@ -137,6 +144,22 @@ pub trait Storage: Send + Sync + fmt::Debug {
     ///
     /// As in [`Storage::jobs`].
     async fn attempts(&self, id: JobId) -> Result<Vec<Attempt>, StorageError>;
+
+    /// How many jobs of its lane stand before a job in line, at most [`MAX_EXAMINED`]: those of its type that ask the same of
+    /// their worker and share its limit key. `None` of a job that stands in no line, as before its time.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let queue = blobforge_core::Queue::in_memory();
+    /// use blobforge_core::{NewJob, Priority, storage::Storage};
+    /// let first = queue.submit(NewJob::new("pdf").unwrap()).await.unwrap().id;
+    /// let urgent = NewJob { priority: Priority::Critical, ..NewJob::new("pdf").unwrap() };
+    /// let urgent = queue.submit(urgent).await.unwrap().id;
+    /// let storage = queue.storage();
+    /// assert_eq!((storage.ahead(urgent).await.unwrap(), storage.ahead(first).await.unwrap()), (Some(0), Some(1)));
+    /// # });
+    /// ```
+    async fn ahead(&self, id: JobId) -> Result<Option<u64>, StorageError>;
 
     /// The groups of failures of a type, or of all types: the one with most failed jobs first, then the one met last. At
     /// most `limit`, and at most [`MAX_PAGE`].

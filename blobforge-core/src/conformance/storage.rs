@@ -258,6 +258,8 @@ macro_rules! storage_conformance {
                 jobs_are_found_by_how_the_hash_of_their_source_begins,
                 what_is_not_there_is_nothing,
                 counts_follow_every_change,
+                what_ended_in_each_hour_is_known_for_two_days,
+                a_job_in_line_knows_how_many_stand_before_it,
                 records_are_kept_by_collection_and_key,
                 records_are_written_with_a_command_or_not_at_all,
                 a_log_keeps_its_last_entries_and_is_read_from_its_end,

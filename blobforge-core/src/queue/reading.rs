@@ -7,7 +7,7 @@ use tokio::sync::broadcast;
 use super::{Feed, Obstacle, Queue, QueueError};
 use crate::{
     FailureGroup, Job, JobId, JobType, Status, TypeRecord, WorkerRecord,
-    storage::{Attempt, Counts, JobFilter, JobPage, Refusal},
+    storage::{Attempt, Counts, Hour, JobFilter, JobPage, Refusal},
 };
 
 impl Queue {
@@ -141,6 +141,26 @@ impl Queue {
     /// When the store fails.
     pub async fn counts(&self) -> Result<Counts, QueueError> {
         Ok(self.shared.storage.counts().await?)
+    }
+
+    /// How many jobs ended in each of the last hours, by type and then by time.
+    ///
+    /// As in [`Hour`].
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn hours(&self) -> Result<Vec<(JobType, Hour)>, QueueError> {
+        Ok(self.shared.storage.hours().await?)
+    }
+
+    /// How many jobs stand before one in line; `None` of one that stands in no line.
+    ///
+    /// As in [`Storage::ahead`](crate::storage::Storage::ahead).
+    ///
+    /// # Errors
+    /// When the store fails.
+    pub async fn ahead(&self, id: JobId) -> Result<Option<u64>, QueueError> {
+        Ok(self.shared.storage.ahead(id).await?)
     }
 
     /// All workers, by id.

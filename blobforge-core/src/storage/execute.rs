@@ -278,6 +278,7 @@ impl<R: Rows> Batch<'_, R> {
         self.lanes.count(of, before.status(), -1);
         self.lanes.count(of, after.status(), 1);
         if after.status().is_final() && !before.status().is_final() {
+            self.lanes.ended(of, after.status());
             self.note_end(after)?;
         }
         if before.ended_at != after.ended_at {

@@ -19,6 +19,7 @@ use super::{
     Attempt, Command, Committed, Counts, JobFilter, JobPage, MAX_EXAMINED, MAX_PAGE, Storage, StorageError,
     Workload,
     execute::execute,
+    query::Hour,
     record::{entry_key, entry_number},
     rows::{AttemptRow, Claimer, EndedRow, FileRow, Rows, TypeRow},
 };
@@ -106,6 +107,8 @@ struct MemoryRows {
     workers: BTreeMap<WorkerId, WorkerRecord>,
     records: BTreeMap<(String, String), Value>,
     counts: BTreeMap<(JobType, Status), i64>,
+    /// By type and slot.
+    hours: BTreeMap<(JobType, i64), Hour>,
 }
 
 impl MemoryRows {
@@ -178,6 +181,13 @@ impl Storage for MemoryStorage {
         Ok(Counts(known.map(|(key, n)| (key.clone(), n.unsigned_abs())).collect()))
     }
 
+    async fn hours(&self) -> Result<Vec<(JobType, Hour)>, StorageError> {
+        let rows = self.rows();
+        let mut hours: Vec<_> = rows.hours.iter().map(|((name, _), hour)| (name.clone(), *hour)).collect();
+        hours.sort_by(|a, b| (&a.0, a.1.start).cmp(&(&b.0, b.1.start)));
+        Ok(hours)
+    }
+
     async fn workload(&self) -> Result<Workload, StorageError> {
         let rows = self.rows();
         let mut running = BTreeMap::new();
@@ -194,6 +204,12 @@ impl Storage for MemoryStorage {
         let running = rows.jobs.get(&id).and_then(Attempt::running);
         let running = running.map(|attempt| Attempt { log_tail: rows.history.log(id), ..attempt });
         Ok(ended.chain(running).collect())
+    }
+
+    async fn ahead(&self, id: JobId) -> Result<Option<u64>, StorageError> {
+        let rows = self.rows();
+        let waiting = rows.jobs.get(&id).filter(|job| job.status() == Status::Pending);
+        Ok(waiting.and_then(|job| rows.lanes.ahead(job)))
     }
 
     async fn failure_groups(
@@ -575,6 +591,13 @@ impl Rows for MemoryRows {
 
     fn delete_records_up_to(&mut self, collection: &str, key: &str) -> Result<(), Infallible> {
         self.records.retain(|(name, at), _| name != collection || at.as_str() > key);
+        Ok(())
+    }
+
+    fn add_ended(&mut self, job_type: &JobType, hour: Hour) -> Result<(), Infallible> {
+        let slot = (job_type.clone(), hour.slot());
+        let sum = hour.with(self.hours.get(&slot).copied());
+        self.hours.insert(slot, sum);
         Ok(())
     }
 

@@ -184,6 +184,68 @@ impl Counts {
     }
 }
 
+/// How many hours back it is known how many jobs ended in each.
+///
+/// As in [`Hour`].
+pub const HOURS_KEPT: u32 = 48;
+
+/// How many jobs of a type ended in an hour.
+///
+/// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+/// # let queue = blobforge_core::Queue::in_memory();
+/// # let smith = blobforge_core::WorkerId::new("smith").unwrap();
+/// # let pdf = [blobforge_core::JobType::new("pdf").unwrap()];
+/// # let registration = blobforge_core::Registration::new(smith.clone(), pdf.clone(), "drawn at the start");
+/// # queue.register(registration).await.unwrap();
+/// # queue.submit(blobforge_core::NewJob::new("pdf").unwrap()).await.unwrap();
+/// # let claimed = queue.claim(&smith, &pdf, 1, std::time::Duration::ZERO).await.unwrap().remove(0);
+/// use blobforge_core::storage::{HOURS_KEPT, Hour, Report, Storage};
+/// let done = Report::Complete { outputs: Vec::new(), result: None };
+/// queue.report(claimed.job.id, claimed.token, done).await.unwrap();
+/// let hours = queue.storage().hours().await.unwrap();
+/// let (of, hour) = &hours[0];
+/// assert_eq!((of, hour.completed, hour.failed), (&pdf[0], 1, 0));
+/// assert_eq!(hour.start, Hour::beginning(queue.now()));
+/// assert!(hours.len() <= HOURS_KEPT as usize);
+/// # });
+/// ```
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Hour {
+    /// When it began.
+    pub start: Timestamp,
+    /// How many jobs were completed in it.
+    pub completed: u64,
+    /// How many jobs failed for good in it.
+    pub failed: u64,
+}
+
+impl Hour {
+    const MILLIS: i64 = 60 * 60 * 1000;
+
+    /// When the hour of a time began.
+    ///
+    /// As in [`Hour`].
+    pub fn beginning(time: Timestamp) -> Timestamp {
+        Timestamp::from_millis(time.as_millis() / Self::MILLIS * Self::MILLIS)
+    }
+
+    /// Where it is kept: each hour in the place of the one [`HOURS_KEPT`] hours before, so that none has to be thrown away.
+    pub(in crate::storage) fn slot(&self) -> i64 {
+        self.start.as_millis() / Self::MILLIS % i64::from(HOURS_KEPT)
+    }
+
+    /// An hour together with what is kept in its slot.
+    pub(in crate::storage) fn with(self, kept: Option<Self>) -> Self {
+        match kept.filter(|kept| kept.start == self.start) {
+            Some(kept) => {
+                Self { completed: kept.completed + self.completed, failed: kept.failed + self.failed, ..self }
+            }
+            None => self,
+        }
+    }
+}
+
 /// One execution of a job.
 ///
 /// As in [`Queue::history`](crate::Queue::history).

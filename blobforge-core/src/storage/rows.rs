@@ -8,6 +8,7 @@ use std::rc::Rc;
 
 use serde_json::Value;
 
+use super::query::Hour;
 use crate::{
     Checkpoint, Condition, EndedLease, Epoch, Failure, Generation, Job, JobId, JobType, Priority, Progress,
     Requirements, Sha256, StartedUpTo, Status, Timestamp, TypeSettings, WorkerId, WorkerRecord,
@@ -250,6 +251,8 @@ pub(super) trait Rows: KeyRows + FailureGroupRows + LogRows + OutboxRows {
     fn delete_records_up_to(&mut self, collection: &str, key: &str) -> Result<(), Self::Error>;
 
     fn add_count(&mut self, job_type: &JobType, status: Status, change: i64) -> Result<(), Self::Error>;
+    /// Adds to what ended in an hour, in place of what its slot had of an earlier one.
+    fn add_ended(&mut self, job_type: &JobType, hour: Hour) -> Result<(), Self::Error>;
 }
 
 /// The rows that say who is next: types, classes, limit keys and lanes, and the jobs in each lane.

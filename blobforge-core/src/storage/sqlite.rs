@@ -57,7 +57,7 @@ use tokio::runtime::Handle;
 
 use self::{failure::storage_error, reads::Snapshot, writer::Writer};
 use super::{
-    Attempt, Command, Committed, Counts, JobFilter, JobPage, MAX_PAGE, Storage, StorageError, Workload,
+    Attempt, Command, Committed, Counts, Hour, JobFilter, JobPage, MAX_PAGE, Storage, StorageError, Workload,
 };
 use crate::{
     Checkpoint, Clock, FailureGroup, Generation, Job, JobId, JobType, Subscriber, SystemClock, Timestamp,
@@ -253,8 +253,16 @@ impl Storage for SqliteStorage {
         self.read(reads::counts).await
     }
 
+    async fn hours(&self) -> Result<Vec<(JobType, Hour)>, StorageError> {
+        self.read(reads::hours).await
+    }
+
     async fn workload(&self) -> Result<Workload, StorageError> {
         self.read(reads::workload).await
+    }
+
+    async fn ahead(&self, id: JobId) -> Result<Option<u64>, StorageError> {
+        self.read(move |snapshot| reads::ahead(snapshot, id)).await
     }
 
     async fn attempts(&self, id: JobId) -> Result<Vec<Attempt>, StorageError> {

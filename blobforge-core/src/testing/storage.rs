@@ -9,7 +9,9 @@ use super::{Fault, Faults, faults::Fate};
 use crate::{
     Checkpoint, Clock, FailureGroup, Generation, Job, JobId, JobType, Subscriber, Timestamp, TypeRecord,
     WorkerId, WorkerRecord,
-    storage::{Attempt, Command, Committed, Counts, JobFilter, JobPage, Storage, StorageError, Workload},
+    storage::{
+        Attempt, Command, Committed, Counts, Hour, JobFilter, JobPage, Storage, StorageError, Workload,
+    },
 };
 
 /// Any storage, with the faults that its [`Faults`] ask for.
@@ -99,6 +101,14 @@ impl Storage for FaultyStorage {
 
     async fn counts(&self) -> Result<Counts, StorageError> {
         self.read().await?.counts().await
+    }
+
+    async fn hours(&self) -> Result<Vec<(JobType, Hour)>, StorageError> {
+        self.read().await?.hours().await
+    }
+
+    async fn ahead(&self, id: JobId) -> Result<Option<u64>, StorageError> {
+        self.read().await?.ahead(id).await
     }
 
     async fn workload(&self) -> Result<Workload, StorageError> {

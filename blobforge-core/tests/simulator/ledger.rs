@@ -11,8 +11,8 @@ use blobforge_core::{
     Checkpoint, Clock, FailureGroup, Generation, Job, JobId, JobType, ManualClock, Subscriber, Timestamp,
     TypeRecord, WorkerId, WorkerRecord,
     storage::{
-        Attempt, Claimed, Command, Committed, Counts, Done, Event, JobFilter, JobPage, MAX_PAGE, Outcome,
-        Storage, StorageError, Workload, memory::MemoryStorage,
+        Attempt, Claimed, Command, Committed, Counts, Done, Event, Hour, JobFilter, JobPage, MAX_PAGE,
+        Outcome, Storage, StorageError, Workload, memory::MemoryStorage,
     },
 };
 use serde_json::Value;
@@ -193,6 +193,14 @@ impl Storage for Ledger {
 
     async fn counts(&self) -> Result<Counts, StorageError> {
         self.storage.counts().await
+    }
+
+    async fn hours(&self) -> Result<Vec<(JobType, Hour)>, StorageError> {
+        self.storage.hours().await
+    }
+
+    async fn ahead(&self, id: JobId) -> Result<Option<u64>, StorageError> {
+        self.storage.ahead(id).await
     }
 
     async fn workload(&self) -> Result<Workload, StorageError> {

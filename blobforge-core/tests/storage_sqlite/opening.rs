@@ -60,7 +60,7 @@ async fn an_empty_file_and_an_empty_database_are_brought_up_to_date() {
         let connection = Connection::open(&path).unwrap();
         let pragma =
             |name: &str| -> i32 { connection.pragma_query_value(None, name, |row| row.get(0)).unwrap() };
-        assert_eq!((pragma("user_version"), pragma("application_id")), (2, 0x424C_4246));
+        assert_eq!((pragma("user_version"), pragma("application_id")), (3, 0x424C_4246));
         let store = open(&path).await;
         assert_eq!(store.counts().await.unwrap().total(), 1, "and not a second time");
     }
@@ -84,6 +84,20 @@ async fn another_programs_database_is_refused() {
     for path in [plain, marked] {
         says(&refusal(&path).await, &["another program", "left as it is"]);
     }
+}
+
+#[tokio::test]
+async fn a_file_of_version_two_keeps_its_jobs_and_begins_to_count_hours() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("jobs.db");
+    let store = open(&path).await;
+    store.commit(vec![register(), pdf(), pdf()]).await.unwrap();
+    let job = claimed(&store).await.job.id;
+    drop(store);
+    database(&path, "DROP TABLE hours; PRAGMA user_version = 2");
+    let store = open(&path).await;
+    assert_eq!((store.counts().await.unwrap().total(), store.hours().await.unwrap()), (2, vec![]));
+    assert!(store.job(job).await.unwrap().unwrap().lease().is_some());
 }
 
 #[tokio::test]

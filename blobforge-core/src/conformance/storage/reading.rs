@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     End, NewSource, Priority, Progress, Sha256,
-    storage::{AttemptChange, Event, Ready, RecordChange, Wake, Workload},
+    storage::{AttemptChange, Event, HOURS_KEPT, Hour, Ready, RecordChange, Wake, Workload},
 };
 use serde_json::json;
 
@@ -150,6 +150,66 @@ pub async fn counts_follow_every_change(bench: &Bench) {
         ((video, Status::Pending), 1),
     ];
     assert_eq!(counts.0, BTreeMap::from(expected), "and nothing stands at zero");
+}
+
+pub async fn what_ended_in_each_hour_is_known_for_two_days(bench: &Bench) {
+    let worker = bench.worker("w1").await;
+    let hour = 3600 * SECOND;
+    let finish = async |report| {
+        bench.pending().await;
+        let held = bench.claims(&worker, &["pdf"], 1).await.remove(0);
+        bench.finish(&held, report).await;
+    };
+    let hours = async || {
+        let hours = bench.storage.hours().await.unwrap();
+        assert!(hours.iter().all(|(of, _)| of.as_str() == "pdf"), "{hours:?}");
+        hours.into_iter().map(|(_, hour)| (hour.start, hour.completed, hour.failed)).collect::<Vec<_>>()
+    };
+    assert_eq!(hours().await, []);
+    let first = Hour::beginning(bench.clock.now());
+    finish(complete()).await;
+    finish(complete()).await;
+    finish(failed(true)).await;
+    assert_eq!(hours().await, [(first, 2, 0)], "what is tried again has not ended");
+    let called_off = bench.pending().await;
+    bench.run(Command::Cancel(called_off)).await.unwrap();
+    bench.submit(new("video")).await;
+    bench.advance(hour);
+    finish(failed(false)).await;
+    assert_eq!(hours().await, [(first, 2, 0), (first + hour, 0, 1)], "a cancelled job is in neither");
+    // Two days later the first hour makes room.
+    bench.advance(hour * (HOURS_KEPT - 1));
+    finish(complete()).await;
+    assert_eq!(hours().await, [(first + hour, 0, 1), (first + hour * HOURS_KEPT, 1, 0)]);
+}
+
+pub async fn a_job_in_line_knows_how_many_stand_before_it(bench: &Bench) {
+    let ahead = async |id| bench.storage.ahead(id).await.unwrap();
+    let mut ids = Vec::new();
+    // More than stand in the front of a lane.
+    for _ in 0..40 {
+        ids.push(bench.pending().await);
+        bench.advance(SECOND);
+    }
+    for (at, id) in ids.iter().enumerate() {
+        assert_eq!(ahead(*id).await, Some(at as u64));
+    }
+    let urgent = bench.submit(new("pdf").priority(Priority::Critical)).await.id;
+    assert_eq!(
+        (ahead(urgent).await, ahead(ids[0]).await, ahead(ids[39]).await),
+        (Some(0), Some(1), Some(40))
+    );
+    let other = bench.submit(new("video")).await.id;
+    assert_eq!(ahead(other).await, Some(0), "each type has its own line");
+    let mut later = new("pdf");
+    later.run_at = Some(bench.clock.now() + 60 * SECOND);
+    let later = bench.submit(later).await.id;
+    assert_eq!(ahead(later).await, None, "it stands in no line before its time");
+    let worker = bench.worker("w1").await;
+    let held = bench.claims(&worker, &["pdf"], 2).await;
+    assert_eq!((held[0].job.id, ahead(urgent).await), (urgent, None), "it runs");
+    assert_eq!((ahead(ids[1]).await, ahead(ids[39]).await), (Some(0), Some(38)));
+    assert_eq!(ahead(JobId::new(9999)).await, None);
 }
 
 pub async fn records_are_kept_by_collection_and_key(bench: &Bench) {

@@ -18,6 +18,7 @@ use crate::{
     JobType, Priority, Requirements, Status, Timestamp,
     storage::{
         command::Refusal,
+        query::Hour,
         rows::{ClassRow, Head, LaneRows, Load, Place, Rows, TypeRow},
     },
 };
@@ -50,6 +51,8 @@ struct TypeState {
     kept: Option<TypeRow>,
     classes: Vec<ClassState>,
     counts: [i64; Status::ALL.len()],
+    completed: u64,
+    failed: u64,
 }
 
 struct ClassState {
@@ -84,6 +87,8 @@ impl Lanes {
             kept,
             classes,
             counts: [0; Status::ALL.len()],
+            completed: 0,
+            failed: 0,
         });
         Ok(index)
     }
@@ -96,6 +101,15 @@ impl Lanes {
     /// Changes how many jobs of a type are in a state.
     pub(super) fn count(&mut self, of: TypeIndex, status: Status, change: i64) {
         self.types[of].counts[status as usize] += change;
+    }
+
+    /// One more job of a type has ended.
+    pub(super) fn ended(&mut self, of: TypeIndex, status: Status) {
+        match status {
+            Status::Completed => self.types[of].completed += 1,
+            Status::Failed => self.types[of].failed += 1,
+            _ => {}
+        }
     }
 
     /// The class of what a job asks for; a new one if there is none.
@@ -221,7 +235,8 @@ impl Lanes {
             for class in (0..self.types[of].classes.len()).rev() {
                 self.settle_class(rows, now, of, class)?;
             }
-            let TypeState { job_type, row, kept, counts, classes, .. } = &mut self.types[of];
+            let TypeState { job_type, row, kept, counts, classes, completed, failed, .. } =
+                &mut self.types[of];
             for class in classes.iter_mut().filter(|class| class.kept.as_ref() != Some(&class.row)) {
                 // The class that asks for nothing needs no row before it has something to say.
                 if class.kept.is_some() || class.row.class != 0 || class.row.passed != 0 {
@@ -235,6 +250,10 @@ impl Lanes {
             }
             for (status, change) in Status::ALL.into_iter().zip(counts).filter(|(_, change)| **change != 0) {
                 rows.add_count(job_type, status, mem::take(change))?;
+            }
+            if *completed + *failed > 0 {
+                let (completed, failed) = (mem::take(completed), mem::take(failed));
+                rows.add_ended(job_type, Hour { start: Hour::beginning(now), completed, failed })?;
             }
         }
         Ok(())

@@ -9,7 +9,8 @@ use std::{
 
 use super::MemoryRows;
 use crate::{
-    JobType, Priority, Timestamp,
+    Job, JobType, Priority, Timestamp,
+    storage::MAX_EXAMINED,
     storage::rows::{ClassRow, Front, Head, LaneId, LaneRow, LaneRows, LaneState, Place, TypeRow},
 };
 
@@ -84,6 +85,25 @@ impl MemoryLanes {
             *known = oldest.min(*known);
         }
         all
+    }
+
+    /// How many jobs stand before one in its lane.
+    pub(super) fn ahead(&self, job: &Job) -> Option<u64> {
+        let of_type = (job.job_type.clone(), 0)..=(job.job_type.clone(), u8::MAX);
+        let class = match self.classes.range(of_type).find(|(_, class)| class.requires == job.body.requires) {
+            Some(((_, number), _)) => *number,
+            None => 0,
+        };
+        let key = job.limit_key.clone().unwrap_or_default();
+        let lane = self.lanes.get(self.ids.get(&(job.job_type.clone(), key, class))?)?;
+        let place = Place::of(job);
+        if let Ok(at) = lane.front.places().binary_search(&place) {
+            return Some(at as u64);
+        }
+        lane.ready.contains(&place).then(|| {
+            let before = lane.ready.range(..place).take(MAX_EXAMINED).count();
+            (lane.front.places().len() + before).min(MAX_EXAMINED) as u64
+        })
     }
 
     fn key_of(&self, lane: LaneId) -> Option<String> {

@@ -13,8 +13,11 @@ use crate::{
     Body, Checkpoint, End, EndedLease, Epoch, FailureGroup, FailureGroupId, FinishKind, Finished, Generation,
     Job, JobId, JobType, Lease, LeaseSecret, LeaseToken, Life, Phase, Priority, Sha256, Source, StartedUpTo,
     Status, Timestamp, TypeRecord, WorkerId, WorkerRecord,
-    storage::rows::{
-        AttemptRow, ClassRow, EndedRow, FileRow, Head, LaneId, LaneRow, LaneState, Load, Place, TypeRow,
+    storage::{
+        Hour,
+        rows::{
+            AttemptRow, ClassRow, EndedRow, FileRow, Head, LaneId, LaneRow, LaneState, Load, Place, TypeRow,
+        },
     },
 };
 
@@ -389,6 +392,25 @@ pub(super) fn count(row: &Row<'_>) -> rusqlite::Result<((JobType, Status), u64)>
     let mut c = Columns::of(row);
     let key = (c.checked(|name: String| JobType::new(name))?, c.checked(status)?);
     Ok((key, c.take::<i64>()?.unsigned_abs()))
+}
+
+/// Reads `hour, completed, failed`.
+pub(super) fn hour(row: &Row<'_>) -> rusqlite::Result<Hour> {
+    hour_columns(&mut Columns::of(row))
+}
+
+/// Reads `type, hour, completed, failed`.
+pub(super) fn hour_of_type(row: &Row<'_>) -> rusqlite::Result<(JobType, Hour)> {
+    let mut c = Columns::of(row);
+    Ok((c.checked(|name: String| JobType::new(name))?, hour_columns(&mut c)?))
+}
+
+fn hour_columns(c: &mut Columns<'_, '_>) -> rusqlite::Result<Hour> {
+    Ok(Hour {
+        start: c.time()?,
+        completed: c.take::<i64>()?.unsigned_abs(),
+        failed: c.take::<i64>()?.unsigned_abs(),
+    })
 }
 
 /// Reads `type` and a time.

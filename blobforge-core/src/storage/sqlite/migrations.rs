@@ -6,8 +6,11 @@ use rusqlite::{Connection, TransactionBehavior};
 pub(super) const APPLICATION_ID: i32 = 0x424C_4246;
 
 /// Each version of the file, with the statements that make it of the one before.
-const MIGRATIONS: &[(i32, &str)] =
-    &[(1, include_str!("migrations/1.sql")), (2, include_str!("migrations/2.sql"))];
+const MIGRATIONS: &[(i32, &str)] = &[
+    (1, include_str!("migrations/1.sql")),
+    (2, include_str!("migrations/2.sql")),
+    (3, include_str!("migrations/3.sql")),
+];
 
 /// The version that this program writes.
 pub(super) fn latest() -> i32 {

@@ -12,10 +12,12 @@ use super::{
     statements::Sql,
 };
 use crate::{
-    Checkpoint, FailureGroupId, HashBeginning, Job, JobId, Status, TypeRecord, WorkerId, WorkerRecord,
+    Checkpoint, FailureGroupId, HashBeginning, Job, JobId, JobType, Status, TypeRecord, WorkerId,
+    WorkerRecord,
     storage::{
-        Attempt, Counts, JobFilter, JobPage, MAX_EXAMINED, MAX_PAGE, Workload,
+        Attempt, Counts, Hour, JobFilter, JobPage, MAX_EXAMINED, MAX_PAGE, Workload,
         record::{entry_key, entry_number},
+        rows::Place,
     },
 };
 
@@ -50,6 +52,12 @@ pub(super) fn counts(snapshot: &Snapshot<'_>) -> rusqlite::Result<Counts> {
     Ok(Counts(counts.query_map([], columns::count)?.collect::<Result<_, _>>()?))
 }
 
+/// How many jobs ended in each of the last hours.
+pub(super) fn hours(snapshot: &Snapshot<'_>) -> rusqlite::Result<Vec<(JobType, Hour)>> {
+    let mut hours = snapshot.prepare_cached(Sql::Hours.text())?;
+    hours.query_map([], columns::hour_of_type)?.collect()
+}
+
 /// What waits for longest, and who runs how much.
 pub(super) fn workload(snapshot: &Snapshot<'_>) -> rusqlite::Result<Workload> {
     let mut workload = Workload::default();
@@ -62,6 +70,38 @@ pub(super) fn workload(snapshot: &Snapshot<'_>) -> rusqlite::Result<Workload> {
     let mut running = snapshot.prepare_cached(Sql::RunningByWorker.text())?;
     workload.running = running.query_map([], columns::worker_and_number)?.collect::<Result<_, _>>()?;
     Ok(workload)
+}
+
+/// How many jobs stand before one in its lane.
+pub(super) fn ahead(snapshot: &Snapshot<'_>, id: JobId) -> rusqlite::Result<Option<u64>> {
+    let Some(job) = job(snapshot, id)?.filter(|job| job.status() == Status::Pending) else { return Ok(None) };
+    let name = job.job_type.as_str();
+    let mut classes = snapshot.prepare_cached(Sql::Classes.text())?;
+    let classes = classes.query_map([name], columns::class)?.collect::<Result<Vec<_>, _>>()?;
+    let class =
+        classes.iter().find(|class| class.requires == job.body.requires).map_or(0, |class| class.class);
+    let key = job.limit_key.as_deref().unwrap_or_default();
+    let mut lane = snapshot.prepare_cached(Sql::Lane.text())?;
+    let Some(lane) = lane.query_row(params![name, class, key], columns::lane).optional()? else {
+        return Ok(None);
+    };
+    let (place, front) = (Place::of(&job), lane.front.places());
+    if let Ok(at) = front.binary_search(&place) {
+        return Ok(Some(at as u64));
+    }
+    let (priority, ready_at) = (u8::from(place.priority), place.ready_at.as_millis());
+    let in_line = params![lane.id.0, priority, ready_at, id.get()];
+    if !snapshot.prepare_cached(Sql::IsReady.text())?.exists(in_line)? {
+        return Ok(None);
+    }
+    let most = i64::try_from(MAX_EXAMINED).unwrap_or(i64::MAX);
+    let mut before = snapshot.prepare_cached(Sql::ReadyBefore.text())?;
+    let mut rows = before.query(params![lane.id.0, priority, ready_at, id.get(), most])?;
+    let mut ahead = front.len();
+    while rows.next()?.is_some() {
+        ahead += 1;
+    }
+    Ok(Some(ahead.min(MAX_EXAMINED) as u64))
 }
 
 pub(super) fn attempts(snapshot: &Snapshot<'_>, id: JobId) -> rusqlite::Result<Vec<Attempt>> {

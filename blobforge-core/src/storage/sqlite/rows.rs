@@ -10,7 +10,10 @@ use super::{
 use crate::{
     Checkpoint, Condition, EndedLease, Epoch, FailureGroupId, Generation, Job, JobId, JobType, Lease, Output,
     Sha256, Source, Status, Timestamp, WorkerId, WorkerRecord,
-    storage::rows::{AttemptRow, Claimer, EndedRow, FileRow, Rows},
+    storage::{
+        Hour,
+        rows::{AttemptRow, Claimer, EndedRow, FileRow, Rows},
+    },
 };
 
 /// The rows as the writer's open transaction sees them.
@@ -435,6 +438,15 @@ impl Rows for SqliteRows<'_, '_> {
 
     fn delete_records_up_to(&mut self, collection: &str, key: &str) -> rusqlite::Result<()> {
         self.sql.get(Sql::DeleteRecordsUpTo)?.execute([collection, key])?;
+        Ok(())
+    }
+
+    fn add_ended(&mut self, job_type: &JobType, hour: Hour) -> rusqlite::Result<()> {
+        let (name, slot) = (job_type.as_str(), hour.slot());
+        let kept = self.sql.get(Sql::Hour)?.query_row(params![name, slot], columns::hour).optional()?;
+        let Hour { start, completed, failed } = hour.with(kept);
+        let [completed, failed] = [completed, failed].map(|number| i64::try_from(number).unwrap_or(i64::MAX));
+        self.sql.get(Sql::PutHour)?.execute(params![name, slot, start.as_millis(), completed, failed])?;
         Ok(())
     }
 

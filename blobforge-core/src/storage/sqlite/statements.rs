@@ -80,6 +80,8 @@ statements! {
     InsertReady: "INSERT INTO ready (lane, priority, ready_at, id) VALUES (?1, ?2, ?3, ?4)",
     DeleteReady: "DELETE FROM ready WHERE lane = ?1 AND priority = ?2 AND ready_at = ?3 AND id = ?4",
     FirstReady: "SELECT priority, ready_at, id FROM ready WHERE lane = ?1 ORDER BY priority, ready_at, id LIMIT ?2",
+    IsReady: "SELECT 1 FROM ready WHERE lane = ?1 AND priority = ?2 AND ready_at = ?3 AND id = ?4",
+    ReadyBefore: "SELECT id FROM ready WHERE lane = ?1 AND (priority, ready_at, id) < (?2, ?3, ?4) LIMIT ?5",
     DeleteReadyUpTo: "DELETE FROM ready WHERE lane = ?1 AND (priority, ready_at, id) <= (?2, ?3, ?4)",
     FirstOfPriority: "SELECT priority, ready_at, id FROM ready WHERE lane = ?1 AND priority = ?2 \
          ORDER BY ready_at, id LIMIT 1",
@@ -197,6 +199,9 @@ statements! {
     Counts: "SELECT type, status, n FROM counts WHERE n <> 0",
     AddCount: "INSERT INTO counts (type, status, n) VALUES (?1, ?2, ?3) \
          ON CONFLICT (type, status) DO UPDATE SET n = n + excluded.n",
+    Hours: "SELECT type, hour, completed, failed FROM hours ORDER BY type, hour",
+    Hour: "SELECT hour, completed, failed FROM hours WHERE type = ?1 AND slot = ?2",
+    PutHour: "INSERT OR REPLACE INTO hours (type, slot, hour, completed, failed) VALUES (?1, ?2, ?3, ?4, ?5)",
 }
 
 impl Sql {
@@ -271,6 +276,8 @@ mod tests {
                     "SCAN failure_groups USING INDEX failure_groups_worst",
                     "SCAN rescans",
                     "SCAN subscribers",
+                    // So many of each type are kept.
+                    "SCAN hours",
                     "USE TEMP B-TREE FOR ORDER BY",
                 ];
                 let looks_once = text.starts_with("SELECT min(run_at)") && step.starts_with("SEARCH");
