@@ -35,9 +35,15 @@ use std::sync::Arc;
 use poem::{Endpoint, EndpointExt, Route, get};
 use poem_openapi::OpenApiService;
 
-use crate::service::{FILES_PREFIX, Shared};
+use crate::{
+    dashboard,
+    service::{FILES_PREFIX, Shared},
+};
 
-pub(crate) use job::JobView;
+pub(crate) use bulk::FilterRequest;
+pub(crate) use files::source_name;
+pub(crate) use job::{JobView, path_of};
+pub(crate) use jobs::total;
 
 /// Everything behind the door.
 pub(crate) fn endpoint(shared: &Arc<Shared>) -> impl Endpoint + use<> {
@@ -65,16 +71,14 @@ pub(crate) fn endpoint(shared: &Arc<Shared>) -> impl Endpoint + use<> {
     let document = openapi::document(&service.spec());
     let docs = openapi::Docs::new(&service.swagger_ui_html());
     let files = get(local_files::download).head(local_files::download).put(local_files::upload);
-    Route::new()
+    dashboard::routes(Route::new())
         .at("/api/openapi.json", get(openapi::Fixed::json(document)))
         .at("/docs", get(docs.page))
         .at("/assets/swagger-ui.css", get(docs.style))
         .at("/assets/swagger-ui.js", get(docs.bundle))
         .at("/assets/docs.js", get(docs.start))
-        .at("/assets/style.css", get(openapi::Fixed::css(pages::STYLE)))
         .at("/auth/login", get(pages::login_page).post(pages::log_in))
         .at("/auth/logout", poem::post(pages::log_out))
-        .at("/", get(pages::status_page))
         .at("/metrics", get(metrics::metrics))
         .at(format!("{FILES_PREFIX}*key"), files)
         .nest("/api", service)

@@ -6,6 +6,7 @@ mod audit;
 mod auth;
 pub mod cli;
 mod config;
+mod dashboard;
 mod events;
 mod metrics;
 pub mod pdf_text;
@@ -14,6 +15,7 @@ pub mod serve;
 mod service;
 mod stats;
 mod webhooks;
+mod words;
 
 pub use auth::{Access, ROUTES, Route, Scope, TokenText};
 pub use config::{ServeArgs, ServeConfig};

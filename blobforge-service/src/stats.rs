@@ -13,47 +13,47 @@ pub(crate) use pace::Pace;
 #[derive(Clone, Debug, Default, Object)]
 pub(crate) struct Stats {
     /// All jobs.
-    total_jobs: u64,
+    pub(crate) total_jobs: u64,
     /// Jobs whose source is missing.
-    uploading_jobs: u64,
+    pub(crate) uploading_jobs: u64,
     /// Jobs that wait.
-    pending_jobs: u64,
+    pub(crate) pending_jobs: u64,
     /// Jobs that run.
-    running_jobs: u64,
+    pub(crate) running_jobs: u64,
     /// Jobs that are done.
-    completed_jobs: u64,
+    pub(crate) completed_jobs: u64,
     /// Jobs that failed for good.
-    failed_jobs: u64,
+    pub(crate) failed_jobs: u64,
     /// The same as `failed_jobs`, under its earlier name.
-    dead_jobs: u64,
+    pub(crate) dead_jobs: u64,
     /// Jobs that were called off.
-    cancelled_jobs: u64,
+    pub(crate) cancelled_jobs: u64,
     /// All workers that are known.
-    total_workers: u64,
+    pub(crate) total_workers: u64,
     /// Workers that were heard of within a lease.
-    online_workers: u64,
+    pub(crate) online_workers: u64,
     /// Workers that were not.
-    offline_workers: u64,
+    pub(crate) offline_workers: u64,
     /// The same by type and status.
-    by_type: BTreeMap<String, BTreeMap<String, u64>>,
+    pub(crate) by_type: BTreeMap<String, BTreeMap<String, u64>>,
     /// For how many seconds, at most, the oldest waiting job has been ready; `null` if none waits.
-    oldest_waiting_seconds: Option<f64>,
+    pub(crate) oldest_waiting_seconds: Option<f64>,
     /// How many jobs are completed in an hour, by what this process has seen of the last one.
-    completed_per_hour: f64,
+    pub(crate) completed_per_hour: f64,
     /// How each type gets on.
-    types: BTreeMap<String, TypeStats>,
+    pub(crate) types: BTreeMap<String, TypeStats>,
 }
 
 /// How the jobs of a type get on.
 #[derive(Clone, Debug, Default, Object)]
 pub(crate) struct TypeStats {
     /// For how many seconds, at most, the oldest waiting job has been ready; `null` if none waits.
-    oldest_waiting_seconds: Option<f64>,
+    pub(crate) oldest_waiting_seconds: Option<f64>,
     /// How many jobs are completed in an hour, by what this process has seen of the last one.
-    completed_per_hour: f64,
+    pub(crate) completed_per_hour: f64,
     /// In how many seconds all that waits and runs is done at this pace, if nothing is added; `null` while nothing is
     /// completed.
-    seconds_to_empty: Option<f64>,
+    pub(crate) seconds_to_empty: Option<f64>,
 }
 
 impl TypeStats {
@@ -63,20 +63,6 @@ impl TypeStats {
             left => (completed_per_hour > 0.0).then(|| left as f64 / completed_per_hour * 3600.0),
         };
         Self { oldest_waiting_seconds, completed_per_hour, seconds_to_empty }
-    }
-}
-
-impl Stats {
-    /// The numbers that people look at first.
-    pub(crate) fn tiles(&self) -> [(&'static str, u64); 6] {
-        [
-            ("waiting", self.pending_jobs),
-            ("running", self.running_jobs),
-            ("completed", self.completed_jobs),
-            ("failed", self.failed_jobs),
-            ("cancelled", self.cancelled_jobs),
-            ("workers online", self.online_workers),
-        ]
     }
 }
 

@@ -67,33 +67,34 @@ struct BulkRequest {
 #[derive(Debug, Default, Object, Deserialize)]
 #[oai(rename = "JobFilter")]
 #[serde(default, deny_unknown_fields)]
-struct FilterRequest {
+pub(crate) struct FilterRequest {
     /// In this state; `dead` is another word for `failed`.
-    status: Option<String>,
+    pub(crate) status: Option<String>,
     /// Of this type.
     #[oai(rename = "type")]
     #[serde(rename = "type")]
-    job_type: Option<String>,
+    pub(crate) job_type: Option<String>,
     /// Of this priority, by number or name.
-    priority: Option<Value>,
+    pub(crate) priority: Option<Value>,
     /// Running on this worker.
-    worker: Option<String>,
+    pub(crate) worker: Option<String>,
     /// With this tag.
-    tag: Option<String>,
+    pub(crate) tag: Option<String>,
     /// With this text in the source's path or the last error.
-    text: Option<String>,
+    pub(crate) text: Option<String>,
     /// Failed, and in this group of failures: its `id` in `GET /api/failures`.
-    failure_group: Option<i64>,
+    pub(crate) failure_group: Option<i64>,
     /// Of a source whose SHA-256 begins so: 8 to 64 hexadecimal digits.
-    source_hash: Option<String>,
+    pub(crate) source_hash: Option<String>,
     /// Submitted at or after this time.
-    created_from: Option<Time>,
+    pub(crate) created_from: Option<Time>,
     /// Submitted before this time.
-    created_before: Option<Time>,
+    pub(crate) created_before: Option<Time>,
 }
 
 impl FilterRequest {
-    fn into_filter(self) -> Result<JobFilter, Problem> {
+    /// The filter that it means.
+    pub(crate) fn into_filter(self) -> Result<JobFilter, Problem> {
         Ok(JobFilter {
             status: self.status.map(|status| status.parse()).transpose()?,
             job_type: self.job_type.map(|name| job_type(&name)).transpose()?,

@@ -132,7 +132,7 @@ pub(super) fn sent(parts: Option<Vec<SentPartRequest>>) -> Vec<SentPart> {
 }
 
 /// What a job's source is to be called by whoever saves it.
-pub(super) fn source_name(job: &Job) -> &str {
+pub(crate) fn source_name(job: &Job) -> &str {
     job.body.source_path.as_deref().unwrap_or("source")
 }
 

@@ -128,24 +128,6 @@ impl JobView {
     pub(super) fn with_obstacle(self, obstacle: Option<Obstacle>) -> Self {
         Self { waiting_for: obstacle.map(WaitingFor::from), ..self }
     }
-
-    /// What a table for people shows: status, type, source, progress and last error.
-    pub(super) fn cells(&self) -> [String; 5] {
-        // Only while it runs: what was last heard of an attempt is not how far it came.
-        let progress = self.progress.as_ref().filter(|_| self.worker_id.is_some());
-        let progress = progress.map_or_else(String::new, |progress| match progress.total {
-            Some(total) => format!("{} of {total}", progress.done),
-            None => progress.done.to_string(),
-        });
-        let error = self.last_error.as_ref().map(|error| error.message.clone());
-        [
-            self.status_label.clone(),
-            self.job_type.clone(),
-            self.source_path.clone().unwrap_or_default(),
-            progress,
-            error.unwrap_or_default(),
-        ]
-    }
 }
 
 /// What keeps a waiting job from being run, and that somebody has to do something about.
@@ -227,10 +209,14 @@ pub(crate) struct OutputView {
 
 impl OutputView {
     fn new(job: i64, output: blobforge_core::Output) -> Self {
-        let path: Vec<_> = output.name.split('/').map(escaped).collect();
-        let url = format!("/api/jobs/{job}/outputs/{}", path.join("/"));
+        let url = format!("/api/jobs/{job}/outputs/{}", path_of(&output.name));
         Self { name: output.name, size: output.size, sha256: output.sha256.map(|hash| hash.to_string()), url }
     }
+}
+
+/// The name of an output as a part of an address.
+pub(crate) fn path_of(name: &str) -> String {
+    name.split('/').map(escaped).collect::<Vec<_>>().join("/")
 }
 
 fn escaped(part: &str) -> String {

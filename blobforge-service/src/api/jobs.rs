@@ -285,7 +285,7 @@ impl JobsApi {
 }
 
 /// How many jobs match, as far as that is kept: by type and status.
-fn total(counts: &Counts, filter: &JobFilter) -> Option<u64> {
+pub(crate) fn total(counts: &Counts, filter: &JobFilter) -> Option<u64> {
     let counted = JobFilter {
         status: filter.status,
         job_type: filter.job_type.clone(),

@@ -132,7 +132,7 @@ fn described(access: Access) -> (Value, &'static str) {
         Access::Any | Access::Page => (bearer, "any token"),
         Access::Submit => (bearer, "scope submit"),
         Access::Worker => (bearer, "scope worker"),
-        Access::Admin => (bearer, "scope admin"),
+        Access::Admin | Access::AdminPage => (bearer, "scope admin"),
     }
 }
 
@@ -146,10 +146,6 @@ pub(super) struct Fixed {
 impl Fixed {
     pub(super) fn json(text: String) -> Self {
         Self { content_type: "application/json", policy: None, text }
-    }
-
-    pub(super) fn css(text: &str) -> Self {
-        Self::asset("text/css; charset=utf-8", text.to_owned())
     }
 
     fn asset(content_type: &'static str, text: String) -> Self {

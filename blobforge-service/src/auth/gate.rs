@@ -164,7 +164,7 @@ impl<E> Gate<E> {
             return Ok(principal);
         }
         Err(match (&principal, route.access.scope()) {
-            (None, _) if route.access == Access::Page => Box::new(to_login()),
+            (None, _) if matches!(route.access, Access::Page | Access::AdminPage) => Box::new(to_login()),
             (None, _) => {
                 refuse(unauthenticated("credentials are needed: send Authorization: Bearer <token>"))
             }

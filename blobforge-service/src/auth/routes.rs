@@ -19,6 +19,8 @@ pub enum Access {
     Admin,
     /// A page: as `Any`, but who is not logged in is sent to do so.
     Page,
+    /// A page for administrators: who is not logged in is sent to do so.
+    AdminPage,
 }
 
 impl Access {
@@ -30,7 +32,7 @@ impl Access {
             Self::Any | Self::Page => principal.is_some(),
             Self::Submit => has(Scope::Submit),
             Self::Worker => has(Scope::Worker),
-            Self::Admin => has(Scope::Admin),
+            Self::Admin | Self::AdminPage => has(Scope::Admin),
         }
     }
 
@@ -39,7 +41,7 @@ impl Access {
         match self {
             Self::Submit => Some(Scope::Submit),
             Self::Worker => Some(Scope::Worker),
-            Self::Admin => Some(Scope::Admin),
+            Self::Admin | Self::AdminPage => Some(Scope::Admin),
             Self::Public | Self::Signed | Self::Any | Self::Page => None,
         }
     }
@@ -91,6 +93,12 @@ pub const ROUTES: &[Route] = &[
     alias("GET", "/login", Access::Public, ("GET", "/auth/login")),
     api("GET", "/api/auth/info", Access::Public),
     page("GET", "/", Access::Page),
+    page("GET", "/jobs", Access::Page),
+    page("GET", "/jobs/{id}", Access::Page),
+    page("GET", "/jobs/{id}/source", Access::Page),
+    page("GET", "/jobs/{id}/preview", Access::Page),
+    page("GET", "/jobs/{id}/files/{name*}", Access::Page),
+    page("GET", "/library", Access::Page),
     page("GET", "/metrics", Access::Any),
     page("GET", "/files/{key*}", Access::Signed),
     page("PUT", "/files/{key*}", Access::Signed),

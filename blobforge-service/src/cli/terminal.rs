@@ -4,11 +4,14 @@ use std::{
     borrow::Cow,
     fmt,
     io::{self, IsTerminal, Write},
-    time::Duration,
 };
 
+use blobforge_core::{Clock, SystemClock, Timestamp};
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
+
+use crate::words;
+pub(super) use crate::words::{cut, size, span};
 
 /// Writes a line to standard output. Who reads it may leave early, as `head` does.
 ///
@@ -218,41 +221,10 @@ impl Default for Bars {
     }
 }
 
-/// At most so many characters of a text, and a mark where there is more.
-pub(super) fn cut(text: &str, characters: usize) -> String {
-    match text.char_indices().nth(characters) {
-        Some((end, _)) => format!("{}…", text[..end].trim_end()),
-        None => text.to_owned(),
-    }
-}
-
-/// A span in words: `0.4 s`, `12 s`, `3 min 20 s`, `2 h 14 min`.
-pub(super) fn span(span: Duration) -> String {
-    let seconds = span.as_secs();
-    match seconds {
-        0..10 => format!("{:.1} s", span.as_secs_f64()),
-        10..60 => format!("{seconds} s"),
-        60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
-        _ => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
-    }
-}
-
 /// How long ago a time was, as the service writes times; nothing where there is none.
 pub(super) fn ago(time: &str) -> String {
-    let Ok(time) = time.parse::<jiff::Timestamp>() else { return time.to_owned() };
-    // Clocks may disagree a little.
-    let seconds = u64::try_from(jiff::Timestamp::now().as_second() - time.as_second()).unwrap_or(0);
-    match seconds {
-        0..60 => "just now".to_owned(),
-        60..3600 => format!("{} min ago", seconds / 60),
-        3600..172_800 => format!("{} h ago", seconds / 3600),
-        _ => format!("{} days ago", seconds / 86_400),
-    }
-}
-
-/// A size in words: `512 B`, `48.2 MB`.
-pub(super) fn size(bytes: u64) -> String {
-    indicatif::DecimalBytes(bytes).to_string()
+    let Ok(time) = time.parse::<Timestamp>() else { return time.to_owned() };
+    words::ago(time, SystemClock.now())
 }
 
 #[cfg(test)]
@@ -267,15 +239,6 @@ mod tests {
         assert_eq!(in_one_line("a\nb"), "a b");
         let shown = table(&[Column::Text("name")], vec![vec!["x\ny\u{1b}[0m".to_owned()]]);
         assert_eq!(shown.lines().count(), 2, "{shown}");
-    }
-
-    #[test]
-    fn spans_read_well() {
-        let text = |seconds: f64| span(Duration::from_secs_f64(seconds));
-        assert_eq!(
-            [text(0.44), text(12.0), text(200.0), text(8040.0)],
-            ["0.4 s", "12 s", "3 min 20 s", "2 h 14 min"]
-        );
     }
 
     #[test]

@@ -16,7 +16,7 @@ fn may_use(caller: &str, access: Access) -> bool {
         Access::Any | Access::Page => matches!(caller, "submit" | "worker" | "admin"),
         Access::Submit => matches!(caller, "submit" | "admin"),
         Access::Worker => matches!(caller, "worker" | "admin"),
-        Access::Admin => caller == "admin",
+        Access::Admin | Access::AdminPage => caller == "admin",
     }
 }
 
@@ -60,7 +60,7 @@ async fn every_route_lets_in_who_may_use_it_and_nobody_else() {
             let let_in = match reply.status().as_u16() {
                 401 => false,
                 403 => route.pattern == "/auth/login",
-                303 => route.access != Access::Page,
+                303 => !matches!(route.access, Access::Page | Access::AdminPage),
                 _ => true,
             };
             assert_eq!(

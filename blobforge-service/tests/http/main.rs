@@ -5,6 +5,7 @@ mod accounts;
 mod audit;
 mod bad_input;
 mod bulk;
+mod dashboard;
 mod document;
 mod doors;
 mod earlier_clients;

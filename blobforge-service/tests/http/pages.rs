@@ -101,10 +101,15 @@ async fn a_session_changes_nothing_without_the_value_that_its_own_pages_know() {
 #[tokio::test]
 async fn what_strangers_wrote_is_shown_as_text() {
     let forge = Forge::start().await;
-    let job = json!({"type": "work", "source": "none", "source_path": "<script>alert(1)</script>"});
+    let hostile = "\"><script>alert(1)";
+    let job = json!({"type": "work", "source": "none", "source_path": hostile});
     forge.post("/api/jobs", job).await.ok();
+    let worker = json!({"id": "w", "name": hostile, "type": "work", "protocol": 1, "instance": "of w"});
+    forge.post("/api/workers/register", worker).await.ok();
+    forge.claim("w", "work").await;
     let page = forge.request(Method::GET, "/").send().await.unwrap().text().await.unwrap();
-    assert!(page.contains("&lt;script&gt;alert(1)") && !page.contains("<script"), "{page}");
+    assert_eq!(page.matches("&#60;script&#62;alert(1)").count(), 2, "{page}");
+    assert!(!page.contains("<script>"), "{page}");
 }
 
 #[tokio::test]

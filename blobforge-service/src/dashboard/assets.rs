@@ -1,0 +1,67 @@
+//! The files that pages load, all of them within the program.
+
+use poem::{
+    Endpoint, IntoResponse, Request, Response, Result,
+    http::{StatusCode, header},
+};
+use sha2::{Digest, Sha256};
+
+const STYLE: &str = "text/css; charset=utf-8";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+const PICTURE: &str = "image/svg+xml";
+
+macro_rules! files {
+    ($($name:literal $kind:ident $path:literal),* $(,)?) => {
+        [$(Asset::new($name, $kind, include_bytes!(concat!("assets/", $path)))),*]
+    };
+}
+
+/// All of them.
+pub(super) fn all() -> impl Iterator<Item = Asset> {
+    files! {
+        "style.css" STYLE "style.css",
+        "document.css" STYLE "document.css",
+        "icon.svg" PICTURE "icon.svg",
+        "theme.js" SCRIPT "theme.js",
+        "act.js" SCRIPT "act.js",
+        "live.js" SCRIPT "live.js",
+        "times.js" SCRIPT "times.js",
+        "keys.js" SCRIPT "keys.js",
+        "select.js" SCRIPT "select.js",
+        "htmx.js" SCRIPT "vendor/htmx/htmx.min.js",
+    }
+    .into_iter()
+}
+
+/// A file within the program. Browsers keep it, and ask whether it is still the same.
+pub(super) struct Asset {
+    name: &'static str,
+    kind: &'static str,
+    content: &'static [u8],
+    tag: String,
+}
+
+impl Asset {
+    fn new(name: &'static str, kind: &'static str, content: &'static [u8]) -> Self {
+        let tag = format!("\"{}\"", hex::encode(&Sha256::digest(content)[..12]));
+        Self { name, kind, content, tag }
+    }
+
+    /// What it is called below `/assets/`.
+    pub(super) fn name(&self) -> &'static str {
+        self.name
+    }
+}
+
+impl Endpoint for Asset {
+    type Output = Response;
+
+    async fn call(&self, request: Request) -> Result<Response> {
+        let reply =
+            Response::builder().header(header::ETAG, &self.tag).header(header::CACHE_CONTROL, "no-cache");
+        if request.header(header::IF_NONE_MATCH).is_some_and(|known| known == self.tag) {
+            return Ok(reply.status(StatusCode::NOT_MODIFIED).finish());
+        }
+        Ok(reply.content_type(self.kind).body(self.content).into_response())
+    }
+}

@@ -1,0 +1,34 @@
+// The keyboard: `/` searches, `j` and `k` move through a list, `x` selects, Enter opens, `?` says so.
+"use strict";
+(() => {
+    const rows = () => [...document.querySelectorAll("[data-rows] [data-row]")];
+    const types = element => element.matches?.("input:not([type=checkbox]), select, textarea, [contenteditable]");
+
+    function move(by) {
+        const all = rows();
+        if (all.length === 0) return;
+        const at = all.findIndex(row => row.contains(document.activeElement));
+        const next = all[Math.min(Math.max(at + by, 0), all.length - 1)];
+        next.querySelector("a[href]")?.focus();
+        next.scrollIntoView({ block: "nearest" });
+    }
+
+    document.addEventListener("keydown", event => {
+        if (event.ctrlKey || event.metaKey || event.altKey || types(event.target)) return;
+        if (document.querySelector("dialog[open]")) return;
+        const keys = {
+            "/": () => document.getElementById("search")?.focus(),
+            "j": () => move(1),
+            "k": () => move(-1),
+            "x": () => document.activeElement.closest("[data-row]")?.querySelector("input[type=checkbox]")?.click(),
+            "?": () => document.getElementById("keys").showModal(),
+        };
+        const wanted = keys[event.key];
+        if (!wanted) return;
+        event.preventDefault();
+        wanted();
+    });
+    document.addEventListener("click", event => {
+        if (event.target.closest("[data-keys]")) document.getElementById("keys").showModal();
+    });
+})();

@@ -1,0 +1,126 @@
+//! What all pages have around them, and the policy under which browsers show them.
+
+use std::sync::Arc;
+
+use askama::Template;
+use poem::{
+    FromRequest, IntoResponse, Request, RequestBody, Response, Result,
+    http::{HeaderValue, StatusCode, header},
+    web::Html,
+};
+
+use super::fault::Fault;
+use crate::{
+    auth::{Principal, Scope, csrf_token, session_secret},
+    problem::Problem,
+    service::Shared,
+};
+
+/// What a page may load: files of this service and pictures made within the page, and no script or style that stands in it.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data: blob:; \
+                      connect-src 'self'; frame-src 'self'; worker-src 'self'; form-action 'self'; \
+                      frame-ancestors 'none'; base-uri 'none'";
+
+/// Where in the navigation a page stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Section {
+    /// How things are.
+    Overview,
+    /// All jobs.
+    Jobs,
+    /// What is finished.
+    Library,
+}
+
+impl Section {
+    /// All of them, in the order of the navigation, with what they are called and where they are.
+    const ALL: [(Self, &'static str, &'static str); 3] = [
+        (Self::Overview, "Overview", "/"),
+        (Self::Jobs, "Jobs", "/jobs"),
+        (Self::Library, "Library", "/library"),
+    ];
+}
+
+/// Who looks at a page, and where from.
+pub(super) struct Visitor {
+    pub(super) shared: Arc<Shared>,
+    pub(super) principal: Principal,
+    csrf: String,
+    here: String,
+}
+
+impl<'a> FromRequest<'a> for Visitor {
+    async fn from_request(request: &'a Request, _: &mut RequestBody) -> Result<Self> {
+        let (Some(shared), Some(principal)) = (request.data::<Arc<Shared>>(), request.data::<Principal>())
+        else {
+            return Err(Fault::from(Problem::internal()).into());
+        };
+        let secret = session_secret(request.headers(), shared.config.is_https());
+        // Who comes with a token is asked for none.
+        let csrf = secret.filter(|_| principal.by_session).map(csrf_token).unwrap_or_default();
+        let here = request.uri().path_and_query().map_or("/", |here| here.as_str()).to_owned();
+        Ok(Self { shared: shared.clone(), principal: principal.clone(), csrf, here })
+    }
+}
+
+impl Visitor {
+    /// What stands around a page for this visitor.
+    pub(super) fn frame(&self, section: Section, title: impl Into<String>) -> Frame {
+        Frame {
+            section,
+            title: title.into(),
+            here: self.here.clone(),
+            csrf: self.csrf.clone(),
+            account: self.principal.name.clone(),
+            may_submit: self.principal.has(Scope::Submit),
+            is_admin: self.principal.has(Scope::Admin),
+        }
+    }
+}
+
+/// What stands around a page.
+pub(super) struct Frame {
+    section: Section,
+    /// What the page is called.
+    pub(super) title: String,
+    /// Its own address, by which it is asked for again.
+    pub(super) here: String,
+    /// What changes are sent with, so that no other site can ask for them.
+    pub(super) csrf: String,
+    /// Who is logged in.
+    pub(super) account: String,
+    /// Whether they may hand in and steer jobs.
+    pub(super) may_submit: bool,
+    /// Whether they may do everything.
+    pub(super) is_admin: bool,
+}
+
+impl Frame {
+    /// The navigation: what each page is called, where it is, and whether this is it.
+    pub(super) fn links(&self) -> impl Iterator<Item = (&'static str, &'static str, bool)> {
+        let pages = Section::ALL.into_iter().map(|(section, name, to)| (name, to, section == self.section));
+        pages.chain([("API", "/docs", false)])
+    }
+
+    /// The version of the service.
+    pub(super) fn version(&self) -> &'static str {
+        env!("CARGO_PKG_VERSION")
+    }
+}
+
+/// A page for a browser.
+pub(super) fn page(template: &impl Template) -> Result<Response, Fault> {
+    let html = template.render().map_err(|error| {
+        tracing::error!(%error, "a page could not be made");
+        Problem::internal()
+    })?;
+    Ok(with_policy(StatusCode::OK, html))
+}
+
+/// HTML under the policy of all pages.
+pub(super) fn with_policy(status: StatusCode, html: String) -> Response {
+    let mut reply = Html(html).into_response();
+    reply.set_status(status);
+    reply.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    reply
+}

@@ -1,0 +1,208 @@
+//! Markdown that came from anywhere, as HTML that does nothing.
+//!
+//! A document is somebody else's: it may hold HTML, scripts and addresses of any kind. What is left of it is text, tables,
+//! links that lead out of the frame, and pictures among the job's own files. The frame and the policy of its page would let
+//! nothing run either; none of the three relies on the others.
+
+use std::{borrow::Cow, collections::HashSet};
+
+use ammonia::{Builder, UrlRelative};
+use pulldown_cmark::{CowStr, Event, HeadingLevel, Options, Parser, Tag, TagEnd, html};
+
+/// How many headings the table of contents has.
+const HEADINGS: usize = 500;
+/// What ids of a document begin with, so that they are none of the page's.
+const IDS: &str = "doc-";
+
+/// A document that can be shown.
+pub(super) struct Document {
+    /// Its text, as HTML without anything that could do something.
+    pub(super) html: String,
+    /// Its headings.
+    pub(super) contents: Vec<Heading>,
+}
+
+/// A heading: where it leads.
+pub(super) struct Heading {
+    /// 1 to 6.
+    pub(super) level: u8,
+    pub(super) text: String,
+    pub(super) id: String,
+}
+
+impl Document {
+    /// Reads Markdown; `files` is where the pictures that it names are, without a slash at the end.
+    pub(super) fn new(markdown: &str, files: &str) -> Self {
+        let options = Options::ENABLE_TABLES
+            | Options::ENABLE_FOOTNOTES
+            | Options::ENABLE_STRIKETHROUGH
+            | Options::ENABLE_TASKLISTS;
+        let mut events: Vec<_> = Parser::new_ext(markdown, options).collect();
+        let contents = name_headings(&mut events);
+        let mut html = String::with_capacity(markdown.len() * 3 / 2);
+        html::push_html(&mut html, events.into_iter());
+        Self { html: cleaned(&html, files), contents }
+    }
+}
+
+/// Gives each heading an id, and lists them.
+fn name_headings(events: &mut [Event<'_>]) -> Vec<Heading> {
+    let mut contents: Vec<Heading> = Vec::new();
+    let mut open = false;
+    for event in events {
+        match event {
+            Event::Start(Tag::Heading { level, id, .. }) if contents.len() < HEADINGS => {
+                let name = format!("section-{}", contents.len() + 1);
+                contents.push(Heading {
+                    level: number(*level),
+                    text: String::new(),
+                    id: format!("{IDS}{name}"),
+                });
+                *id = Some(CowStr::from(name));
+                open = true;
+            }
+            Event::End(TagEnd::Heading(_)) => open = false,
+            Event::Text(text) | Event::Code(text) if open => {
+                if let Some(heading) = contents.last_mut() {
+                    heading.text.push_str(text);
+                }
+            }
+            _ => {}
+        }
+    }
+    contents.retain(|heading| !heading.text.trim().is_empty());
+    contents
+}
+
+fn number(level: HeadingLevel) -> u8 {
+    level as u8
+}
+
+/// What is left of HTML once all is gone that could do something.
+fn cleaned(html: &str, files: &str) -> String {
+    let mut builder = Builder::default();
+    let files = files.to_owned();
+    let html = builder
+        .add_tags(["section"])
+        .add_generic_attributes(["id"])
+        .id_prefix(Some(IDS))
+        .url_schemes(HashSet::from(["http", "https", "mailto"]))
+        .url_relative(UrlRelative::PassThrough)
+        .link_rel(Some("noopener noreferrer nofollow"))
+        .attribute_filter(move |element, attribute, value| match (element, attribute) {
+            ("img", "src") => picture(value, &files).map(Cow::Owned),
+            ("a", "href") => link(value),
+            (_, "cite" | "srcset" | "background") => None,
+            _ => Some(value.into()),
+        })
+        .clean(html)
+        .to_string();
+    // A link out of the frame opens beside it; within the text of a clean document no quote and no bracket are bare.
+    html.replace("<a href=\"http", "<a target=\"_blank\" href=\"http")
+}
+
+/// The address of a picture among the job's files; `None` of any other.
+fn picture(name: &str, files: &str) -> Option<String> {
+    let elsewhere = name.contains(':') || name.starts_with(['/', '\\', '?', '#']) || name.contains("..");
+    let name = name.strip_prefix("./").unwrap_or(name);
+    (!elsewhere && !name.is_empty()).then(|| format!("{files}/{name}"))
+}
+
+/// Where a link leads: out, or to another place of the document.
+fn link(to: &str) -> Option<Cow<'_, str>> {
+    if let Some(id) = to.strip_prefix('#') {
+        return Some(format!("#{IDS}{id}").into());
+    }
+    let out = ["http://", "https://", "mailto:"].iter().any(|scheme| to.starts_with(scheme));
+    out.then(|| to.into())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shown(markdown: &str) -> String {
+        Document::new(markdown, "/jobs/7/files").html
+    }
+
+    #[test]
+    fn nothing_of_a_document_can_do_anything() {
+        let hostile = [
+            "<script>alert(1)</script>",
+            "<img src=x onerror=alert(1)>",
+            "[a](javascript:alert(1)) [b](JaVaScRiPt:alert(1)) [c](data:text/html,x) [d](vbscript:x)",
+            "<iframe src=\"https://evil.example\"></iframe><object data=x></object><embed src=x>",
+            "<form action=\"https://evil.example\"><input name=a><button>go</button></form>",
+            "<svg onload=alert(1)><script>1</script></svg><math><mtext></mtext></math>",
+            "<style>body{background:url(https://evil.example)}</style><p style=\"x\" class=\"y\">t</p>",
+            "<base href=\"https://evil.example/\"><meta http-equiv=refresh content=0><link rel=stylesheet href=x>",
+            "![p](https://evil.example/p.png) ![q](//evil.example/q.png) ![r](/api/jobs) ![s](../../x.png)",
+            "<a href=\"x\" ping=\"https://evil.example\" onclick=\"alert(1)\">t</a>",
+            "<a title='<a href=\"http' href=\"https://a.example\">t</a>",
+        ];
+        for markdown in hostile {
+            let html = shown(markdown);
+            let bad = [
+                "<script",
+                "onerror",
+                "onload",
+                "onclick",
+                "javascript:",
+                "data:",
+                "vbscript",
+                "<iframe",
+                "<form",
+                "<input",
+                "<svg",
+                "<style",
+                "<base",
+                "<meta",
+                "<link",
+                "style=",
+                "ping=",
+                "src=\"http",
+                "src=\"//",
+                "src=\"/api",
+                "<object",
+                "<embed",
+                "evil.example/p",
+                "..",
+            ];
+            for word in bad {
+                assert!(!html.to_lowercase().contains(word), "{word} is left of {markdown}: {html}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_document_keeps_what_it_says() {
+        let html = shown(
+            "# Ash\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n![map](images/map.png) [out](https://a.example) [in](#ash)",
+        );
+        for kept in [
+            "<h1 id=\"doc-section-1\">Ash</h1>",
+            "<table>",
+            "<td>1</td>",
+            "src=\"/jobs/7/files/images/map.png\"",
+            "<a target=\"_blank\" href=\"https://a.example\" rel=\"noopener noreferrer nofollow\">",
+            "href=\"#doc-ash\"",
+        ] {
+            assert!(html.contains(kept), "{kept} is missing: {html}");
+        }
+    }
+
+    #[test]
+    fn its_contents_are_its_headings() {
+        let document = Document::new("# One\n\n## Two *and* `three`\n\n#\n\ntext", "/f");
+        let contents: Vec<_> =
+            document.contents.iter().map(|h| (h.level, h.text.as_str(), h.id.as_str())).collect();
+        assert_eq!(contents, [(1, "One", "doc-section-1"), (2, "Two and three", "doc-section-2")]);
+    }
+
+    #[test]
+    fn deep_nesting_ends_nothing() {
+        for deep in [">".repeat(20_000), "<div>".repeat(20_000), "* ".repeat(5_000), "[".repeat(20_000)] {
+            assert!(shown(&format!("{deep} deep")).contains("deep"));
+        }
+    }
+}
