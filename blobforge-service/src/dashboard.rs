@@ -30,6 +30,7 @@ mod overview;
 mod preview;
 mod search;
 mod shown;
+mod submit;
 
 use poem::{Route, get};
 
@@ -46,4 +47,5 @@ pub(crate) fn routes(mut route: Route) -> Route {
         .at("/jobs/:id/preview", get(preview::page))
         .at("/jobs/:id/files/*name", get(preview::picture))
         .at("/library", get(library::page))
+        .at("/submit", get(submit::page))
 }

@@ -99,6 +99,7 @@ pub const ROUTES: &[Route] = &[
     page("GET", "/jobs/{id}/preview", Access::Page),
     page("GET", "/jobs/{id}/files/{name*}", Access::Page),
     page("GET", "/library", Access::Page),
+    page("GET", "/submit", Access::Page),
     page("GET", "/metrics", Access::Any),
     page("GET", "/files/{key*}", Access::Signed),
     page("PUT", "/files/{key*}", Access::Signed),

@@ -10,6 +10,9 @@ const STYLE: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const PICTURE: &str = "image/svg+xml";
 
+/// A script that works beside a page goes by its own policy: it may load its parts.
+const POLICY: &str = "default-src 'none'; script-src 'self'; frame-ancestors 'none'";
+
 macro_rules! files {
     ($($name:literal $kind:ident $path:literal),* $(,)?) => {
         [$(Asset::new($name, $kind, include_bytes!(concat!("assets/", $path)))),*]
@@ -28,6 +31,12 @@ pub(super) fn all() -> impl Iterator<Item = Asset> {
         "times.js" SCRIPT "times.js",
         "keys.js" SCRIPT "keys.js",
         "select.js" SCRIPT "select.js",
+        "submit.js" SCRIPT "submit.js",
+        "hash-worker.js" SCRIPT "hash-worker.js",
+        "sha2.js" SCRIPT "vendor/noble-hashes/sha2.js",
+        "_md.js" SCRIPT "vendor/noble-hashes/_md.js",
+        "_u64.js" SCRIPT "vendor/noble-hashes/_u64.js",
+        "utils.js" SCRIPT "vendor/noble-hashes/utils.js",
         "htmx.js" SCRIPT "vendor/htmx/htmx.min.js",
     }
     .into_iter()
@@ -57,8 +66,10 @@ impl Endpoint for Asset {
     type Output = Response;
 
     async fn call(&self, request: Request) -> Result<Response> {
-        let reply =
-            Response::builder().header(header::ETAG, &self.tag).header(header::CACHE_CONTROL, "no-cache");
+        let reply = Response::builder()
+            .header(header::ETAG, &self.tag)
+            .header(header::CACHE_CONTROL, "no-cache")
+            .header(header::CONTENT_SECURITY_POLICY, POLICY);
         if request.header(header::IF_NONE_MATCH).is_some_and(|known| known == self.tag) {
             return Ok(reply.status(StatusCode::NOT_MODIFIED).finish());
         }

@@ -30,14 +30,17 @@ pub(super) enum Section {
     Jobs,
     /// What is finished.
     Library,
+    /// Handing in files.
+    Submit,
 }
 
 impl Section {
     /// All of them, in the order of the navigation, with what they are called and where they are.
-    const ALL: [(Self, &'static str, &'static str); 3] = [
+    const ALL: [(Self, &'static str, &'static str); 4] = [
         (Self::Overview, "Overview", "/"),
         (Self::Jobs, "Jobs", "/jobs"),
         (Self::Library, "Library", "/library"),
+        (Self::Submit, "Submit", "/submit"),
     ];
 }
 
@@ -110,11 +113,22 @@ impl Frame {
 
 /// A page for a browser.
 pub(super) fn page(template: &impl Template) -> Result<Response, Fault> {
+    page_that_connects(template, None)
+}
+
+/// A page that also sends files to `store`, an origin.
+pub(super) fn page_that_connects(template: &impl Template, store: Option<&str>) -> Result<Response, Fault> {
     let html = template.render().map_err(|error| {
         tracing::error!(%error, "a page could not be made");
         Problem::internal()
     })?;
-    Ok(with_policy(StatusCode::OK, html))
+    let mut reply = with_policy(StatusCode::OK, html);
+    if let Some(store) = store {
+        let policy = POLICY.replace("connect-src 'self'", &format!("connect-src 'self' {store}"));
+        let policy = HeaderValue::try_from(policy).map_err(|_| Problem::internal())?;
+        reply.headers_mut().insert(header::CONTENT_SECURITY_POLICY, policy);
+    }
+    Ok(reply)
 }
 
 /// HTML under the policy of all pages.

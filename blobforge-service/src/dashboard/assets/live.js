@@ -47,7 +47,10 @@
                 setTimeout(listen, 5000);
             }
         });
-        for (const name of EVENTS) source.addEventListener(name, refresh);
+        for (const name of EVENTS) source.addEventListener(name, event => {
+            document.dispatchEvent(new CustomEvent("blobforge:event", { detail: JSON.parse(event.data) }));
+            refresh();
+        });
     }
 
     /// A page that nobody looks at hears nothing, and holds no connection.
