@@ -7,10 +7,14 @@
 use std::{borrow::Cow, collections::HashSet};
 
 use ammonia::{Builder, UrlRelative};
-use pulldown_cmark::{CowStr, Event, HeadingLevel, Options, Parser, Tag, TagEnd, html};
+use pulldown_cmark::{CodeBlockKind, CowStr, Event, HeadingLevel, Options, Parser, Tag, TagEnd, html};
 
 /// How many headings the table of contents has.
 const HEADINGS: usize = 500;
+/// How deeply the elements of a document may nest; a deeper one is shown as plain text.
+const DEEPEST: usize = 200;
+/// Elements that hold nothing.
+const CHILDLESS: [&str; 6] = ["br", "hr", "img", "input", "col", "wbr"];
 /// What ids of a document begin with, so that they are none of the page's.
 const IDS: &str = "doc-";
 
@@ -41,8 +45,37 @@ impl Document {
         let contents = name_headings(&mut events);
         let mut html = String::with_capacity(markdown.len() * 3 / 2);
         html::push_html(&mut html, events.into_iter());
+        if depth(&html) > DEEPEST {
+            // To clean it would take its depth times its length.
+            let mut plain = String::with_capacity(markdown.len() + 16);
+            html::push_html(
+                &mut plain,
+                [
+                    Event::Start(Tag::CodeBlock(CodeBlockKind::Indented)),
+                    Event::Text(markdown.into()),
+                    Event::End(TagEnd::CodeBlock),
+                ]
+                .into_iter(),
+            );
+            return Self { html: plain, contents: Vec::new() };
+        }
         Self { html: cleaned(&html, files), contents }
     }
+}
+
+/// How deeply its elements nest at most, as far as their tags say.
+fn depth(html: &str) -> usize {
+    let (mut depth, mut deepest) = (0_usize, 0);
+    for tag in html.split('<').skip(1) {
+        let name: String = tag.chars().take_while(char::is_ascii_alphanumeric).take(8).collect();
+        if tag.starts_with('/') {
+            depth = depth.saturating_sub(1);
+        } else if !name.is_empty() && !CHILDLESS.contains(&name.to_ascii_lowercase().as_str()) {
+            depth += 1;
+            deepest = deepest.max(depth);
+        }
+    }
+    deepest
 }
 
 /// Gives each heading an id, and lists them.
@@ -204,5 +237,8 @@ mod tests {
         for deep in [">".repeat(20_000), "<div>".repeat(20_000), "* ".repeat(5_000), "[".repeat(20_000)] {
             assert!(shown(&format!("{deep} deep")).contains("deep"));
         }
+        let plain = shown(&"<div>".repeat(300));
+        assert!(plain.starts_with("<pre><code>&lt;div&gt;&lt;div&gt;"), "{plain}");
+        assert!(shown(&"<div>a<br></div>".repeat(300)).starts_with("<div>"));
     }
 }

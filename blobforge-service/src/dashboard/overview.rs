@@ -9,7 +9,7 @@ use blobforge_core::{
 use poem::{Response, handler};
 
 use super::{
-    chart::Bar,
+    chart::{Bar, Day},
     fault::Fault,
     frame::{Frame, Section, Visitor, page as sent},
     shown::{Progressed, When, name},
@@ -35,6 +35,7 @@ struct Overview {
     stats: Stats,
     types: Vec<TypeRow>,
     more_types: usize,
+    day: Day,
     running: Vec<RunningRow>,
     workers: Vec<WorkerRow>,
     more_workers: usize,
@@ -49,6 +50,7 @@ pub(super) async fn page(visitor: Visitor) -> Result<Response, Fault> {
     let stats = stats::read(queue, visitor.shared.metrics.pace()).await?;
     let running = JobFilter { status: Some(Status::Running), ..JobFilter::all(RUNNING) };
     let running = queue.list(&running).await?.items;
+    let hours: Vec<_> = queue.hours().await?.into_iter().map(|(_, hour)| hour).collect();
     let (workers, more_workers) = workers(queue, now).await?;
     let causes = queue.failure_groups(None, CAUSES).await?;
     let causes = causes.into_iter().filter(|group| group.jobs > 0);
@@ -58,6 +60,7 @@ pub(super) async fn page(visitor: Visitor) -> Result<Response, Fault> {
         frame: visitor.frame(Section::Overview, "Overview"),
         types: types.into_iter().take(TYPES).collect(),
         more_types,
+        day: Day::new(&hours, now),
         running: running.iter().map(|job| RunningRow::new(job, now)).collect(),
         workers,
         more_workers,
