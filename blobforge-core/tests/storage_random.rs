@@ -197,8 +197,16 @@ fn filters() -> Vec<JobFilter> {
             ..all.clone()
         },
         JobFilter { created_from: Some(middle()), ..all.clone() },
-        JobFilter { created_before: Some(middle()), job_type: Some(JobType::new("b").unwrap()), ..all },
+        JobFilter {
+            created_before: Some(middle()),
+            job_type: Some(JobType::new("b").unwrap()),
+            ..all.clone()
+        },
+        JobFilter { above: Some(JobId::new(5)), below: Some(JobId::new(20)), ..all.clone() },
+        JobFilter { above: Some(JobId::new(20)), below: Some(JobId::new(5)), ..all },
     ]);
+    let turned = filters.clone().into_iter().map(|filter| JobFilter { oldest_first: true, ..filter });
+    filters.extend(turned);
     filters
 }
 
@@ -215,7 +223,10 @@ async fn walk(storage: &dyn Storage, filter: &JobFilter) -> Vec<blobforge_core::
         assert!(items.len() <= filter.limit, "a page of {} exceeds {filter:?}", items.len());
         all.extend(items);
         let Some(next) = next else { return all };
-        assert!(filter.below.is_none_or(|below| next < below), "{next} leads nowhere: {filter:?}");
-        filter.below = Some(next);
+        let before = if filter.oldest_first { filter.above } else { filter.below };
+        let advances =
+            before.is_none_or(|before| if filter.oldest_first { next > before } else { next < before });
+        assert!(advances, "{next} leads nowhere: {filter:?}");
+        filter = filter.from_place(Some(next));
     }
 }

@@ -464,10 +464,10 @@ impl Bench {
         loop {
             let page = self.storage.jobs(&filter).await.unwrap();
             all.extend(page.items);
-            filter.below = page.next;
-            if filter.below.is_none() {
+            if page.next.is_none() {
                 return all;
             }
+            filter = filter.from_place(page.next);
         }
     }
 

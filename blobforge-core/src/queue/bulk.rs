@@ -204,7 +204,7 @@ impl Queue {
         mut filter: JobFilter,
         dry_run: bool,
     ) -> Result<BulkOutcome, QueueError> {
-        filter.limit = AT_ONCE;
+        (filter.limit, filter.oldest_first) = (AT_ONCE, false);
         let mut outcome = BulkOutcome::default();
         for _ in 0..PAGES_AT_MOST {
             let page = self.list(&filter).await?;

@@ -9,6 +9,7 @@ mod outbox;
 use std::{
     collections::{BTreeMap, BTreeSet},
     convert::Infallible,
+    ops::Bound,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -151,11 +152,19 @@ impl Storage for MemoryStorage {
     async fn jobs(&self, filter: &JobFilter) -> Result<JobPage, StorageError> {
         let rows = self.rows();
         let limit = filter.page_size();
-        let below = filter.below.unwrap_or(JobId::new(i64::MAX));
+        let below = Bound::Excluded(filter.below.unwrap_or(JobId::new(i64::MAX)));
+        let above = Bound::Excluded(filter.above.unwrap_or(JobId::new(i64::MIN)));
         let mut page = JobPage::default();
-        for (examined, job) in rows.jobs.range(..below).rev().map(|(_, job)| job).enumerate() {
+        let mut walked: Box<dyn Iterator<Item = (&JobId, &Job)>> = match (filter.above, filter.below) {
+            (Some(above), Some(below)) if above >= below => return Ok(page),
+            _ if filter.oldest_first => Box::new(rows.jobs.range((above, below))),
+            _ => Box::new(rows.jobs.range((above, below)).rev()),
+        };
+        for examined in 0.. {
+            let Some((_, job)) = walked.next() else { break };
             if page.items.len() == limit || examined == MAX_EXAMINED {
-                page.next = Some(JobId::new(job.id.get() + 1));
+                let step = if filter.oldest_first { -1 } else { 1 };
+                page.next = Some(JobId::new(job.id.get() + step));
                 break;
             }
             if filter.matches(job) {

@@ -65,8 +65,12 @@ pub struct JobFilter {
     pub created_from: Option<Timestamp>,
     /// Created before this time.
     pub created_before: Option<Timestamp>,
-    /// Only jobs with a smaller id: the `next` of the page before.
+    /// Only jobs with a smaller id: the `next` of the page before, where the newest come first.
     pub below: Option<JobId>,
+    /// Only jobs with a larger id: the `next` of the page before, where the oldest come first.
+    pub above: Option<JobId>,
+    /// The oldest come first.
+    pub oldest_first: bool,
     /// At most this many, at most [`MAX_PAGE`], which 0 means too.
     pub limit: usize,
 }
@@ -90,7 +94,32 @@ impl JobFilter {
     pub fn restricts_nothing(&self) -> bool {
         let text = self.wanted_text().map(str::to_owned);
         let created_from = self.created_from.filter(|from| *from > Timestamp::ZERO);
-        Self { text, created_from, below: None, limit: 0, ..self.clone() } == Self::default()
+        let no_page = Self { below: None, above: None, oldest_first: false, limit: 0, ..self.clone() };
+        Self { text, created_from, ..no_page } == Self::default()
+    }
+
+    /// The same jobs from the place on that the `next` of a page says.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// # let queue = blobforge_core::Queue::in_memory();
+    /// use blobforge_core::{NewJob, storage::JobFilter};
+    /// for _ in 0..3 {
+    ///     queue.submit(NewJob::new("pdf").unwrap()).await.unwrap();
+    /// }
+    /// for (oldest_first, order) in [(false, [3, 2, 1]), (true, [1, 2, 3])] {
+    ///     let mut filter = JobFilter { oldest_first, ..JobFilter::all(1) };
+    ///     for id in order {
+    ///         let page = queue.list(&filter).await.unwrap();
+    ///         assert_eq!(page.items[0].id.get(), id);
+    ///         filter = filter.from_place(page.next);
+    ///     }
+    /// }
+    /// # });
+    /// ```
+    #[must_use]
+    pub fn from_place(self, next: Option<JobId>) -> Self {
+        if self.oldest_first { Self { above: next, ..self } } else { Self { below: next, ..self } }
     }
 
     /// How many jobs a page has at most.
@@ -146,7 +175,7 @@ fn has_text(job: &Job, text: &str) -> bool {
 /// As in [`Queue::list`](crate::Queue::list).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct JobPage {
-    /// The jobs, newest first.
+    /// The jobs, in the order that was asked for.
     pub items: Vec<Job>,
     /// Where the next page goes on; `None` when there is nothing more.
     pub next: Option<JobId>,

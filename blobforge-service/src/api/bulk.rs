@@ -106,8 +106,7 @@ impl FilterRequest {
             source_hash: self.source_hash.map(|beginning| beginning.parse()).transpose()?,
             created_from: self.created_from.map(|time| time.0),
             created_before: self.created_before.map(|time| time.0),
-            below: None,
-            limit: 0,
+            ..JobFilter::default()
         })
     }
 }

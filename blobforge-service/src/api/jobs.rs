@@ -9,7 +9,7 @@ use blobforge_core::{
 };
 use poem::web::Data;
 use poem_openapi::{
-    ApiResponse, Object, OpenApi, Union,
+    ApiResponse, Enum, Object, OpenApi, Union,
     param::{Header, Path, Query},
     payload::{Binary, Json},
 };
@@ -56,6 +56,16 @@ enum JobList {
     Offset(JobOffsetView),
 }
 
+/// Which jobs come first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[oai(rename = "JobOrder", rename_all = "snake_case")]
+enum Order {
+    /// Those submitted last.
+    Newest,
+    /// Those submitted first.
+    Oldest,
+}
+
 /// A page of jobs, as it comes without `cursor`.
 #[derive(Debug, Object)]
 struct JobOffsetView {
@@ -79,7 +89,7 @@ enum Redirect {
 
 #[OpenApi(tag = "super::openapi::Section::Jobs")]
 impl JobsApi {
-    /// List jobs, newest first
+    /// List jobs, newest first unless said otherwise
     #[allow(clippy::too_many_arguments, reason = "one for each filter")]
     #[oai(path = "/jobs", method = "get", operation_id = "list_jobs")]
     async fn list(
@@ -105,6 +115,8 @@ impl JobsApi {
         created_from: Query<Option<Time>>,
         /// Only jobs submitted before this time.
         created_before: Query<Option<Time>>,
+        /// `newest` first, or `oldest` first.
+        order: Query<Option<Order>>,
         /// At most this many, 1 to 1,000.
         limit: Query<Option<usize>>,
         /// The `next_cursor` of the page before; empty for the first page.
@@ -124,12 +136,13 @@ impl JobsApi {
             source_hash: parsed("source_hash", source_hash.0)?,
             created_from: created_from.0.map(|time| time.0),
             created_before: created_before.0.map(|time| time.0),
-            below: None,
+            oldest_first: order.0 == Some(Order::Oldest),
             limit,
+            ..JobFilter::default()
         };
         let list = match cursor.0 {
             Some(cursor) => {
-                filter.below = after(&cursor)?.map(JobId::new);
+                filter = filter.from_place(after(&cursor)?.map(JobId::new));
                 let page = self.0.queue.list(&filter).await?;
                 let next_cursor = page.next.map(|id| id.to_string());
                 JobList::Page(Page { items: self.views(page.items), next_cursor })
@@ -274,10 +287,10 @@ impl JobsApi {
         while found.len() < offset + limit {
             let page = self.0.queue.list(&next).await?;
             found.extend(page.items);
-            next.below = page.next;
             if page.next.is_none() {
                 break;
             }
+            next = next.from_place(page.next);
         }
         let jobs = self.views(found.into_iter().skip(offset).take(limit).collect());
         Ok(JobOffsetView { jobs, total, limit, offset })
@@ -290,6 +303,7 @@ pub(crate) fn total(counts: &Counts, filter: &JobFilter) -> Option<u64> {
         status: filter.status,
         job_type: filter.job_type.clone(),
         limit: filter.limit,
+        oldest_first: filter.oldest_first,
         ..JobFilter::default()
     };
     let matches = |job_type: &JobType, status: &Status| {

@@ -65,7 +65,10 @@ pub async fn each_filter_restricts(bench: &Bench) {
         (JobFilter { text: Some("PASSWORD".to_owned()), ..all.clone() }, vec![1]),
         (JobFilter { created_from: Some(middle), ..all.clone() }, vec![4, 3]),
         (JobFilter { created_before: Some(middle), ..all.clone() }, vec![2, 1]),
-        (JobFilter { below: Some(JobId::new(3)), ..all }, vec![2, 1]),
+        (JobFilter { below: Some(JobId::new(3)), ..all.clone() }, vec![2, 1]),
+        (JobFilter { above: Some(JobId::new(2)), ..all.clone() }, vec![4, 3]),
+        (JobFilter { oldest_first: true, ..all.clone() }, vec![1, 2, 3, 4]),
+        (JobFilter { oldest_first: true, above: Some(JobId::new(2)), ..all }, vec![3, 4]),
     ];
     for (filter, expected) in filters {
         let found: Vec<_> = bench.list(filter.clone()).await.iter().map(|job| job.id.get()).collect();

@@ -271,19 +271,20 @@ fn conditions(walk: Walk, filter: &JobFilter) -> rusqlite::Result<(String, Vec<B
 /// One page of jobs. When time runs out, what was found by then is the page.
 pub(super) fn jobs(snapshot: &Snapshot<'_>, filter: &JobFilter) -> rusqlite::Result<JobPage> {
     let limit = filter.page_size();
-    let below = filter.below.map_or(i64::MAX, JobId::get);
+    let way = Way::of(filter);
     let walk = Walk::of(filter);
     let (conditions, values) = conditions(walk, filter)?;
     let all_match = conditions.is_empty() && filter.wanted_text().is_none();
     // Where nothing is passed over, the page is full long before it has looked at too many rows.
-    let floor = if all_match { None } else { floor(snapshot, walk, below)? };
+    let end = if all_match { None } else { end(snapshot, walk, way)? };
     let (source, id, of_walk) = (walk.source(), walk.id(), walk.condition());
     let columns = job_columns!();
     let sql = format!(
-        "SELECT {columns} FROM {source} WHERE {of_walk}{id} >= ? AND {id} < ?{conditions} ORDER BY {id} DESC"
+        "SELECT {columns} FROM {source} WHERE {of_walk}{id} > ? AND {id} < ?{conditions} ORDER BY {id} {}",
+        way.order()
     );
-    let lowest = floor.unwrap_or(i64::MIN);
-    let mut bound: Vec<&dyn ToSql> = vec![&lowest, &below];
+    let Way { above, below, .. } = way.up_to(end);
+    let mut bound: Vec<&dyn ToSql> = vec![&above, &below];
     bound.extend(values.iter().map(|value| &**value));
     let mut statement = snapshot.prepare_cached(&sql)?;
     let mut rows = statement.query(&*bound)?;
@@ -306,24 +307,62 @@ pub(super) fn jobs(snapshot: &Snapshot<'_>, filter: &JobFilter) -> rusqlite::Res
         }
     }
     let full = page.items.len() == limit;
-    let last = page.items.last().filter(|_| full).map(|job| job.id.get()).or(floor);
-    page.next = last.map(|last| next(snapshot, walk, last)).transpose()?.flatten();
+    let last = page.items.last().filter(|_| full).map(|job| job.id.get()).or(end);
+    page.next = last.map(|last| next(snapshot, walk, way, last)).transpose()?.flatten();
     Ok(page)
 }
 
+/// Which ids are walked, both ends left out, and from which of them.
+#[derive(Clone, Copy)]
+struct Way {
+    above: i64,
+    below: i64,
+    oldest_first: bool,
+}
+
+impl Way {
+    fn of(filter: &JobFilter) -> Self {
+        let (above, below) =
+            (filter.above.map_or(i64::MIN, JobId::get), filter.below.map_or(i64::MAX, JobId::get));
+        Self { above, below, oldest_first: filter.oldest_first }
+    }
+
+    fn order(self) -> &'static str {
+        if self.oldest_first { "ASC" } else { "DESC" }
+    }
+
+    /// The same way, but no further than this id.
+    fn up_to(self, last: Option<i64>) -> Self {
+        match last {
+            Some(last) if self.oldest_first => Self { below: last.saturating_add(1), ..self },
+            Some(last) => Self { above: last.saturating_sub(1), ..self },
+            None => self,
+        }
+    }
+
+    /// What is left of the way after this id.
+    fn after(self, last: i64) -> Self {
+        if self.oldest_first { Self { above: last, ..self } } else { Self { below: last, ..self } }
+    }
+}
+
 /// The last row that a page may look at; `None` if it may look at all there are.
-fn floor(snapshot: &Snapshot<'_>, walk: Walk, below: i64) -> rusqlite::Result<Option<i64>> {
+fn end(snapshot: &Snapshot<'_>, walk: Walk, way: Way) -> rusqlite::Result<Option<i64>> {
     let (ids, id, of_walk, skipped) = (walk.ids(), walk.id(), walk.condition(), MAX_EXAMINED - 1);
     let sql = format!(
-        "SELECT {id} FROM {ids} WHERE {of_walk}{id} < ?1 ORDER BY {id} DESC LIMIT 1 OFFSET {skipped}"
+        "SELECT {id} FROM {ids} WHERE {of_walk}{id} > ?1 AND {id} < ?2 ORDER BY {id} {} LIMIT 1 OFFSET {skipped}",
+        way.order()
     );
-    snapshot.prepare_cached(&sql)?.query_row([below], |row| row.get(0)).optional()
+    snapshot.prepare_cached(&sql)?.query_row([way.above, way.below], |row| row.get(0)).optional()
 }
 
 /// Where the page after one that ended at `last` begins, if there is anything more.
-fn next(snapshot: &Snapshot<'_>, walk: Walk, last: i64) -> rusqlite::Result<Option<JobId>> {
-    let (ids, id, of_walk) = (walk.ids(), walk.id(), walk.condition());
-    let sql = format!("SELECT max({id}) FROM {ids} WHERE {of_walk}{id} < ?1");
-    let below: Option<i64> = snapshot.prepare_cached(&sql)?.query_row(params![last], |row| row.get(0))?;
-    Ok(below.map(|id| JobId::new(id + 1)))
+fn next(snapshot: &Snapshot<'_>, walk: Walk, way: Way, last: i64) -> rusqlite::Result<Option<JobId>> {
+    let (ids, id, of_walk, rest) = (walk.ids(), walk.id(), walk.condition(), way.after(last));
+    let nearest = if way.oldest_first { "min" } else { "max" };
+    let sql = format!("SELECT {nearest}({id}) FROM {ids} WHERE {of_walk}{id} > ?1 AND {id} < ?2");
+    let first: Option<i64> =
+        snapshot.prepare_cached(&sql)?.query_row([rest.above, rest.below], |row| row.get(0))?;
+    let step = if way.oldest_first { -1 } else { 1 };
+    Ok(first.map(|id| JobId::new(id + step)))
 }
