@@ -148,7 +148,9 @@ pub(super) async fn page(visitor: Visitor, Path(id): Path<i64>) -> Result<Respon
     let checkpoints = queue.storage().checkpoints(job.id).await.map_err(blobforge_core::QueueError::from)?;
     let status = job.status();
     let outputs: Vec<_> = job.outputs.iter().map(|output| File::new(job.id, output)).collect();
-    let error = job.last_error.as_ref().filter(|_| status != Status::Completed);
+    // The attempt that ended so says it; a job without one says it itself.
+    let told = attempts.iter().any(|attempt| attempt.failure == job.last_error);
+    let error = job.last_error.as_ref().filter(|_| status != Status::Completed && !told);
     let pretty = |json: Option<serde_json::Value>| {
         json.and_then(|json| serde_json::to_string_pretty(&json).ok()).unwrap_or_default()
     };

@@ -14,6 +14,7 @@ use super::{
 };
 use crate::{
     api::{FilterRequest, total},
+    problem::Problem,
     words,
 };
 
@@ -40,8 +41,12 @@ pub(super) struct Asked {
     worker: String,
     #[serde(skip_serializing_if = "String::is_empty")]
     failure_group: String,
+    /// `oldest` first; otherwise the newest are.
     #[serde(skip_serializing_if = "String::is_empty")]
-    below: String,
+    order: String,
+    /// Where the page begins.
+    #[serde(skip_serializing_if = "String::is_empty")]
+    from: String,
 }
 
 fn said(text: &str) -> Option<String> {
@@ -73,15 +78,30 @@ impl Asked {
     }
 
     /// The address of the same jobs from another place on.
-    fn at(&self, below: Option<JobId>) -> String {
-        let below = below.map(|id| id.to_string()).unwrap_or_default();
-        address(&Self { below, ..self.clone() })
+    fn at(&self, place: Option<JobId>) -> String {
+        let from = place.map(|id| id.to_string()).unwrap_or_default();
+        address(&Self { from, ..self.clone() })
+    }
+
+    /// The filter of the page that is asked for.
+    fn filter(&self, request: FilterRequest) -> Result<JobFilter, Fault> {
+        let oldest_first = match self.order.as_str() {
+            "" | "newest" => false,
+            "oldest" => true,
+            _ => return Err(Problem::invalid("order: use newest or oldest").field("order").into()),
+        };
+        let filter = JobFilter { limit: ROWS, oldest_first, ..request.into_filter()? };
+        if self.from.is_empty() {
+            return Ok(filter);
+        }
+        let place = self.from.parse().map_err(|_| wrong("from", &self.from))?;
+        Ok(filter.from_place(Some(JobId::new(place))))
     }
 
     /// What stands between all jobs and these, with the address of the page without it.
     fn chips(&self) -> Vec<(String, String)> {
         let without = |change: fn(&mut Self)| {
-            let mut rest = Self { below: String::new(), ..self.clone() };
+            let mut rest = Self { from: String::new(), ..self.clone() };
             change(&mut rest);
             address(&rest)
         };
@@ -105,8 +125,8 @@ pub(super) fn with_tag(tag: &str) -> String {
     address(&Asked { tag: tag.to_owned(), ..Asked::default() })
 }
 
-fn wrong(field: &str, value: &str) -> crate::problem::Problem {
-    crate::problem::Problem::invalid(format!("{field}: {value:?} is no number")).field(field)
+fn wrong(field: &str, value: &str) -> Problem {
+    Problem::invalid(format!("{field}: {value:?} is no number")).field(field)
 }
 
 #[derive(Template)]
@@ -121,8 +141,8 @@ struct JobsPage {
     selection: Option<String>,
     /// How many match, where that is kept.
     total: Option<String>,
-    newest: Option<String>,
-    older: Option<String>,
+    first: Option<String>,
+    next: Option<String>,
     /// Fewer were found than fit, and there is more to look at.
     went_on: bool,
     may_select_all: bool,
@@ -150,10 +170,7 @@ pub(super) async fn page(visitor: Visitor, Query(asked): Query<Asked>) -> Result
     let sought = Sought::parse(&asked.q);
     let request = asked.request(sought.as_ref())?;
     let selection = request.to_json().map(|json| json.to_string());
-    let mut filter = JobFilter { limit: ROWS, ..request.into_filter()? };
-    if !asked.below.is_empty() {
-        filter.below = Some(JobId::new(asked.below.parse().map_err(|_| wrong("below", &asked.below))?));
-    }
+    let filter = asked.filter(request)?;
     let (jobs, next) = match sought {
         Some(Sought::Job(id)) => {
             (queue.get(id).await?.filter(|job| filter.matches(job)).into_iter().collect(), None)
@@ -166,7 +183,7 @@ pub(super) async fn page(visitor: Visitor, Query(asked): Query<Asked>) -> Result
     let counts = queue.counts().await?;
     let types = queue.types().await?.into_iter().map(|known| known.job_type.to_string());
     let by_number = matches!(sought, Some(Sought::Job(_)));
-    let total = total(&counts, &JobFilter { below: None, ..filter.clone() }).filter(|_| !by_number);
+    let total = total(&counts, &filter.clone().from_place(None)).filter(|_| !by_number);
     let everything = filter.restricts_nothing();
     sent(&JobsPage {
         frame: visitor.frame(Section::Jobs, "Jobs"),
@@ -175,8 +192,8 @@ pub(super) async fn page(visitor: Visitor, Query(asked): Query<Asked>) -> Result
         rows: jobs.iter().map(|job| JobRow::new(job, now)).collect(),
         selection: selection.filter(|_| !everything),
         total: total.map(words::number),
-        newest: (!asked.below.is_empty()).then(|| asked.at(None)),
-        older: next.map(|next| asked.at(Some(next))),
+        first: (!asked.from.is_empty()).then(|| asked.at(None)),
+        next: next.map(|next| asked.at(Some(next))),
         went_on: next.is_some() && jobs.len() < ROWS,
         may_select_all: !by_number && !jobs.is_empty(),
         asked,

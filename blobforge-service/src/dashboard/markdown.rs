@@ -4,7 +4,10 @@
 //! links that lead out of the frame, and pictures among the job's own files. The frame and the policy of its page would let
 //! nothing run either; none of the three relies on the others.
 
-use std::{borrow::Cow, collections::HashSet};
+use std::{
+    borrow::Cow,
+    collections::{HashMap, HashSet},
+};
 
 use ammonia::{Builder, UrlRelative};
 use pulldown_cmark::{CodeBlockKind, CowStr, Event, HeadingLevel, Options, Parser, Tag, TagEnd, html};
@@ -26,6 +29,20 @@ pub(super) struct Document {
     pub(super) contents: Vec<Heading>,
 }
 
+/// The pictures that a document may show: those of its own job.
+#[derive(Default)]
+pub(super) struct Pictures {
+    /// Where each is, by the name that the document has for it.
+    pub(super) addresses: HashMap<String, String>,
+}
+
+impl Pictures {
+    fn address(&self, named: &str) -> Option<&str> {
+        let name = percent_encoding::percent_decode_str(named).decode_utf8().ok()?;
+        self.addresses.get(name.strip_prefix("./").unwrap_or(&name)).map(String::as_str)
+    }
+}
+
 /// A heading: where it leads.
 pub(super) struct Heading {
     /// 1 to 6.
@@ -35,8 +52,8 @@ pub(super) struct Heading {
 }
 
 impl Document {
-    /// Reads Markdown; `files` is where the pictures that it names are, without a slash at the end.
-    pub(super) fn new(markdown: &str, files: &str) -> Self {
+    /// Reads Markdown, whose pictures are among `pictures`.
+    pub(super) fn new(markdown: &str, pictures: Pictures) -> Self {
         let options = Options::ENABLE_TABLES
             | Options::ENABLE_FOOTNOTES
             | Options::ENABLE_STRIKETHROUGH
@@ -59,7 +76,7 @@ impl Document {
             );
             return Self { html: plain, contents: Vec::new() };
         }
-        Self { html: cleaned(&html, files), contents }
+        Self { html: cleaned(&html, pictures), contents }
     }
 }
 
@@ -112,9 +129,8 @@ fn number(level: HeadingLevel) -> u8 {
 }
 
 /// What is left of HTML once all is gone that could do something.
-fn cleaned(html: &str, files: &str) -> String {
+fn cleaned(html: &str, pictures: Pictures) -> String {
     let mut builder = Builder::default();
-    let files = files.to_owned();
     let html = builder
         .add_tags(["section"])
         .add_generic_attributes(["id"])
@@ -123,7 +139,7 @@ fn cleaned(html: &str, files: &str) -> String {
         .url_relative(UrlRelative::PassThrough)
         .link_rel(Some("noopener noreferrer nofollow"))
         .attribute_filter(move |element, attribute, value| match (element, attribute) {
-            ("img", "src") => picture(value, &files).map(Cow::Owned),
+            ("img", "src") => pictures.address(value).map(|address| Cow::Owned(address.to_owned())),
             ("a", "href") => link(value),
             (_, "cite" | "srcset" | "background") => None,
             _ => Some(value.into()),
@@ -132,13 +148,6 @@ fn cleaned(html: &str, files: &str) -> String {
         .to_string();
     // A link out of the frame opens beside it; within the text of a clean document no quote and no bracket are bare.
     html.replace("<a href=\"http", "<a target=\"_blank\" href=\"http")
-}
-
-/// The address of a picture among the job's files; `None` of any other.
-fn picture(name: &str, files: &str) -> Option<String> {
-    let elsewhere = name.contains(':') || name.starts_with(['/', '\\', '?', '#']) || name.contains("..");
-    let name = name.strip_prefix("./").unwrap_or(name);
-    (!elsewhere && !name.is_empty()).then(|| format!("{files}/{name}"))
 }
 
 /// Where a link leads: out, or to another place of the document.
@@ -155,7 +164,9 @@ mod tests {
     use super::*;
 
     fn shown(markdown: &str) -> String {
-        Document::new(markdown, "/jobs/7/files").html
+        let known = |name: &str| (name.to_owned(), format!("/jobs/7/files/{name}"));
+        let pictures = Pictures { addresses: ["images/map.png", "a b.png"].map(known).into() };
+        Document::new(markdown, pictures).html
     }
 
     #[test]
@@ -210,13 +221,15 @@ mod tests {
     #[test]
     fn a_document_keeps_what_it_says() {
         let html = shown(
-            "# Ash\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n![map](images/map.png) [out](https://a.example) [in](#ash)",
+            "# Ash\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n![map](images/map.png) ![gone](gone.png) ![b](<./a b.png>) [out](https://a.example) [in](#ash)",
         );
         for kept in [
             "<h1 id=\"doc-section-1\">Ash</h1>",
             "<table>",
             "<td>1</td>",
-            "src=\"/jobs/7/files/images/map.png\"",
+            "src=\"/jobs/7/files/images/map.png\" alt=\"map\"",
+            "<img alt=\"gone\">",
+            "src=\"/jobs/7/files/a b.png\"",
             "<a target=\"_blank\" href=\"https://a.example\" rel=\"noopener noreferrer nofollow\">",
             "href=\"#doc-ash\"",
         ] {
@@ -226,7 +239,7 @@ mod tests {
 
     #[test]
     fn its_contents_are_its_headings() {
-        let document = Document::new("# One\n\n## Two *and* `three`\n\n#\n\ntext", "/f");
+        let document = Document::new("# One\n\n## Two *and* `three`\n\n#\n\ntext", Pictures::default());
         let contents: Vec<_> =
             document.contents.iter().map(|h| (h.level, h.text.as_str(), h.id.as_str())).collect();
         assert_eq!(contents, [(1, "One", "doc-section-1"), (2, "Two and three", "doc-section-2")]);

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 
 use askama::Template;
-use blobforge_core::{Job, JobId, Output, QueueError, Status, blob::BlobError};
+use blobforge_core::{
+    Job, JobId, Output, QueueError, Status,
+    blob::{BlobError, disposition},
+};
 use bytes::Bytes;
 use futures_util::TryStreamExt;
 use poem::{
@@ -17,9 +20,9 @@ use tokio::sync::Semaphore;
 use super::{
     fault::Fault,
     library::{is_markdown, readable},
-    markdown::{Document, Heading},
+    markdown::{Document, Heading, Pictures},
 };
-use crate::{problem::Problem, service::Shared, words};
+use crate::{api::path_of, problem::Problem, service::Shared, words};
 
 /// How much of a document is shown, in bytes: some thousand pages.
 const SHOWN_BYTES: u64 = 2 * 1024 * 1024;
@@ -44,12 +47,34 @@ struct PreviewPage {
     contents: Vec<Heading>,
     /// Only so much of it is shown.
     cut_at: Option<String>,
+    /// The theme that was chosen on the page around it.
+    theme: Option<&'static str>,
 }
 
 /// Which document.
 #[derive(Deserialize)]
 pub(super) struct Asked {
     name: Option<String>,
+    theme: Option<Theme>,
+}
+
+/// How a document is to look, if not as the system does.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "lowercase")]
+enum Theme {
+    Light,
+    Dark,
+    System,
+}
+
+impl Theme {
+    fn name(self) -> Option<&'static str> {
+        match self {
+            Self::Light => Some("light"),
+            Self::Dark => Some("dark"),
+            Self::System => None,
+        }
+    }
 }
 
 /// Shows a document that a job made.
@@ -66,18 +91,18 @@ pub(super) async fn page(
     };
     let output = output.ok_or_else(|| gone("this job made no such document"))?;
     let text = beginning(&shared, output).await?;
-    let folder = output.name.rsplit_once('/').map_or(String::new(), |(folder, _)| format!("/{folder}"));
-    let files = format!("/jobs/{id}/files{folder}");
+    let pictures = pictures(&job, &output.name);
     // Never closed.
     let _turn = AT_ONCE.acquire().await.map_err(|_| Problem::internal())?;
     let made =
-        tokio::task::spawn_blocking(move || Document::new(&String::from_utf8_lossy(&text), &files)).await;
+        tokio::task::spawn_blocking(move || Document::new(&String::from_utf8_lossy(&text), pictures)).await;
     let Document { html, contents } = made.map_err(|error| {
         tracing::error!(%error, job = id, "a document could not be shown");
         Problem::internal()
     })?;
     let cut_at = (output.size > SHOWN_BYTES).then(|| words::size(SHOWN_BYTES));
-    let template = PreviewPage { name: output.name.clone(), html, contents, cut_at };
+    let theme = asked.theme.and_then(Theme::name);
+    let template = PreviewPage { name: output.name.clone(), html, contents, cut_at, theme };
     let mut reply = Html(template.render().map_err(|_| Problem::internal())?).into_response();
     let headers = reply.headers_mut();
     headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
@@ -110,8 +135,10 @@ pub(super) async fn picture(
     let output = output.filter(|output| output.size <= PICTURE_BYTES);
     let output = output.ok_or_else(|| gone("this job made no such picture"))?;
     let content = shared.queue.blobs().get(&output.key, None).await.map_err(missing)?;
+    // Beside being a picture, an SVG is a page: opened by itself it is saved instead.
     let reply = Response::builder()
         .content_type(kind)
+        .header(header::CONTENT_DISPOSITION, disposition(&output.name))
         .header(header::CONTENT_SECURITY_POLICY, PICTURE_POLICY)
         .header(header::CACHE_CONTROL, "private, max-age=300");
     Ok(reply.body(Body::from_bytes_stream(content)))
@@ -120,6 +147,15 @@ pub(super) async fn picture(
 /// The files of a job that has completed; of any other none.
 fn completed(job: &Job) -> &[Output] {
     if job.status() == Status::Completed { &job.outputs } else { &[] }
+}
+
+/// The pictures that a document of a job may show, by the names that it has for them from its own folder.
+fn pictures(job: &Job, document: &str) -> Pictures {
+    let folder = document.rfind('/').map_or("", |end| &document[..=end]);
+    let shown = completed(job).iter().filter(|output| kind(&output.name).is_some());
+    let named = shown.filter_map(|output| Some((output.name.strip_prefix(folder)?.to_owned(), &output.name)));
+    let addresses = named.map(|(name, whole)| (name, format!("/jobs/{}/files/{}", job.id, path_of(whole))));
+    Pictures { addresses: addresses.collect() }
 }
 
 /// What a picture is, by its name.

@@ -38,7 +38,10 @@
     function listen() {
         if (source || !page()) return;
         source = new EventSource("/api/events");
-        source.addEventListener("open", () => tell("live"));
+        source.addEventListener("open", () => {
+            tell("live");
+            document.dispatchEvent(new Event("blobforge:live"));
+        });
         source.addEventListener("error", () => {
             tell("reconnecting");
             // A browser gives up where it is refused; somebody may have logged out.

@@ -188,7 +188,8 @@
             await (said.upload.parts ? sendParts(item, said.upload) : sendWhole(item, said.upload));
             const job = await blobforge.send("POST", `/api/jobs/${said.job_id}/uploaded`);
             item.over = true;
-            show(item, job.status, said.warning);
+            // It may have ended before this reply came.
+            show(item, item.heard ?? job.status, said.warning);
         } else {
             item.over = true;
             if (said.status === "completed") {
@@ -211,7 +212,8 @@
         uploading: "uploading" };
 
     function show(item, status, warning) {
-        item.is(status, KINDS[status] ?? "waiting", `${size(item.file.size)}, job ${item.job}${warning ? `. ${warning}` : ""}`);
+        item.status = status;
+        item.is(status, KINDS[status] ?? "waiting", `${size(item.file.size)}, job ${item.job}${warning ? `: ${warning}` : ""}`);
         if (status === "completed") item.link("open");
     }
 
@@ -261,7 +263,20 @@
         add(event.dataTransfer.files);
     });
     document.addEventListener("blobforge:event", ({ detail: { id, status } }) => {
-        for (const item of items) if (item.over && item.job === id && status) show(item, status);
+        for (const item of items) {
+            if (item.job !== id || !status) continue;
+            item.heard = status;
+            if (item.over) show(item, status);
+        }
+    });
+    // Nothing was heard while the page was hidden or the service away.
+    document.addEventListener("blobforge:live", async () => {
+        for (const item of items) {
+            if (!item.over || ["completed", "failed", "cancelled"].includes(item.status)) continue;
+            try {
+                show(item, (await blobforge.send("GET", `/api/jobs/${item.job}`)).status);
+            } catch { /* the next event says it */ }
+        }
     });
     addEventListener("beforeunload", event => { if (busy > 0) event.preventDefault(); });
 })();

@@ -16,8 +16,19 @@
         const choice = document.getElementById("theme");
         if (!choice) return;
         choice.value = chosen;
+        // No script runs in a document's frame: it is told by its address.
+        const tell = () => {
+            for (const frame of document.querySelectorAll("iframe[data-themed]")) {
+                const address = new URL(frame.src);
+                if ((address.searchParams.get("theme") ?? "system") === choice.value) continue;
+                address.searchParams.set("theme", choice.value);
+                frame.src = address;
+            }
+        };
+        tell();
         choice.addEventListener("change", () => {
             apply(choice.value);
+            tell();
             try { localStorage.setItem(KEY, choice.value); } catch { /* as above */ }
         });
     });
