@@ -4,5 +4,6 @@
 #[allow(dead_code, reason = "other tests use more of it")]
 #[path = "../recovery/forge.rs"]
 mod forge;
+mod lived_in;
 mod node;
 mod pages;
