@@ -35,7 +35,10 @@ use std::sync::Arc;
 use poem::{Endpoint, EndpointExt, Route, get};
 use poem_openapi::OpenApiService;
 
-use crate::service::{FILES_PREFIX, Shared};
+use crate::{
+    auth::{LOGIN, OIDC_CALLBACK, OIDC_LOGIN},
+    service::{FILES_PREFIX, Shared},
+};
 
 pub(crate) use job::JobView;
 
@@ -72,7 +75,9 @@ pub(crate) fn endpoint(shared: &Arc<Shared>) -> impl Endpoint + use<> {
         .at("/assets/swagger-ui.js", get(docs.bundle))
         .at("/assets/docs.js", get(docs.start))
         .at("/assets/style.css", get(openapi::Fixed::css(pages::STYLE)))
-        .at("/auth/login", get(pages::login_page).post(pages::log_in))
+        .at(LOGIN, get(pages::login_page).post(pages::log_in))
+        .at(OIDC_LOGIN, get(pages::oidc_login))
+        .at(OIDC_CALLBACK, get(pages::oidc_callback))
         .at("/auth/logout", poem::post(pages::log_out))
         .at("/", get(pages::status_page))
         .at("/metrics", get(metrics::metrics))

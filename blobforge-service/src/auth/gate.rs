@@ -5,14 +5,16 @@ use std::{net::IpAddr, sync::Arc};
 use blobforge_core::check_key;
 use poem::{
     Endpoint, IntoResponse, Request, Response, Result,
-    http::{HeaderMap, Method, StatusCode, Uri, header},
+    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header},
 };
 
 use super::{
-    Access, Principal, Route, TokenText,
+    Access, BySession, Principal, Route, TokenText,
     address::client_address,
     budget::{Left, Spent},
-    csrf, routes,
+    csrf, leading_back, routes,
+    routes::{LOGIN, OIDC_CALLBACK, OIDC_LOGIN},
+    session_secret,
 };
 use crate::{
     audit::Actor,
@@ -26,6 +28,10 @@ const MAX_PATH: usize = 2048;
 const MAX_HEADERS: usize = 16 * 1024;
 /// The largest form that a page sends, in bytes.
 const MAX_FORM: usize = 16 * 1024;
+
+/// What htmx sends with a request for a part of a page, and what has it load the whole page anew.
+const FRAGMENT_ASKED: HeaderName = HeaderName::from_static("hx-request");
+const REFRESH: HeaderName = HeaderName::from_static("hx-refresh");
 
 /// What is said of credentials that open nothing. Which of these it is, is nobody's business.
 const NO_GOOD: &str = "this token is unknown, was revoked or switched off, or has expired";
@@ -108,7 +114,7 @@ impl<E> Gate<E> {
             Box::new(spent.into_response())
         };
         // Who has a signed URL has paid for it.
-        let costs = changes(request) && route.access != Access::Signed;
+        let costs = (changes(request) || begins_login(route)) && route.access != Access::Signed;
         let of_address = if costs { budgets.spend_of_address(route, address).map_err(spent)? } else { None };
         let principal = self.admit(route, request).await?;
         let of_account = match &principal {
@@ -140,9 +146,13 @@ impl<E> Gate<E> {
         }
         let refuse = |problem: Problem| Box::new(problem.into_response());
         let principal = match self.recognise(request).await {
+            Ok(principal) => principal,
             // Who comes with bad credentials can still log in, or ask whether the service is well.
             Err(_) if route.access == Access::Public => None,
-            recognised => recognised.map_err(refuse)?,
+            Err(Stranger::Unconfirmed) if route.access == Access::Page => {
+                return Err(Box::new(sent_to(OIDC_LOGIN, request)));
+            }
+            Err(stranger) => return Err(Box::new(stranger.refused(request))),
         };
         let by_session = principal.as_ref().is_some_and(|principal| principal.by_session);
         let may_be_forged = by_session || route.access == Access::Public;
@@ -164,7 +174,7 @@ impl<E> Gate<E> {
             return Ok(principal);
         }
         Err(match (&principal, route.access.scope()) {
-            (None, _) if route.access == Access::Page => Box::new(to_login()),
+            (None, _) if route.access == Access::Page => Box::new(sent_to(LOGIN, request)),
             (None, _) => {
                 refuse(unauthenticated("credentials are needed: send Authorization: Bearer <token>"))
             }
@@ -173,7 +183,7 @@ impl<E> Gate<E> {
     }
 
     /// Finds out who sends a request. A token that is no good is never made up for by a cookie.
-    async fn recognise(&self, request: &Request) -> std::result::Result<Option<Principal>, Problem> {
+    async fn recognise(&self, request: &Request) -> std::result::Result<Option<Principal>, Stranger> {
         if let Some(value) = request.headers().get(header::AUTHORIZATION) {
             let token = value.to_str().ok().and_then(bearer).and_then(TokenText::parse);
             let token = token.ok_or_else(|| {
@@ -181,12 +191,16 @@ impl<E> Gate<E> {
                     "this is no token: send Authorization: Bearer bf_…, complete and as it was shown",
                 )
             })?;
-            let principal = self.shared.accounts.by_token(&token).await?;
-            return principal.map(Some).ok_or_else(|| unauthenticated(NO_GOOD));
+            let principal = self.shared.accounts.by_token(&token).await.map_err(Problem::from)?;
+            return principal.map(Some).ok_or_else(|| unauthenticated(NO_GOOD).into());
         }
-        match session_secret(request.headers(), self.shared.config.is_https()) {
-            Some(secret) => Ok(self.shared.accounts.by_session(secret).await?),
-            None => Ok(None),
+        let Some(secret) = session_secret(request.headers(), self.shared.config.is_https()) else {
+            return Ok(None);
+        };
+        match self.shared.accounts.by_session(secret).await.map_err(Problem::from)? {
+            BySession::Somebody(principal) => Ok(Some(principal)),
+            BySession::Unconfirmed => Err(Stranger::Unconfirmed),
+            BySession::Nobody => Ok(None),
         }
     }
 
@@ -204,6 +218,62 @@ impl<E> Gate<E> {
         let host = text(header::HOST).unwrap_or_default();
         origin.split_once("://").is_some_and(|(_, rest)| rest.eq_ignore_ascii_case(host))
     }
+}
+
+/// Somebody who is not recognised.
+enum Stranger {
+    /// Their credentials open nothing.
+    Refused(Problem),
+    /// Their session waits for the provider's word.
+    Unconfirmed,
+}
+
+impl From<Problem> for Stranger {
+    fn from(problem: Problem) -> Self {
+        Self::Refused(problem)
+    }
+}
+
+impl Stranger {
+    fn refused(self, request: &Request) -> Response {
+        let mut reply = match self {
+            Self::Refused(problem) => problem,
+            Self::Unconfirmed => {
+                let detail = "the identity provider has to confirm this session. Nothing was changed";
+                Problem::new(StatusCode::UNAUTHORIZED, "session_unconfirmed", detail)
+                    .hint("load a page of this service: it goes to the provider and comes back")
+            }
+        }
+        .into_response();
+        refresh_fragment(request, &mut reply);
+        reply
+    }
+}
+
+/// Has a page load itself anew that asked for a part of itself: only whole pages can be sent to a login.
+fn refresh_fragment(request: &Request, reply: &mut Response) {
+    if request.headers().contains_key(FRAGMENT_ASKED) {
+        reply.headers_mut().insert(REFRESH, HeaderValue::from_static("true"));
+    }
+}
+
+/// Sends a browser to log in, and back afterwards.
+fn sent_to(login: &str, request: &Request) -> Response {
+    if request.headers().contains_key(FRAGMENT_ASKED) {
+        let mut reply = unauthenticated("this part of a page is for who is logged in").into_response();
+        refresh_fragment(request, &mut reply);
+        return reply;
+    }
+    let wanted = request.uri().path_and_query().map_or("/", |wanted| wanted.as_str());
+    Response::builder()
+        .status(StatusCode::SEE_OTHER)
+        .header(header::LOCATION, leading_back(login, wanted))
+        .finish()
+}
+
+/// Whether the provider is asked for it, or a login remembered.
+fn begins_login(route: &Route) -> bool {
+    [OIDC_LOGIN, OIDC_CALLBACK].contains(&route.pattern)
 }
 
 fn changes(request: &Request) -> bool {
@@ -268,28 +338,7 @@ fn bearer(value: &str) -> Option<&str> {
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
 }
 
-/// What the session's cookie is called: over https with a prefix that browsers protect.
-pub(crate) fn session_cookie_name(is_https: bool) -> &'static str {
-    if is_https { "__Host-bf_session" } else { "bf_session" }
-}
-
-/// The secret in a session's cookie.
-pub(crate) fn session_secret(headers: &HeaderMap, is_https: bool) -> Option<&str> {
-    let wanted = session_cookie_name(is_https);
-    headers
-        .get_all(header::COOKIE)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(';'))
-        .filter_map(|pair| pair.trim().split_once('='))
-        .find_map(|(name, value)| (name == wanted).then_some(value))
-}
-
 fn unauthenticated(detail: &str) -> Problem {
     Problem::new(StatusCode::UNAUTHORIZED, "unauthenticated", detail)
         .hint("an administrator makes tokens with POST /api/admin/tokens")
-}
-
-fn to_login() -> Response {
-    Response::builder().status(StatusCode::SEE_OTHER).header(header::LOCATION, "/auth/login").finish()
 }

@@ -4,5 +4,9 @@
 #[allow(dead_code, reason = "other tests use more of it")]
 #[path = "../recovery/forge.rs"]
 mod forge;
+mod house;
 mod node;
+mod oidc;
 mod pages;
+mod provider;
+mod visitor;
