@@ -15,6 +15,7 @@ mod people;
 mod routes;
 mod sessions;
 mod standing;
+mod stranger;
 mod token;
 mod users;
 

@@ -45,3 +45,21 @@ impl Cookie {
 pub(crate) fn session_secret(headers: &HeaderMap, is_https: bool) -> Option<&str> {
     Cookie::Session.read(headers, is_https)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn over_https_a_cookie_is_for_this_host_alone() {
+        let set = Cookie::Session.set("secret", 60, true);
+        assert_eq!(set, "__Host-bf_session=secret; Path=/; Max-Age=60; HttpOnly; SameSite=Lax; Secure");
+        assert!(!Cookie::Login.set("secret", 60, false).contains("Secure"), "or no browser would send it");
+        let mut headers = HeaderMap::new();
+        headers.append(header::COOKIE, "bf_session=planted; bf_login=a".parse().unwrap());
+        headers.append(header::COOKIE, "x=y; __Host-bf_session=own".parse().unwrap());
+        assert_eq!(Cookie::Session.read(&headers, true), Some("own"));
+        assert_eq!(Cookie::Session.read(&headers, false), Some("planted"));
+        assert_eq!(Cookie::Login.read(&headers, true), None);
+    }
+}

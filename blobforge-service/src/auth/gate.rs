@@ -5,16 +5,17 @@ use std::{net::IpAddr, sync::Arc};
 use blobforge_core::check_key;
 use poem::{
     Endpoint, IntoResponse, Request, Response, Result,
-    http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri, header},
+    http::{HeaderMap, Method, StatusCode, Uri, header},
 };
 
 use super::{
     Access, BySession, Principal, Route, TokenText,
     address::client_address,
     budget::{Left, Spent},
-    csrf, leading_back, routes,
+    csrf, routes,
     routes::{LOGIN, OIDC_CALLBACK, OIDC_LOGIN},
     session_secret,
+    stranger::{Stranger, sent_to, unauthenticated},
 };
 use crate::{
     audit::Actor,
@@ -28,10 +29,6 @@ const MAX_PATH: usize = 2048;
 const MAX_HEADERS: usize = 16 * 1024;
 /// The largest form that a page sends, in bytes.
 const MAX_FORM: usize = 16 * 1024;
-
-/// What htmx sends with a request for a part of a page, and what has it load the whole page anew.
-const FRAGMENT_ASKED: HeaderName = HeaderName::from_static("hx-request");
-const REFRESH: HeaderName = HeaderName::from_static("hx-refresh");
 
 /// What is said of credentials that open nothing. Which of these it is, is nobody's business.
 const NO_GOOD: &str = "this token is unknown, was revoked or switched off, or has expired";
@@ -176,7 +173,8 @@ impl<E> Gate<E> {
         Err(match (&principal, route.access.scope()) {
             (None, _) if route.access == Access::Page => Box::new(sent_to(LOGIN, request)),
             (None, _) => {
-                refuse(unauthenticated("credentials are needed: send Authorization: Bearer <token>"))
+                let needed = unauthenticated("credentials are needed: send Authorization: Bearer <token>");
+                Box::new(Stranger::from(needed).refused(request))
             }
             (Some(principal), scope) => refuse(principal.lacks(scope)),
         })
@@ -218,57 +216,6 @@ impl<E> Gate<E> {
         let host = text(header::HOST).unwrap_or_default();
         origin.split_once("://").is_some_and(|(_, rest)| rest.eq_ignore_ascii_case(host))
     }
-}
-
-/// Somebody who is not recognised.
-enum Stranger {
-    /// Their credentials open nothing.
-    Refused(Problem),
-    /// Their session waits for the provider's word.
-    Unconfirmed,
-}
-
-impl From<Problem> for Stranger {
-    fn from(problem: Problem) -> Self {
-        Self::Refused(problem)
-    }
-}
-
-impl Stranger {
-    fn refused(self, request: &Request) -> Response {
-        let mut reply = match self {
-            Self::Refused(problem) => problem,
-            Self::Unconfirmed => {
-                let detail = "the identity provider has to confirm this session. Nothing was changed";
-                Problem::new(StatusCode::UNAUTHORIZED, "session_unconfirmed", detail)
-                    .hint("load a page of this service: it goes to the provider and comes back")
-            }
-        }
-        .into_response();
-        refresh_fragment(request, &mut reply);
-        reply
-    }
-}
-
-/// Has a page load itself anew that asked for a part of itself: only whole pages can be sent to a login.
-fn refresh_fragment(request: &Request, reply: &mut Response) {
-    if request.headers().contains_key(FRAGMENT_ASKED) {
-        reply.headers_mut().insert(REFRESH, HeaderValue::from_static("true"));
-    }
-}
-
-/// Sends a browser to log in, and back afterwards.
-fn sent_to(login: &str, request: &Request) -> Response {
-    if request.headers().contains_key(FRAGMENT_ASKED) {
-        let mut reply = unauthenticated("this part of a page is for who is logged in").into_response();
-        refresh_fragment(request, &mut reply);
-        return reply;
-    }
-    let wanted = request.uri().path_and_query().map_or("/", |wanted| wanted.as_str());
-    Response::builder()
-        .status(StatusCode::SEE_OTHER)
-        .header(header::LOCATION, leading_back(login, wanted))
-        .finish()
 }
 
 /// Whether the provider is asked for it, or a login remembered.
@@ -336,9 +283,4 @@ fn climbs(path: &str) -> bool {
 fn bearer(value: &str) -> Option<&str> {
     let (scheme, token) = value.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-}
-
-fn unauthenticated(detail: &str) -> Problem {
-    Problem::new(StatusCode::UNAUTHORIZED, "unauthenticated", detail)
-        .hint("an administrator makes tokens with POST /api/admin/tokens")
 }

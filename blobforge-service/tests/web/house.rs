@@ -108,6 +108,12 @@ impl House {
         users.as_array().unwrap().iter().filter(|user| user["kind"] == "person").cloned().collect()
     }
 
+    /// The secret of somebody's session.
+    pub(crate) fn session(&self, visitor: &Visitor) -> Option<String> {
+        let key = (self.service.url(), "bf_session".to_owned());
+        visitor.cookies.get(&key).cloned()
+    }
+
     /// What was recorded, the newest first, as who and what.
     pub(crate) async fn recorded(&self) -> Vec<(String, String)> {
         let audit = self.admin(Method::GET, "/api/admin/audit").await;

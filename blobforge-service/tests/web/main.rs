@@ -7,6 +7,7 @@ mod forge;
 mod house;
 mod node;
 mod oidc;
+mod oidc_sessions;
 mod pages;
 mod provider;
 mod visitor;

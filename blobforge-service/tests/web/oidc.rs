@@ -1,26 +1,16 @@
 //! Logging in with a real provider.
 
-use reqwest::{Method, StatusCode, Url};
-use serde_json::json;
+use std::{collections::BTreeMap, process::Command};
+
+use reqwest::StatusCode;
+use serde_json::{Value, json};
 
 use crate::{
     house::{HOUR, House},
     node::{run, script},
     provider::IdTokens,
-    visitor::{Page, Visitor},
+    visitor::Visitor,
 };
-
-/// The secret of somebody's session.
-fn session(house: &House, visitor: &Visitor) -> Option<String> {
-    let key = (house.service.url(), "bf_session".to_owned());
-    visitor.cookies.get(&key).cloned()
-}
-
-#[track_caller]
-fn refused(page: &Page, status: u16, why: &str) {
-    assert_eq!(page.status.as_u16(), status, "{page:?}");
-    assert!(page.text.contains(why) && page.text.contains("role=\"alert\""), "{page:?}");
-}
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "scripts/web installs what it needs"]
@@ -43,7 +33,7 @@ async fn groups_open_the_door_whether_they_are_in_the_id_token_or_told_when_aske
         // Administrators alone see who there is.
         assert_eq!(ann.ask(&house.at("/api/admin/users")).await.0, 200);
         assert_eq!(bob.ask(&house.at("/api/admin/users")).await.0, 403);
-        assert!(!house.keeps(&session(&house, &bob).unwrap()), "of a session its hash alone is kept");
+        assert!(!house.keeps(&house.session(&bob).unwrap()), "of a session its hash alone is kept");
     }
 }
 
@@ -55,8 +45,8 @@ async fn who_is_in_no_group_that_may_stays_outside_and_a_text_is_no_list_of_grou
         for who in ["eve", "tom"] {
             let mut visitor = Visitor::new();
             let page = house.log_in(&mut visitor, who).await;
-            refused(&page, 403, "may not use this service");
-            assert_eq!(session(&house, &visitor), None);
+            page.refused(403, "may not use this service");
+            assert_eq!(house.session(&visitor), None);
             assert_eq!(house.stats(&visitor).await.0, 401);
         }
         let refusals = [("Tom", "login_refused"), ("Eve", "login_refused")];
@@ -94,25 +84,25 @@ async fn a_login_is_finished_once_and_in_the_browser_that_began_it() {
     let back = house.answer(&mut bob, &question, "bob").await;
     // Whoever is sent a link that somebody else began.
     let page = other.visit(back.as_str()).await;
-    refused(&page, 403, "begun in another browser");
-    assert_eq!(session(&house, &other), None);
+    page.refused(403, "begun in another browser");
+    assert_eq!(house.session(&other), None);
     // A state that nobody drew.
     let mut forged = back.clone();
     let others =
         back.query_pairs().filter(|(name, _)| name != "state").map(|(n, v)| (n.into_owned(), v.into_owned()));
     let others: Vec<_> = others.collect();
     forged.query_pairs_mut().clear().extend_pairs(others).append_pair("state", "forged");
-    refused(&bob.visit(forged.as_str()).await, 403, "finished already");
+    bob.visit(forged.as_str()).await.refused(403, "finished already");
     let without = house.at("/auth/callback?code=x");
-    refused(&bob.visit(&without).await, 403, "finished already");
+    bob.visit(&without).await.refused(403, "finished already");
     assert!(bob.visit(back.as_str()).await.status.is_success());
-    refused(&bob.visit(back.as_str()).await, 403, "finished already");
+    bob.visit(back.as_str()).await.refused(403, "finished already");
     assert_eq!(house.stats(&bob).await.0, 200, "the session that there is goes on");
     // And not after its time.
     let question = house.begin(&mut other, "/").await;
     let back = house.answer(&mut other, &question, "bob").await;
     house.clock.advance(HOUR / 6);
-    refused(&other.visit(back.as_str()).await, 403, "longer than 10 minutes");
+    other.visit(back.as_str()).await.refused(403, "longer than 10 minutes");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -127,8 +117,8 @@ async fn a_code_that_somebody_has_caught_opens_nothing() {
     let own = house.begin(&mut thief, "/").await;
     let state = own.query_pairs().find(|(name, _)| name == "state").unwrap().1.into_owned();
     let page = thief.visit(&house.at(&format!("/auth/callback?code={code}&state={state}"))).await;
-    refused(&page, 502, "cannot be trusted");
-    assert_eq!(session(&house, &thief), None);
+    page.refused(502, "cannot be trusted");
+    assert_eq!(house.session(&thief), None);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -144,11 +134,11 @@ async fn an_id_token_of_another_login_or_another_key_is_no_good() {
         .collect();
     question.query_pairs_mut().clear().extend_pairs(others).append_pair("nonce", "of-another-login");
     let back = house.answer(&mut bob, &question, "bob").await;
-    refused(&bob.visit(back.as_str()).await, 502, "Invalid nonce");
+    bob.visit(back.as_str()).await.refused(502, "Invalid nonce");
     for how in ["other key", "unknown key"] {
         house.provider.lie(how).await;
-        refused(&house.log_in(&mut bob, "bob").await, 502, "cannot be trusted");
-        assert_eq!(session(&house, &bob), None, "{how}");
+        house.log_in(&mut bob, "bob").await.refused(502, "cannot be trusted");
+        assert_eq!(house.session(&bob), None, "{how}");
     }
 }
 
@@ -192,101 +182,6 @@ async fn a_login_leads_to_where_somebody_was_going_and_never_elsewhere() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "scripts/web installs what it needs"]
-async fn the_service_runs_while_the_provider_is_away() {
-    let mut house = House::open(IdTokens::Subject).await;
-    house.provider.end();
-    let mut bob = Visitor::new();
-    let page = bob.visit(&house.at("/auth/oidc")).await;
-    refused(&page, 503, "does not answer");
-    assert!(page.text.contains("API token"), "there is another way: {page:?}");
-    let mut admin = Visitor::new();
-    admin.submit(&house.at("/auth/login"), &format!("token={}", house.service.admin_token())).await.unwrap();
-    assert_eq!(house.stats(&admin).await.0, 200);
-    house.provider.again();
-    house.clock.advance(HOUR / 100);
-    assert!(house.log_in(&mut bob, "bob").await.status.is_success());
-    // Who was let in goes on, but not for ever.
-    house.provider.end();
-    let mut told = house.now();
-    for _ in 0..11 {
-        house.clock.advance(HOUR);
-        assert_eq!(house.stats(&bob).await.1["code"], "session_unconfirmed");
-        assert!(bob.visit(&house.at("/")).await.text.contains("No jobs yet"));
-        assert_eq!(house.stats(&bob).await.0, 200);
-        told = house.now();
-    }
-    house.clock.advance(HOUR);
-    assert!(house.now() > told);
-    refused(&bob.visit(&house.at("/")).await, 503, "does not answer");
-    assert_eq!(house.stats(&bob).await.0, 401);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "scripts/web installs what it needs"]
-async fn what_the_provider_says_of_somebody_is_asked_again_every_hour() {
-    let house = House::open(IdTokens::Subject).await;
-    let mut bob = Visitor::new();
-    house.log_in(&mut bob, "bob").await;
-    let before = session(&house, &bob).unwrap();
-    house.clock.advance(HOUR);
-    assert_eq!(house.stats(&bob).await.1["code"], "session_unconfirmed");
-    house.provider.put_in_groups("bob", &["forge-admins"]).await;
-    // The provider still knows them and asks nothing: a page goes there and back.
-    let page = bob.visit(&house.at("/?page=2")).await;
-    assert_eq!((page.url.as_str(), page.status), (house.at("/?page=2").as_str(), StatusCode::OK));
-    assert_eq!(house.account(&bob).await["is_admin"], true);
-    assert_eq!(session(&house, &bob).unwrap(), before, "open pages go on");
-    house.provider.put_in_groups("bob", &[]).await;
-    house.clock.advance(HOUR);
-    refused(&bob.visit(&house.at("/")).await, 403, "may not use this service");
-    assert_eq!(house.stats(&bob).await.1["code"], "unauthenticated", "the session has ended");
-    assert_eq!(house.people().await[0]["sessions"], 0);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "scripts/web installs what it needs"]
-async fn a_session_ends_when_it_is_left_and_when_an_administrator_says_so() {
-    let house = House::open(IdTokens::Subject).await;
-    let (mut here, mut there) = (Visitor::new(), Visitor::new());
-    house.log_in(&mut here, "bob").await;
-    house.clock.advance(11 * HOUR);
-    house.log_in(&mut there, "bob").await;
-    house.clock.advance(HOUR);
-    assert_eq!(house.stats(&here).await.1["code"], "unauthenticated", "12 hours without a request");
-    assert_eq!(house.stats(&there).await.1["code"], "session_unconfirmed");
-    there.visit(&house.at("/")).await;
-    assert_eq!(house.stats(&there).await.0, 200);
-    let bob = house.people().await[0]["id"].as_str().unwrap().to_owned();
-    let ended = house.admin(Method::DELETE, &format!("/api/admin/users/{bob}/sessions")).await;
-    assert!(ended["sessions"].as_u64().unwrap() >= 1, "{ended}");
-    assert_eq!(house.stats(&there).await.1["code"], "unauthenticated");
-    let recorded = house.recorded().await;
-    assert_eq!(recorded[0].1, "sessions_ended", "{recorded:?}");
-    assert_eq!(recorded[1], ("Bob".to_owned(), "logged_in".to_owned()));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "scripts/web installs what it needs"]
-async fn a_login_never_goes_on_with_a_secret_that_was_there_before() {
-    let house = House::open(IdTokens::Subject).await;
-    let mut bob = Visitor::new();
-    let key = (house.service.url(), "bf_session".to_owned());
-    bob.cookies.insert(key.clone(), "planted".to_owned());
-    house.log_in(&mut bob, "bob").await;
-    assert_ne!(session(&house, &bob).as_deref(), Some("planted"));
-    // Nor with the session of somebody else, which ends.
-    let bobs = bob.clone();
-    house.log_in(&mut bob, "ann").await;
-    assert_eq!(house.account(&bob).await["name"], "Bob", "the provider still knows who is there");
-    let mut ann = Visitor::new();
-    ann.cookies.insert(key, session(&house, &bobs).unwrap());
-    house.log_in(&mut ann, "ann").await;
-    assert_eq!(house.account(&ann).await["name"], "Ann");
-    assert_eq!(house.stats(&bobs).await.0, 401);
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "scripts/web installs what it needs"]
 async fn logins_in_two_tabs_are_both_finished() {
     let house = House::open(IdTokens::Subject).await;
     let mut bob = Visitor::new();
@@ -303,36 +198,11 @@ async fn logins_in_two_tabs_are_both_finished() {
 async fn what_the_provider_refuses_is_told_as_text() {
     let house = House::open(IdTokens::Subject).await;
     let page = house.log_in(&mut Visitor::new(), "nobody").await;
-    refused(&page, 403, "nobody &lt;b&gt;knows&lt;/b&gt; you");
+    page.refused(403, "nobody &lt;b&gt;knows&lt;/b&gt; you");
     // Without a login of one's own nothing is told.
     let link = house.at("/auth/callback?error=access_denied&error_description=call+0900&state=x");
     let page = Visitor::new().visit(&link).await;
     assert!(page.status == StatusCode::FORBIDDEN && !page.text.contains("0900"), "{page:?}");
-}
-
-#[tokio::test(flavor = "multi_thread")]
-#[ignore = "scripts/web installs what it needs"]
-async fn logging_out_reaches_the_provider() {
-    let house = House::open(IdTokens::Subject).await;
-    let mut bob = Visitor::new();
-    house.log_in(&mut bob, "bob").await;
-    let left = bob.submit(&house.at("/auth/logout"), "").await.unwrap_err();
-    let farewell = left.refresh.unwrap().split_once("url=").unwrap().1.to_owned();
-    let farewell = Url::parse(&farewell).unwrap();
-    assert!(farewell.as_str().starts_with(&house.provider.issuer), "{farewell}");
-    assert!(farewell.query().unwrap().contains("client_id=blobforge"), "{farewell}");
-    assert_eq!(house.stats(&bob).await.0, 401);
-    assert_eq!(house.recorded().await[0], ("Bob".to_owned(), "logged_out".to_owned()));
-    // It asks, and leads back.
-    let page = bob.visit(farewell.as_str()).await;
-    let after = |mark: &str| page.text.split(mark).nth(1).unwrap().split('"').next().unwrap().to_owned();
-    let (action, xsrf) = (after("action=\""), after("name=\"xsrf\" value=\""));
-    let next = bob.submit(&action, &format!("xsrf={xsrf}&logout=yes")).await.unwrap();
-    assert_eq!(next.as_str(), house.at("/auth/login"));
-    // And it no longer knows who is there.
-    let question = house.begin(&mut bob, "/").await;
-    let back = bob.follow(question.as_str(), |url| url.path() == "/auth/callback").await.unwrap();
-    assert!(back.query().unwrap().contains("error=access_denied"), "{back}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -344,4 +214,30 @@ async fn people_log_in_and_out_with_a_browser() {
     tokio::task::spawn_blocking(move || run(browser)).await.unwrap();
     let recorded: Vec<_> = house.recorded().await.into_iter().map(|(_, what)| what).collect();
     assert_eq!(recorded, ["logged_out", "logged_in"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "scripts/web installs what it needs"]
+async fn the_doctor_looks_at_the_provider() {
+    let house = House::open(IdTokens::Subject).await;
+    let folder = tempfile::tempdir().unwrap();
+    let found = |issuer: &str, admins: &str| {
+        let mut doctor = Command::new(env!("CARGO_BIN_EXE_blobforge"));
+        doctor.args(["doctor", "--json"]).current_dir(folder.path());
+        doctor.env("BLOBFORGE_OIDC_ISSUER", issuer).env("BLOBFORGE_OIDC_CLIENT_ID", "blobforge");
+        doctor.env("BLOBFORGE_OIDC_ADMIN_GROUPS", admins).env("BLOBFORGE_PUBLIC_URL", house.service.url());
+        let said = String::from_utf8(doctor.output().unwrap().stdout).unwrap();
+        let lines = said.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+        let state = |line: &Value| (line["what"].as_str().unwrap().to_owned(), line["state"].clone());
+        lines.map(|line| state(&line)).collect::<BTreeMap<_, _>>()
+    };
+    let well = found(&house.provider.issuer, "forge-admins");
+    assert_eq!((&well["OpenID provider"], well.get("administrators")), (&json!("ok"), None), "{well:?}");
+    assert_eq!(found(&house.provider.issuer, "")["administrators"], "warn");
+    // It has to be called as it calls itself, and to be there.
+    assert_eq!(
+        found(&house.provider.issuer.replace("127.0.0.1", "localhost"), "a")["OpenID provider"],
+        "fail"
+    );
+    assert_eq!(found("http://127.0.0.1:1", "a")["OpenID provider"], "fail");
 }

@@ -98,3 +98,12 @@ impl Visitor {
         (reply.status(), reply.json().await.unwrap())
     }
 }
+
+impl Page {
+    /// Checks that it says why somebody may not come in, as text for those who cannot see it too.
+    #[track_caller]
+    pub(crate) fn refused(&self, status: u16, why: &str) {
+        assert_eq!(self.status.as_u16(), status, "{self:?}");
+        assert!(self.text.contains(why) && self.text.contains("role=\"alert\""), "{self:?}");
+    }
+}
