@@ -1,5 +1,5 @@
 //! The pages in a real browser, and signing in with a real OpenID provider. `scripts/web` runs this: it installs both.
-#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
 #[allow(dead_code, reason = "other tests use more of it")]
 #[path = "../recovery/forge.rs"]
