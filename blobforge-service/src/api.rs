@@ -36,6 +36,7 @@ use poem::{Endpoint, EndpointExt, Route, get};
 use poem_openapi::OpenApiService;
 
 use crate::{
+    auth::{LOGIN, OIDC_CALLBACK, OIDC_LOGIN},
     dashboard,
     service::{FILES_PREFIX, Shared},
 };
@@ -77,7 +78,9 @@ pub(crate) fn endpoint(shared: &Arc<Shared>) -> impl Endpoint + use<> {
         .at("/assets/swagger-ui.css", get(docs.style))
         .at("/assets/swagger-ui.js", get(docs.bundle))
         .at("/assets/docs.js", get(docs.start))
-        .at("/auth/login", get(pages::login_page).post(pages::log_in))
+        .at(LOGIN, get(pages::login_page).post(pages::log_in))
+        .at(OIDC_LOGIN, get(pages::oidc_login))
+        .at(OIDC_CALLBACK, get(pages::oidc_callback))
         .at("/auth/logout", poem::post(pages::log_out))
         .at("/metrics", get(metrics::metrics))
         .at(format!("{FILES_PREFIX}*key"), files)

@@ -6,7 +6,7 @@ use poem::Request;
 use poem_openapi::{Object, OpenApi, payload::Json};
 
 use crate::{
-    auth::{Principal, Scope, csrf_token, session_secret},
+    auth::{LOGIN, Oidc, Principal, Scope, csrf_token, session_secret},
     service::Shared,
 };
 
@@ -20,6 +20,8 @@ struct AuthInfo {
     bearer: bool,
     /// Whether people can log in through an identity provider.
     oidc: bool,
+    /// The host of that provider.
+    provider: Option<String>,
     /// Where browsers log in.
     login_url: String,
     /// Who asks, if credentials came with the request.
@@ -62,8 +64,9 @@ impl AuthApi {
         let of_session = || session_secret(request.headers(), self.0.config.is_https()).map(csrf_token);
         Json(AuthInfo {
             bearer: true,
-            oidc: false,
-            login_url: "/auth/login".to_owned(),
+            oidc: self.0.oidc.is_some(),
+            provider: self.0.oidc.as_ref().map(Oidc::host),
+            login_url: LOGIN.to_owned(),
             account: asking.map(Asking::from),
             csrf_token: asking.filter(|asking| asking.by_session).and_then(|_| of_session()),
         })

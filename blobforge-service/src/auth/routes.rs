@@ -36,6 +36,11 @@ impl Access {
         }
     }
 
+    /// Whether it is a page, to which people come by their browser.
+    pub(crate) fn is_page(self) -> bool {
+        matches!(self, Self::Page | Self::AdminPage)
+    }
+
     /// The scope that it asks for, if it asks for one.
     pub(crate) fn scope(self) -> Option<Scope> {
         match self {
@@ -79,6 +84,13 @@ const fn alias(
     Route { method, pattern, access, alias_of: Some(of), is_operation: false }
 }
 
+/// The page for logging in.
+pub(crate) const LOGIN: &str = "/auth/login";
+/// Where a login with the identity provider begins.
+pub(crate) const OIDC_LOGIN: &str = "/auth/oidc";
+/// Where the identity provider sends people back to.
+pub(crate) const OIDC_CALLBACK: &str = "/auth/callback";
+
 /// All routes.
 pub const ROUTES: &[Route] = &[
     api("GET", "/api/health", Access::Public),
@@ -87,10 +99,12 @@ pub const ROUTES: &[Route] = &[
     page("GET", "/api/openapi.json", Access::Public),
     page("GET", "/docs", Access::Public),
     page("GET", "/assets/{file}", Access::Public),
-    page("GET", "/auth/login", Access::Public),
-    page("POST", "/auth/login", Access::Public),
+    page("GET", LOGIN, Access::Public),
+    page("POST", LOGIN, Access::Public),
+    page("GET", OIDC_LOGIN, Access::Public),
+    page("GET", OIDC_CALLBACK, Access::Public),
     page("POST", "/auth/logout", Access::Public),
-    alias("GET", "/login", Access::Public, ("GET", "/auth/login")),
+    alias("GET", "/login", Access::Public, ("GET", LOGIN)),
     api("GET", "/api/auth/info", Access::Public),
     page("GET", "/", Access::Page),
     page("GET", "/jobs", Access::Page),
@@ -162,6 +176,7 @@ pub const ROUTES: &[Route] = &[
     api("POST", "/api/admin/workers/{id}/disable", Access::Admin),
     api("GET", "/api/admin/users", Access::Admin),
     alias("GET", "/api/users", Access::Admin, ("GET", "/api/admin/users")),
+    api("DELETE", "/api/admin/users/{id}/sessions", Access::Admin),
     api("GET", "/api/admin/audit", Access::Admin),
     alias("GET", "/api/tokens", Access::Admin, ("GET", "/api/admin/tokens")),
     alias("POST", "/api/tokens", Access::Admin, ("POST", "/api/admin/tokens")),

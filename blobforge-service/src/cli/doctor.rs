@@ -1,6 +1,7 @@
 //! `blobforge doctor`: what is well and what is not, with what to do about it.
 
 mod machine;
+mod oidc;
 mod service;
 mod store;
 
@@ -82,6 +83,7 @@ pub(super) async fn run(
         Ok(config) => {
             findings.push(Finding::ok("settings", "they make sense"));
             findings.extend(store::look(&config).await);
+            findings.extend(oidc::look(&config).await);
             findings.extend(machine::look_at_data(&config));
         }
         Err(error) => {

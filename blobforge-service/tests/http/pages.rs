@@ -99,6 +99,34 @@ async fn a_session_changes_nothing_without_the_value_that_its_own_pages_know() {
 }
 
 #[tokio::test]
+async fn a_login_leads_back_to_the_page_that_was_wanted() {
+    let forge = Forge::start().await;
+    let place = |reply: &Response| reply.headers()["location"].to_str().unwrap().to_owned();
+    let sent = forge.bare(Method::GET, "/?status=failed").send().await.unwrap();
+    assert_eq!(place(&sent), "/auth/login?next=%2F%3Fstatus%3Dfailed");
+    let page = forge.bare(Method::GET, &place(&sent)).send().await.unwrap().text().await.unwrap();
+    assert!(page.contains("name=\"next\" value=\"/?status=failed\""), "{page}");
+    let login = async |next: &str| {
+        let form = format!("token={}&next={next}", forge.service.admin_token());
+        let login = forge.bare(Method::POST, "/auth/login").body(form);
+        login.header("content-type", "application/x-www-form-urlencoded").send().await.unwrap()
+    };
+    assert_eq!(place(&login("/?status=failed").await), "/?status=failed");
+    assert_eq!(place(&login("//evil.example").await), "/", "and nowhere else");
+    // A page that asks for a part of itself loads itself anew: a login cannot be a part of it.
+    for path in ["/", "/api/jobs"] {
+        let part = forge.bare(Method::GET, path).header("hx-request", "true").send().await.unwrap();
+        assert_eq!((part.status().as_u16(), &part.headers()["hx-refresh"]), (401, &"true".parse().unwrap()));
+    }
+    // Without a provider there is no login with one.
+    for path in ["/auth/oidc", "/auth/callback?code=a&state=b"] {
+        let reply = forge.bare(Method::GET, path).send().await.unwrap();
+        assert_eq!(reply.status(), 404);
+        assert!(reply.text().await.unwrap().contains("log in with a token"));
+    }
+}
+
+#[tokio::test]
 async fn what_strangers_wrote_is_shown_as_text() {
     let forge = Forge::start().await;
     let hostile = "\"><script>alert(1)";

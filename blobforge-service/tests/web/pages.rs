@@ -128,3 +128,12 @@ async fn what_strangers_made_runs_nowhere_and_breaks_nothing() {
     let jobs = [held.job.id, failed.job.id, running.job.id].map(|id| id.to_string()).join(",");
     browse("hostile.mjs", &service.url(), service.admin_token(), &[("JOBS", jobs)]).await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "scripts/web installs what it needs"]
+async fn people_log_in_and_out_over_plain_http_as_well() {
+    let forge = Forge::start(30).await;
+    let mut login = script("lan.mjs");
+    login.env("SERVICE", forge.url().replace("127.0.0.1", "forge.lan")).env("TOKEN", forge.token());
+    tokio::task::spawn_blocking(move || run(login)).await.unwrap();
+}

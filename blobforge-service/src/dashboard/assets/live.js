@@ -48,6 +48,7 @@
             if (source.readyState === EventSource.CLOSED) {
                 source = undefined;
                 setTimeout(listen, 5000);
+                refresh();
             }
         });
         for (const name of EVENTS) source.addEventListener(name, event => {
