@@ -16,11 +16,19 @@ const pages = {
     nothing: '/jobs?q=nothing+is+called+that',
 };
 
+/// Takes a picture, where that is asked for.
+async function keep(page, name, width, colorScheme) {
+    if (!PICTURES) return;
+    const size = width > 640 ? '' : '-phone';
+    await page.screenshot({ path: `${PICTURES}/${name}${size}-${colorScheme}.png` });
+}
+
 for (const [width, height] of [[1440, 900], [360, 740]]) {
     for (const colorScheme of ['light', 'dark']) {
         await withPage(async page => {
             await page.goto(`${SERVICE}/auth/login`);
             await inspect(page, `login ${width} ${colorScheme}`);
+            await keep(page, 'login', width, colorScheme);
             await logIn(page);
             for (const [name, path] of Object.entries(pages)) {
                 const reply = await page.goto(SERVICE + path);
@@ -28,11 +36,11 @@ for (const [width, height] of [[1440, 900], [360, 740]]) {
                 if (name === 'finished') await page.frameLocator('#preview-frame').getByRole('heading', { level: 1 }).waitFor();
                 await page.locator('#live-mark[data-state=live]').waitFor();
                 await inspect(page, `${name} ${width} ${colorScheme}`);
-                if (PICTURES) await page.screenshot({ path: `${PICTURES}/${name}-${width}-${colorScheme}.png` });
+                await keep(page, name, width, colorScheme);
             }
             await page.goto(`${SERVICE}/jobs/${finished}/preview`);
             await page.getByRole('heading', { level: 1 }).waitFor();
-            if (PICTURES) await page.screenshot({ path: `${PICTURES}/preview-${width}-${colorScheme}.png` });
+            await keep(page, 'preview', width, colorScheme);
         }, { viewport: { width, height }, colorScheme });
     }
 }

@@ -80,6 +80,13 @@ async fn three_files_are_dropped_and_become_markdown() {
     browse("dropping.mjs", &forge.url(), &forge.token(), &[("FILES", files.join(","))]).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "scripts/web installs what it needs"]
+async fn a_large_file_that_broke_off_goes_on_where_it_was() {
+    let forge = Forge::start(30).await;
+    browse("resuming.mjs", &forge.url(), &forge.token(), &[]).await;
+}
+
 const EVIL: &str = r#"# <img src=x onerror="top.pwned = 1"> Evil <script>top.pwned = 1</script>
 
 <script>parent.pwned = 1; alert(1)</script> [press](javascript:alert(1)) ![p](evil.svg) ![q](https://evil.example/q.png)

@@ -154,21 +154,20 @@
             const before = item.file.size - next.missing_parts * next.parts[0].size;
             const came = new Map();
             const tell = () => item.come(Math.max(0, before) + [...came.values()].reduce((a, b) => a + b, 0), "sent");
-            const sent = [];
             const queue = [...next.parts];
             const sender = async () => {
                 for (let part = queue.shift(); part; part = queue.shift()) {
                     const bytes = item.file.slice(part.offset, part.offset + part.size);
                     const etag = await patiently(() => put(part, bytes, loaded => { came.set(part.number, loaded); tell(); }));
                     if (!etag) throw new Error("The store did not say which part it has. Its CORS rules have to expose ETag.");
-                    sent.push({ number: part.number, etag });
+                    // Told at once: whoever closes the page now goes on after this part.
+                    await patiently(() => ask(item.job, [{ number: part.number, etag }]));
                 }
             };
             const senders = await Promise.allSettled(Array.from({ length: PARTS_AT_ONCE }, sender));
-            // What has arrived is told, also where another part has not.
-            if (sent.length > 0) next = await patiently(() => ask(item.job, sent));
             const broken = senders.find(({ status }) => status === "rejected");
             if (broken) throw broken.reason;
+            next = await patiently(() => ask(item.job));
         }
     }
 
