@@ -22,7 +22,7 @@ fn page(title: &str, body: &str) -> Response {
          <meta name=\"viewport\" content=\"width=device-width, initial-scale=1\"><title>{title} · BlobForge</title>\
          <link rel=\"icon\" href=\"/assets/icon.svg\" type=\"image/svg+xml\">\
          <link rel=\"stylesheet\" href=\"/assets/style.css\"><script src=\"/assets/theme.js\"></script></head>\
-         <body><main class=\"alone\">{body}</main></body></html>"
+         <body><main class=\"alone\"><img src=\"/assets/icon.svg\" alt=\"\" width=\"32\" height=\"32\">{body}</main></body></html>"
     );
     let mut reply = Html(html).into_response();
     reply.headers_mut().insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
