@@ -83,7 +83,11 @@ fn keep(path: &Path, sha256: Sha256, after: &Metadata) {
     }
 }
 
-fn read(path: &Path, heard: &dyn Fn(u64)) -> io::Result<Sha256> {
+/// The hash of what is in a file; `heard` is told how many bytes more were read.
+///
+/// # Errors
+/// When it cannot be read.
+pub(super) fn read(path: &Path, heard: &dyn Fn(u64)) -> io::Result<Sha256> {
     let mut file = File::open(path)?;
     let (mut hasher, mut piece) = (Hasher::new(), vec![0; PIECE_BYTES]);
     loop {
