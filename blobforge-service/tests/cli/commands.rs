@@ -229,6 +229,12 @@ fn the_doctor_says_what_is_well_and_what_to_do_about_the_rest() {
     let findings = json_lines(&run(&mut forge.command(&["doctor", "--json"])));
     let of = |what: &str| findings.iter().find(|finding| finding["what"] == what).unwrap();
     assert_eq!((&of("workers")["state"], &of("backup")["state"]), (&"warn".into(), &"warn".into()));
+    for what in ["database", "files", "marker-pdf"] {
+        assert_eq!(of(what)["state"], "ok", "{findings:?}");
+    }
+    assert!(of("database")["found"].as_str().unwrap().contains(" has 1 jobs in schema "), "{findings:?}");
+    let gpu = run(forge.command(&["doctor"]).env("BLOBFORGE_USE_GPU", "perhaps"));
+    assert!(gpu.code == Some(1) && gpu.out.contains("perhaps"), "{gpu:?}");
     assert!(of("workers")["remedy"].as_str().unwrap().contains("blobforge worker"));
     let said = run(forge.command(&["doctor"]).env("BLOBFORGE_S3_ENDPOINT", "http://127.0.0.1:1"));
     assert_eq!(said.code, Some(1), "{said:?}");
