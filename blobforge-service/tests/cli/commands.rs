@@ -201,6 +201,8 @@ fn a_profile_says_both_where_the_service_is_and_what_opens_its_door() {
     assert_eq!(both.code, Some(2), "a token goes to no other service: {both:?}");
     fs::write(&file, office.replace("office", "default")).unwrap();
     assert_eq!(run(&mut there(&["stats"])).code, Some(0));
+    let named = run(there(&["stats"]).env("BLOBFORGE_DB_PATH", config.join("other.db")));
+    assert!(named.err.contains("admin-token"), "who names a database means its service: {named:?}");
     forge.stop();
 }
 
