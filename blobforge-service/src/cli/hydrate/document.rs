@@ -119,7 +119,7 @@ fn with_assets_in<'a>(text: &str, folder: &str, saved: impl Fn(&str) -> Option<&
 /// Where within a range the address stands that means `named`, after one of the marks that come before addresses.
 fn address(text: &str, within: Range<usize>, named: &str, mark: &str) -> Option<Range<usize>> {
     // The last one that will do: the words of a link may say the same.
-    text[within.clone()].rmatch_indices(mark).find_map(|(at, _)| {
+    text[within.clone()].rmatch_indices(mark).take(MOST_PLACES).find_map(|(at, _)| {
         let rest = &text[within.start + at + mark.len()..within.end];
         let written = rest.trim_start_matches([' ', '\t', '\n', '<']);
         let begin = within.end - written.len();
@@ -129,12 +129,13 @@ fn address(text: &str, within: Range<usize>, named: &str, mark: &str) -> Option<
         // It ends where something stands that ends addresses.
         let could_end =
             |at: &usize| written[*at..].starts_with([' ', '\t', '\n', ')', '>']) || *at == written.len();
-        end.filter(could_end).take(MOST_ENDS).find(ends).map(|length| begin..begin + length)
+        end.filter(could_end).take(MOST_PLACES).find(ends).map(|length| begin..begin + length)
     })
 }
 
-/// In how many places an address is looked for the end of.
-const MOST_ENDS: usize = 64;
+/// In how many places it is looked for the beginning, and from there for the end, of an address: a text that was made to be
+/// slow is not.
+const MOST_PLACES: usize = 16;
 
 /// Whether an address as it is written in Markdown, with what is escaped in it, means this one.
 fn means(written: &str, is_pointed: bool, named: &str) -> bool {
