@@ -13,6 +13,7 @@ mod fingerprint;
 mod hydrate;
 mod import;
 mod ingest;
+mod intake;
 mod jobs;
 mod listing;
 mod profile;

@@ -221,6 +221,11 @@ impl ServeConfig {
         }
     }
 
+    /// The folder of the files, where they lie in no bucket.
+    pub(crate) fn files_folder(&self) -> PathBuf {
+        self.data_folder().join("files")
+    }
+
     /// Where the time comes from.
     pub(crate) fn clock(&self) -> Arc<dyn Clock> {
         self.clock.clone().unwrap_or_else(|| Arc::new(SystemClock))

@@ -314,7 +314,7 @@ fn open_files(config: &ServeConfig) -> Result<(Arc<dyn BlobStore>, Option<LocalF
     }
     let folder = config.data_folder();
     let signer = UrlSigner::new(secret::url_secret(&folder.join("url-secret"))?, FILES_PREFIX);
-    let blobs = ObjectBlobs::local(folder.join("files")).map_err(QueueError::Blob)?;
+    let blobs = ObjectBlobs::local(config.files_folder()).map_err(QueueError::Blob)?;
     let local = blobs.local_parts().map(|parts| LocalFiles { signer: signer.clone(), parts });
     Ok((Arc::new(blobs.with_signer(signer)), local))
 }

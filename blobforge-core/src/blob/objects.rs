@@ -8,7 +8,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use futures_util::{StreamExt, TryStreamExt};
+use futures_util::{StreamExt, TryStreamExt, stream::BoxStream};
 use object_store::{
     Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt, local::LocalFileSystem, memory::InMemory,
     path::Path,
@@ -21,7 +21,7 @@ use super::{
 };
 #[cfg(feature = "s3")]
 use super::{S3Options, s3::S3Access};
-use crate::Sha256;
+use crate::{Sha256, Timestamp};
 
 /// How many unfinished writes of one file are cleared away with it.
 const UNFINISHED_AT_MOST: usize = 100;
@@ -121,6 +121,33 @@ impl ObjectBlobs {
     /// As in [`LocalParts`].
     pub fn local_parts(&self) -> Option<LocalParts> {
         self.parts.clone()
+    }
+
+    /// The files whose keys begin with `below`, which ends with a `/`: their keys, sizes in bytes, and when they were last
+    /// changed. Nothing in here decides by that: it is for moving in from elsewhere.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// use blobforge_core::blob::{BlobStore, ObjectBlobs, read_bytes};
+    /// use futures_util::TryStreamExt;
+    /// let blobs = ObjectBlobs::in_memory();
+    /// for key in ["old/a", "new/b"] {
+    ///     blobs.put(key, read_bytes("%PDF-1.7"), 1000).await.unwrap();
+    /// }
+    /// let listed: Vec<_> = blobs.list("old/").try_collect().await.unwrap();
+    /// assert_eq!((listed[0].0.as_str(), listed[0].1, listed.len()), ("old/a", 8, 1));
+    /// # });
+    /// ```
+    pub fn list(&self, below: &str) -> BoxStream<'static, Result<(String, u64, Timestamp), BlobError>> {
+        let below = Path::from(format!("{}{below}", self.prefix));
+        let prefix = self.prefix.clone();
+        let listed = self.store.list(Some(&below)).map_err(BlobError::Store);
+        let file = move |found: object_store::ObjectMeta| {
+            let key = found.location.to_string();
+            let key = key.strip_prefix(&prefix).unwrap_or(&key).to_owned();
+            (key, found.size, Timestamp::from_millis(found.last_modified.timestamp_millis().max(0)))
+        };
+        listed.map_ok(file).boxed()
     }
 
     /// What a file has of a range.

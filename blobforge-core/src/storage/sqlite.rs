@@ -46,7 +46,7 @@ use std::{
 };
 
 pub use earlier::{EarlierJob, earlier_jobs};
-pub use open::check_file;
+pub use open::{CheckedFile, check_file};
 pub use restore::mark_restored;
 pub use within::commit_within;
 

@@ -1,6 +1,11 @@
 //! A bucket of a real S3 server, which checks signatures and how long they last.
 
-use std::{net::Ipv4Addr, path::PathBuf};
+use std::{
+    collections::HashMap,
+    net::Ipv4Addr,
+    path::{Path, PathBuf},
+    sync::Mutex,
+};
 
 use blobforge_core::blob::S3Options;
 use hyper_util::{
@@ -34,8 +39,7 @@ impl Bucket {
     pub(crate) async fn start() -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join(BUCKET)).unwrap();
-        let mut service =
-            S3ServiceBuilder::new(Flat(FileSystem::new(folder.path()).unwrap(), folder.path().to_owned()));
+        let mut service = S3ServiceBuilder::new(Flat::new(folder.path()));
         service.set_auth(OneKey);
         let service = service.build();
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
@@ -86,7 +90,20 @@ impl S3Auth for OneKey {
 
 /// Keys are names in S3, and nothing else: they have no folders, and may be longer than the name of a file. The server
 /// underneath makes paths of them, so it gets short ones.
-struct Flat(FileSystem, PathBuf);
+struct Flat(FileSystem, PathBuf, Mutex<HashMap<String, String>>);
+
+impl Flat {
+    fn new(folder: &Path) -> Self {
+        Self(FileSystem::new(folder).unwrap(), folder.to_owned(), Mutex::default())
+    }
+
+    /// As [`flat`], and remembers what it was for lists.
+    fn remembered(&self, key: &mut String) {
+        let name = key.clone();
+        flat(key);
+        self.2.lock().unwrap().insert(key.clone(), name);
+    }
+}
 
 fn flat(key: &mut String) {
     *key = hex::encode(Sha256::digest(&*key));
@@ -102,8 +119,24 @@ impl S3 for Flat {
         if !self.1.join(&request.input.bucket).is_dir() {
             return Err(s3_error!(NoSuchBucket));
         }
-        flat(&mut request.input.key);
+        self.remembered(&mut request.input.key);
         self.0.put_object(request).await
+    }
+
+    async fn list_objects_v2(
+        &self,
+        mut request: S3Request<dto::ListObjectsV2Input>,
+    ) -> S3Result<S3Response<dto::ListObjectsV2Output>> {
+        let below = request.input.prefix.take().unwrap_or_default();
+        let mut listed = self.0.list_objects_v2(request).await?;
+        let names = self.2.lock().unwrap();
+        let mut found = listed.output.contents.take().unwrap_or_default();
+        for object in &mut found {
+            object.key = object.key.as_ref().and_then(|key| names.get(key).cloned());
+        }
+        found.retain(|object| object.key.as_ref().is_some_and(|key| key.starts_with(&below)));
+        listed.output.contents = Some(found);
+        Ok(listed)
     }
 
     async fn get_object(

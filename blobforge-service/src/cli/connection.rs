@@ -9,6 +9,9 @@ use super::{CliError, profile};
 /// Where a service on this machine is, unless it is told to be elsewhere.
 const USUAL_ADDRESS: &str = "http://localhost:8080";
 
+/// Where the database of one is, unless it is told to be elsewhere.
+const USUAL_DATABASE: &str = "./data/blobforge.db";
+
 /// How to reach a service.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Which service")]
@@ -27,8 +30,8 @@ pub(super) struct Connection {
     #[arg(long, env = "BLOBFORGE_PROFILE", value_name = "NAME")]
     profile: Option<String>,
     /// Database of the local service, beside which its admin token lies.
-    #[arg(long, env = "BLOBFORGE_DB_PATH", default_value = "./data/blobforge.db", hide = true)]
-    db_path: PathBuf,
+    #[arg(long, env = "BLOBFORGE_DB_PATH", hide = true)]
+    db_path: Option<PathBuf>,
 }
 
 /// A service, and what opens its door.
@@ -55,7 +58,13 @@ impl Connection {
                 ));
             }
             Some(name) => return self.door_of(name)?.ok_or_else(|| no_profile(name)),
-            None if !is_said && let Some(door) = self.door_of(profile::USUAL)? => return Ok(door),
+            // Who names a database means the service that has it.
+            None if !is_said
+                && self.db_path.is_none()
+                && let Some(door) = self.door_of(profile::USUAL)? =>
+            {
+                return Ok(door);
+            }
             None => {}
         }
         let server = self.server.clone().unwrap_or_else(|| USUAL_ADDRESS.to_owned());
@@ -94,7 +103,8 @@ impl Connection {
     }
 
     fn local_admin_token(&self) -> Result<String, CliError> {
-        let file = self.db_path.with_file_name("admin-token");
+        let database = self.db_path.as_deref().unwrap_or(Path::new(USUAL_DATABASE));
+        let file = database.with_file_name("admin-token");
         let token = std::fs::read_to_string(&file).map_err(|error| {
             CliError::new(format!(
                 "no API token is given, and {} cannot be read ({error}). Set BLOBFORGE_API_TOKEN, or run this where the service keeps its data",

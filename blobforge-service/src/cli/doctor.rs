@@ -1,5 +1,6 @@
 //! `blobforge doctor`: what is well and what is not, with what to do about it.
 
+mod engine;
 mod machine;
 mod oidc;
 mod service;
@@ -12,6 +13,7 @@ use serde::Serialize;
 use super::{
     CliError, Connection,
     terminal::{Column, say, table},
+    worker,
 };
 use crate::config::ServeConfig;
 
@@ -91,7 +93,13 @@ pub(super) async fn run(
             findings.push(Finding::fail("settings", error.to_string(), remedy));
         }
     }
-    findings.extend(machine::look().await);
+    match worker::settings_of_marker() {
+        Ok(settings) => {
+            findings.extend(machine::look(settings.use_gpu).await);
+            findings.push(engine::look(&settings).await);
+        }
+        Err(error) => findings.push(Finding::fail("worker", error.to_string(), "Put that setting right")),
+    }
     if args.json {
         for finding in &findings {
             say(serde_json::to_string(finding)?)?;

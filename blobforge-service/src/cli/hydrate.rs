@@ -1,11 +1,13 @@
 //! `blobforge hydrate`: puts what came out of each file beside it.
 
 mod document;
+mod draft;
+mod memory;
 mod place;
 mod summary;
 
 use std::{
-    collections::HashMap,
+    collections::{HashMap, HashSet},
     io,
     path::{Path, PathBuf},
     process::ExitCode,
@@ -19,11 +21,13 @@ use sha2::{Digest as _, Sha256 as Hasher};
 
 pub(super) use self::document::Document;
 use self::{
+    memory::{Memory, Version},
     place::{Place, Placed},
     summary::{Fate, Outcome, print},
 };
 use super::{
     CliError, Connection, fingerprint,
+    intake::Outage,
     listing::ListStyle,
     terminal::{Bars, complain},
     walk::{Wanted, walk},
@@ -87,7 +91,11 @@ enum Ready {
 impl Ready {
     /// The same for results that are the same.
     fn name(&self, source: Sha256) -> String {
-        let Self::Job(job) = self else { return format!("zip {source}") };
+        let job = match self {
+            Self::Job(job) => job,
+            // Somebody may put another one there.
+            Self::Zip(zip) => return format!("zip {source} {:?}", Version::of(zip)),
+        };
         let mut hasher = Hasher::new();
         for output in &job.outputs {
             let hash = output.sha256.map_or_else(|| format!("of job {}", job.id), |hash| hash.to_string());
@@ -116,19 +124,19 @@ pub(super) async fn run(args: HydrateArgs) -> Result<ExitCode, CliError> {
         Some(folder) => Origin::Folder(folder.clone()),
         None => Origin::Service { client: args.connection.client()?, job_type: args.job_type.clone() },
     };
+    let mut memory = Memory::default();
     loop {
-        let outcomes = match pass(&origin, &args).await {
-            // Whoever watches goes on when the service is back.
-            Err(error) if args.watch && error.is_away() => {
-                complain(error.to_string());
-                Vec::new()
-            }
-            other => other?,
-        };
-        let is_news =
-            outcomes.iter().any(|outcome| matches!(outcome.fate, Fate::Written | Fate::Failed { .. }));
+        let mut outcomes = Vec::new();
+        let ended = pass(&origin, &args, &mut memory, &mut outcomes).await;
+        // Whatever kept it from its end, what was done until then is told.
+        let is_news = memory.takes_note_of(&outcomes);
         if !args.watch || is_news {
             print(&outcomes, args.style, args.dry_run)?;
+        }
+        match ended {
+            // Whoever watches goes on when the service is back.
+            Err(error) if args.watch && error.is_away() => complain(error.to_string()),
+            other => other?,
         }
         if !args.watch {
             let failed = outcomes.iter().any(|outcome| matches!(outcome.fate, Fate::Failed { .. }));
@@ -138,15 +146,31 @@ pub(super) async fn run(args: HydrateArgs) -> Result<ExitCode, CliError> {
     }
 }
 
-/// Looks after all files once.
-async fn pass(origin: &Origin, args: &HydrateArgs) -> Result<Vec<Outcome>, CliError> {
+/// Looks after all files once, and says what became of each, until nobody answers.
+async fn pass(
+    origin: &Origin,
+    args: &HydrateArgs,
+    memory: &mut Memory,
+    outcomes: &mut Vec<Outcome>,
+) -> Result<(), CliError> {
     let bars = Bars::new();
     let bar = bars.add("files", "files");
     let (dir, wanted) = (args.dir.clone(), Wanted::of("pdf", &args.ext));
-    let found = tokio::task::spawn_blocking(move || walk(&dir, &wanted).collect::<Vec<_>>()).await;
+    let tidies_up = !args.dry_run;
+    let found = move || {
+        let found: Vec<_> = walk(&dir, &wanted).collect();
+        let folders: HashSet<_> = found.iter().flatten().filter_map(|file| file.path.parent()).collect();
+        folders.into_iter().filter(|_| tidies_up).for_each(draft::tidy_up);
+        found
+    };
+    let found = tokio::task::spawn_blocking(found).await;
     let found = found.map_err(|error| CliError::new(format!("the files could not be found: {error}")))?;
     bar.set_length(found.len() as u64);
-    let (mut outcomes, mut sources) = (Vec::new(), Vec::new());
+    let mut outage = match origin {
+        Origin::Service { client, .. } => Some(Outage::new(client.clone())),
+        Origin::Folder(_) => None,
+    };
+    let mut sources = Vec::new();
     let mut taken: HashMap<PathBuf, PathBuf> = HashMap::new();
     // Nothing is put where a source lies, whatever is said.
     for path in found.iter().flatten().map(|found| &found.path) {
@@ -170,22 +194,38 @@ async fn pass(origin: &Origin, args: &HydrateArgs) -> Result<Vec<Outcome>, CliEr
             stream::iter(batch).map(|path| hash(path.clone())).buffered(AT_ONCE).collect::<Vec<_>>().await;
         let hashes: Vec<_> = read.iter().filter_map(|read| read.as_ref().ok().copied()).collect();
         let ready = origin.ready(&hashes).await?;
+        let known = &*memory;
         let fates = batch.iter().zip(read).map(|(path, read)| {
             let (ready, bar) = (&ready, &bar);
             async move {
-                let fate = match read {
-                    Ok(sha256) => origin.see_to(path, sha256, ready.get(&sha256), args).await,
-                    Err(reason) => Ok(Fate::Failed { reason }),
+                let (name, fate) = match read {
+                    Ok(sha256) => origin.see_to(path, sha256, ready.get(&sha256), args, known).await,
+                    Err(reason) => (None, Ok(Fate::Failed { reason })),
                 };
                 bar.inc(1);
-                fate.map(|fate| Outcome { path: path.clone(), fate })
+                (path.clone(), name, fate)
             }
         });
         let fates = stream::iter(fates).buffered(AT_ONCE).collect::<Vec<_>>().await;
-        outcomes.extend(fates.into_iter().collect::<Result<Vec<_>, CliError>>()?);
+        for (path, name, fate) in fates {
+            let went_wrong = fate.as_ref().is_err_and(CliError::is_away);
+            let is_away = match &mut outage {
+                Some(outage) => outage.is_seen_after(went_wrong).await,
+                None => false,
+            };
+            let fate = match fate {
+                Err(error) if is_away => return Err(error),
+                Err(error) => Fate::Failed { reason: error.to_string() },
+                Ok(fate) => fate,
+            };
+            if args.watch {
+                memory.keep(&path, name, &fate);
+            }
+            outcomes.push(Outcome { path, fate });
+        }
     }
     bar.finish_and_clear();
-    Ok(outcomes)
+    Ok(())
 }
 
 async fn hash(path: PathBuf) -> Result<Sha256, String> {
@@ -222,30 +262,43 @@ impl Origin {
         }
     }
 
-    /// Puts a result beside its source. What is wrong with one file is its fate, and keeps no other from its own.
+    /// Puts a result beside its source, unless it is known what comes of that; what the result is called, and its fate.
     async fn see_to(
         &self,
         path: &Path,
         sha256: Sha256,
         ready: Option<&Ready>,
         args: &HydrateArgs,
-    ) -> Result<Fate, CliError> {
-        let Some(ready) = ready else { return Ok(Fate::Waiting) };
+        memory: &Memory,
+    ) -> (Option<String>, Result<Fate, CliError>) {
+        let Some(ready) = ready else { return (None, Ok(Fate::Waiting)) };
         let (place, name) = (Place::beside(path), ready.name(sha256));
-        if place.has(&name, ready.has_assets()) {
+        let fate = match memory.of(path, &name) {
+            Some(fate) => Ok(fate),
+            None => self.placed(&place, ready, &name, args).await,
+        };
+        (Some(name), fate)
+    }
+
+    async fn placed(
+        &self,
+        place: &Place,
+        ready: &Ready,
+        name: &str,
+        args: &HydrateArgs,
+    ) -> Result<Fate, CliError> {
+        if place.has(name, ready.has_assets()) {
             return Ok(Fate::Unchanged);
         }
         if args.dry_run {
             let is_kept = !args.force && place.is_changed()?;
             return Ok(if is_kept { Fate::Kept } else { Fate::Written });
         }
-        match self.put(&place, ready, name, args.force).await {
-            Ok(Placed::Written) => Ok(Fate::Written),
-            Ok(Placed::Same) => Ok(Fate::Unchanged),
-            Ok(Placed::Changed) => Ok(Fate::Kept),
-            Err(error) if error.is_away() => Err(error),
-            Err(error) => Ok(Fate::Failed { reason: error.to_string() }),
-        }
+        Ok(match self.put(place, ready, name.to_owned(), args.force).await? {
+            Placed::Written => Fate::Written,
+            Placed::Same => Fate::Unchanged,
+            Placed::Changed => Fate::Kept,
+        })
     }
 
     async fn put(&self, place: &Place, ready: &Ready, name: String, force: bool) -> Result<Placed, CliError> {

@@ -3,6 +3,7 @@
 use std::{path::PathBuf, process::ExitCode};
 
 use blobforge_core::JobType;
+use blobforge_worker_sdk::marker;
 
 use super::{
     CliError, job_type,
@@ -26,20 +27,22 @@ Examples:
   blobforge import /old --dry-run                                   counts
   blobforge import /old/backups/coordinator/2025-06-01.json         files in /old/store
   blobforge import backup.json --bucket-prefix forge                files in the bucket of BLOBFORGE_S3_…
+  blobforge import --bucket-prefix forge                            what lies there, where nothing else is left
   blobforge import /old/blobforge.db --files /old                   the database that was written in Go")]
 pub(super) struct ImportArgs {
     /// A folder with store/raw and store/out, the backup of a coordinator (JSON), or the database of an earlier BlobForge.
-    from: PathBuf,
+    #[arg(required_unless_present = "bucket_prefix")]
+    from: Option<PathBuf>,
     /// Folder that the files lie in, if not where they are expected.
     #[arg(long, value_name = "DIR", conflicts_with = "bucket_prefix")]
     files: Option<PathBuf>,
     /// The files lie in the bucket that the settings name, and their keys begin so; empty for nothing before `store/`.
     #[arg(long, value_name = "PREFIX")]
     bucket_prefix: Option<String>,
-    /// What kind of work it was.
-    #[arg(long = "type", value_name = "TYPE", default_value = "pdf", value_parser = job_type)]
-    job_type: JobType,
-    /// Only count.
+    /// What kind of work all of it is to be here; unless said, what it was there, or pdf where that is not known.
+    #[arg(long = "type", value_name = "TYPE", value_parser = job_type)]
+    job_type: Option<JobType>,
+    /// Only count: files are looked for, and not read.
     #[arg(long)]
     dry_run: bool,
     /// Print JSON.
@@ -56,6 +59,7 @@ pub(super) async fn run(args: ImportArgs) -> Result<ExitCode, CliError> {
         files: args.files,
         bucket_prefix: args.bucket_prefix,
         job_type: args.job_type,
+        usual_type: JobType::new(marker::JOB_TYPE)?,
         dry_run: args.dry_run,
     };
     let bars = Bars::new();

@@ -53,12 +53,17 @@ impl ListStyle {
 }
 
 impl ListStyle {
+    /// Whether people read it, and no program.
+    pub(super) fn is_for_people(self) -> bool {
+        !self.json && !self.quiet
+    }
+
     /// Says something to people: beside the list, where programs read that.
     ///
     /// # Errors
     /// When standard output fails.
     pub(super) fn tell_people(self, text: impl AsRef<str>) -> Result<(), CliError> {
-        if self.json || self.quiet {
+        if !self.is_for_people() {
             complain(text);
         } else {
             say(text)?;

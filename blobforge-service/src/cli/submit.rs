@@ -7,13 +7,16 @@ use std::{
 };
 
 use blobforge_core::{JobId, Priority, Status};
-use blobforge_worker_sdk::client::{Client, ClientError, JobView, SubmitFile, SubmitReply};
+use blobforge_worker_sdk::client::{Client, ClientError, JobView, SubmitFile};
 use serde_json::{Map, Value};
 
 use super::{
     CliError, Connection,
     download::Folders,
-    terminal::{Bars, Column, complain, say, table},
+    intake::{self, Fate, How, Outcome, Seen, Summary},
+    listing::ListStyle,
+    terminal::{Column, complain, say, table},
+    walk::Wanted,
 };
 
 /// The type of jobs that do not say theirs: the engine that comes with this program serves it.
@@ -24,9 +27,9 @@ const WAIT: Duration = Duration::from_secs(50);
 /// What is said of every job that is handed in.
 #[derive(Debug, clap::Args)]
 pub(super) struct JobArgs {
-    /// What kind of work it is.
-    #[arg(long = "type", value_name = "TYPE", default_value = USUAL_TYPE)]
-    pub(super) job_type: String,
+    /// What kind of work it is. Unless said: pdf-text, but a file that was handed in as pdf is not converted anew.
+    #[arg(long = "type", value_name = "TYPE")]
+    job_type: Option<String>,
     /// How urgent it is: 1 (critical) to 5 (background), by number or name.
     #[arg(long, default_value = "3")]
     pub(super) priority: Priority,
@@ -45,6 +48,17 @@ pub(super) struct JobArgs {
 }
 
 impl JobArgs {
+    /// What kind of work new jobs are.
+    pub(super) fn job_type(&self) -> &str {
+        self.job_type.as_deref().unwrap_or(USUAL_TYPE)
+    }
+
+    /// The one type whose jobs count as a file's, if not all count that convert it.
+    pub(super) fn one_type(&self) -> Option<&str> {
+        let is_open = self.job_type.is_none() && self.params.is_empty();
+        (!is_open).then(|| self.job_type())
+    }
+
     /// A file with what was said.
     pub(super) fn file(&self, path: &Path) -> SubmitFile {
         SubmitFile {
@@ -53,7 +67,7 @@ impl JobArgs {
             max_attempts: self.max_attempts,
             params: self.params.iter().cloned().collect::<Map<_, _>>(),
             retry_failed: self.retry_failed,
-            ..SubmitFile::new(&self.job_type, path)
+            ..SubmitFile::new(self.job_type(), path)
         }
     }
 }
@@ -78,6 +92,8 @@ pub(super) struct SubmitArgs {
     #[arg(long, value_name = "DIR")]
     output: Option<PathBuf>,
     #[command(flatten)]
+    style: ListStyle,
+    #[command(flatten)]
     connection: Connection,
 }
 
@@ -91,107 +107,85 @@ fn param(text: &str) -> Result<(String, Value), String> {
     Ok((name.to_owned(), value))
 }
 
-/// What became of one file.
-struct Handed {
-    path: PathBuf,
-    reply: Result<SubmitReply, CliError>,
-}
-
-/// Hands in files, one after the other; a file that fails does not keep the others from being tried.
+/// Hands in files; one that fails does not keep the others from being tried.
 ///
 /// # Errors
 /// When there is no way to the service at all.
 pub(super) async fn run(args: SubmitArgs) -> Result<ExitCode, CliError> {
     let client = args.connection.client()?;
-    let bars = Bars::new();
-    let mut handed = Vec::new();
+    let (mut outcomes, mut files) = (Vec::new(), Vec::new());
     for path in &args.files {
-        let reply = submit_one(&client, &bars, path, &args.job).await;
-        let is_away = reply.as_ref().is_err_and(CliError::is_away);
-        handed.push(Handed { path: path.clone(), reply });
-        if is_away {
-            // Each further file would wait for as long and hear the same.
-            break;
+        if path.is_dir() {
+            let what = "it is a folder: hand in all files below it with: blobforge ingest";
+            outcomes.push(Outcome::failed(path.clone(), format!("{what} {}", path.display())));
+        } else {
+            files.push(path.clone());
         }
     }
-    let mut fine = report(&handed)?;
-    let untried = args.files.len() - handed.len();
+    let how = How { client: client.clone(), job: &args.job, path_tags: false, dry_run: false };
+    let heard = |outcome| {
+        outcomes.push(outcome);
+        Ok(())
+    };
+    intake::take(how, &files, &Wanted::default(), &mut Seen::new(), heard).await?;
+    // As they were named, and not as they came.
+    let place = |outcome: &Outcome| args.files.iter().position(|path| *path == outcome.path);
+    outcomes.sort_by_key(place);
+    let summary = report(&outcomes, args.style)?;
+    let untried = args.files.len().saturating_sub(outcomes.len());
     if untried > 0 {
         complain(format!("{untried} more were not tried"));
     }
-    if args.wait || args.output.is_some() {
-        fine &= see_through(&client, &handed, args.output.as_deref()).await?;
+    if (args.wait || args.output.is_some())
+        && !see_through(&client, &outcomes, args.output.as_deref(), args.style).await?
+    {
+        return Ok(ExitCode::FAILURE);
     }
-    let away = handed.into_iter().filter_map(|file| file.reply.err()).find(CliError::is_away);
-    match away {
-        Some(error) => Ok(error.code()),
-        None if fine => Ok(ExitCode::SUCCESS),
-        None => Ok(ExitCode::FAILURE),
-    }
+    Ok(summary.code())
 }
 
-async fn submit_one(
-    client: &Client,
-    bars: &Bars,
-    path: &Path,
-    args: &JobArgs,
-) -> Result<SubmitReply, CliError> {
-    if path.is_dir() {
-        let what = "it is a folder: hand in all files below it with: blobforge ingest";
-        return Err(CliError::new(format!("{what} {}", path.display())));
-    }
-    let bar = bars.add(&path.file_name().unwrap_or_default().to_string_lossy(), "bytes");
-    let shown = bar.clone();
-    let reply = client
-        .submit_file(args.file(path), move |sent, total| {
-            shown.set_length(total);
-            shown.set_position(sent);
-        })
-        .await;
-    bar.finish_and_clear();
-    Ok(reply?)
-}
-
-/// Prints what became of each file; whether all were taken.
-fn report(handed: &[Handed]) -> Result<bool, CliError> {
-    let (mut new, mut existing, mut failed) = (0, 0, 0);
-    let mut warnings: Vec<&String> = Vec::new();
-    let mut rows = Vec::new();
-    for Handed { path, reply } in handed {
-        let name = path.display().to_string();
-        rows.push(match reply {
-            Ok(reply) => {
-                new += usize::from(!reply.existing);
-                existing += usize::from(reply.existing);
-                if let Some(warning) = &reply.warning
-                    && !warnings.contains(&warning)
-                {
-                    warnings.push(warning);
-                }
-                let found = if reply.existing { "existing" } else { "submitted" };
-                vec![reply.job_id.to_string(), found.to_owned(), reply.status.to_string(), name]
-            }
-            Err(error) => {
-                failed += 1;
-                vec![String::new(), "not submitted".to_owned(), error.to_string(), name]
-            }
-        });
-    }
+/// Prints what became of each file.
+fn report(outcomes: &[Outcome], style: ListStyle) -> Result<Summary, CliError> {
+    let row = |outcome: &Outcome| {
+        let (job, what, status) = match &outcome.fate {
+            Fate::Submitted { job_id, status, .. } => (*job_id, "submitted", *status),
+            Fate::Existing { job_id, status } => (Some(*job_id), "existing", Some(*status)),
+            Fate::Failed { .. } => (None, "not submitted", None),
+        };
+        let text = |found: Option<String>| found.unwrap_or_default();
+        let name = outcome.path.display().to_string();
+        vec![
+            text(job.map(|id| id.to_string())),
+            what.to_owned(),
+            text(status.map(|status| status.to_string())),
+            name,
+        ]
+    };
     let columns = [Column::Number("job"), Column::Text("what"), Column::Text("status"), Column::Text("file")];
-    say(table(&columns, rows))?;
-    for warning in warnings {
-        say(format!("note: {warning}"))?;
+    if style.is_for_people() {
+        say(table(&columns, outcomes.iter().map(row).collect()))?;
     }
-    say(format!("{new} submitted, {existing} existing, {failed} failed"))?;
-    Ok(failed == 0)
+    let mut summary = Summary::default();
+    for outcome in outcomes {
+        summary.add(outcome.clone(), style)?;
+    }
+    summary.print(style, false)?;
+    Ok(summary)
 }
 
 /// Waits for the end of every job that was taken, and saves what it produced; whether all completed.
-async fn see_through(client: &Client, handed: &[Handed], output: Option<&Path>) -> Result<bool, CliError> {
+async fn see_through(
+    client: &Client,
+    outcomes: &[Outcome],
+    output: Option<&Path>,
+    style: ListStyle,
+) -> Result<bool, CliError> {
     let (mut fine, mut folders) = (true, Folders::default());
-    for Handed { path, reply } in handed {
-        let Ok(reply) = reply else { continue };
-        let job = ended(client, reply.job_id).await?;
+    for Outcome { path, fate, .. } in outcomes {
+        let (Fate::Submitted { job_id: Some(job), .. } | Fate::Existing { job_id: job, .. }) = fate else {
+            continue;
+        };
+        let job = ended(client, *job).await?;
         if job.status != Status::Completed {
             let why = job.last_error.map_or(String::new(), |error| format!(": {}", error.message));
             complain(format!("{} {}{why}", path.display(), job.status));
@@ -199,12 +193,12 @@ async fn see_through(client: &Client, handed: &[Handed], output: Option<&Path>) 
             continue;
         }
         let Some(folder) = output else {
-            say(format!("{} completed", path.display()))?;
+            style.tell_people(format!("{} completed", path.display()))?;
             continue;
         };
         let folder = folders.of(job.id, folder.join(path.file_stem().unwrap_or_default()));
         for saved in client.download_outputs(job.id, &folder).await? {
-            say(saved.display().to_string())?;
+            style.tell_people(saved.display().to_string())?;
         }
     }
     Ok(fine)

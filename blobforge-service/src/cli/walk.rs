@@ -17,8 +17,8 @@ pub(super) struct Found {
     pub(super) tags: Vec<String>,
 }
 
-/// Which files are meant.
-#[derive(Clone, Debug)]
+/// Which files are meant: all, unless said.
+#[derive(Clone, Debug, Default)]
 pub(super) struct Wanted {
     /// With one of these extensions, in small letters; with any where there are none.
     pub(super) extensions: Vec<String>,

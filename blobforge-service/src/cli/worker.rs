@@ -8,7 +8,10 @@ mod program;
 use std::{path::PathBuf, process::ExitCode, sync::Arc, time::Duration};
 
 use blobforge_core::WorkerId;
-use blobforge_worker_sdk::{RunWindow, Worker, WorkerBuilder, program::PYTHON_HELPER, shutdown_signal};
+use blobforge_worker_sdk::{
+    RunWindow, Worker, WorkerBuilder, marker::Settings, program::PYTHON_HELPER, shutdown_signal,
+};
+use clap::Parser;
 
 use super::{CliError, Connection, terminal::say};
 use crate::config::LogFormat;
@@ -92,6 +95,23 @@ impl WorkerArgs {
             "info"
         }
     }
+}
+
+/// How the engine marker is set up for a worker that is given no flags.
+///
+/// # Errors
+/// When the environment says what makes no sense.
+pub(super) fn settings_of_marker() -> Result<Settings, CliError> {
+    let args = Alone::try_parse_from(["blobforge", "--engine", "marker"]);
+    let WorkerArgs { handler, use_gpu, .. } = args.map_err(|error| CliError::new(error.to_string()))?.worker;
+    Ok(handler.marker_settings(use_gpu).unwrap_or_default())
+}
+
+/// A worker without the rest of the command line.
+#[derive(Debug, Parser)]
+struct Alone {
+    #[command(flatten)]
+    worker: WorkerArgs,
 }
 
 pub(super) async fn run(args: WorkerArgs) -> Result<ExitCode, CliError> {

@@ -6,31 +6,34 @@ mod files;
 mod folder;
 mod go_database;
 mod imported;
+mod importer;
 
-use std::{io, path::Path};
-
-use blobforge_core::{
-    Failure, HashBeginning, JobType, MAX_SOURCE_PATHS, MAX_TAG_BYTES, MAX_TAGS, NewJob, NewSource, Past,
-    PastEnd, Priority, Queue, QueueError, Sha256, Timestamp, blob::read_file, storage::JobFilter,
+use std::{
+    io,
+    path::{Path, PathBuf},
 };
+
+use blobforge_core::{Failure, JobType, Priority, Queue, Sha256, Timestamp};
 use futures_util::{StreamExt as _, stream};
-use serde_json::Value;
 
 pub(crate) use self::imported::Imported;
-use self::{files::Files, imported::Fate};
+use self::{
+    files::Files,
+    importer::{Importer, look},
+};
 use super::{ServiceError, open_files, open_queue};
-use crate::{audit::Actor, auth::ADMIN_ID, config::ServeConfig};
+use crate::{audit::Actor, config::ServeConfig};
 
 /// How many jobs are taken over at once.
 const AT_ONCE: usize = 4;
-/// What describes a result, and is kept as what the job came to.
-const INFO: &str = "info.json";
 /// What every result has.
 const CONTENT: &str = "content.md";
 
 /// A job of the earlier installation.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) struct OldJob {
+    /// What kind of work it is, if that is known.
+    pub(super) job_type: Option<JobType>,
     pub(super) sha256: Sha256,
     pub(super) size: Option<u64>,
     /// What its source is called, the first name first.
@@ -53,17 +56,27 @@ pub(super) enum OldState {
     Cancelled,
 }
 
+/// What an earlier installation tells of.
+#[derive(Debug, Default)]
+pub(super) struct Old {
+    pub(super) jobs: Vec<OldJob>,
+    /// What cannot be read as a job, and why.
+    pub(super) unread: Vec<(String, String)>,
+}
+
 /// What is to come over.
 #[derive(Clone, Debug)]
 pub(crate) struct Wish {
-    /// A folder, a coordinator's backup, or a database.
-    pub(crate) from: std::path::PathBuf,
+    /// A folder, a coordinator's backup, or a database; what lies in the bucket, if not said.
+    pub(crate) from: Option<PathBuf>,
     /// Where the files lie, if not beside that.
-    pub(crate) files: Option<std::path::PathBuf>,
+    pub(crate) files: Option<PathBuf>,
     /// The files lie in the bucket of the settings, below this prefix.
     pub(crate) bucket_prefix: Option<String>,
-    /// What kind of work it is.
-    pub(crate) job_type: JobType,
+    /// What kind of work all of it is to be here.
+    pub(crate) job_type: Option<JobType>,
+    /// What kind of work it is, where the earlier installation does not say.
+    pub(crate) usual_type: JobType,
     /// Only count.
     pub(crate) dry_run: bool,
 }
@@ -77,34 +90,40 @@ pub(crate) async fn import(
     wish: &Wish,
     heard: &(dyn Fn(u64) + Sync),
 ) -> Result<Imported, ServiceError> {
-    let (jobs, files) = read(config, wish)?;
+    let (Old { jobs, unread }, files) = read(config, wish).await?;
     heard(jobs.len() as u64);
+    let mut imported = Imported { failed: unread.into_iter().collect(), ..Imported::default() };
     if wish.dry_run && !config.db_path.exists() {
-        let mut imported = Imported::default();
         for job in &jobs {
-            imported.count(job, &look(&files, job).await?);
+            imported.count(job, &look(&files, job, wish).await?);
             heard(0);
         }
         return Ok(imported);
     }
     let queue = open_queue(config, open_files(config)?.0, None).await?;
-    let imported = all(&queue, &files, jobs, wish, heard).await;
+    let all = all(&queue, &files, jobs, wish, &mut imported, heard).await;
     queue.close().await;
-    imported
+    all.map(|()| imported)
 }
 
 /// Finds out what is named, and reads the jobs of it.
-fn read(config: &ServeConfig, wish: &Wish) -> Result<(Vec<OldJob>, Files), ServiceError> {
-    let from = &wish.from;
-    let wrong = |error: io::Error| ServiceError::File { path: from.clone(), source: error };
+async fn read(config: &ServeConfig, wish: &Wish) -> Result<(Old, Files), ServiceError> {
     let beside = wish.files.clone();
     let bucket = match &wish.bucket_prefix {
         Some(prefix) => Some(Files::bucket(config, prefix)?),
         None => None,
     };
+    let Some(from) = &wish.from else {
+        let what = "nothing is named that could come over: name a folder, a backup or a database, or --bucket-prefix";
+        let bucket = bucket.ok_or_else(|| ServiceError::Config(what.to_owned()))?;
+        return Ok((folder::jobs(&bucket).await?, bucket));
+    };
+    let wrong = |error: io::Error| ServiceError::File { path: from.clone(), source: error };
     if from.is_dir() {
-        let files = Files::folder(beside.unwrap_or_else(|| from.clone()), files::Layout::Store);
-        return Ok((folder::jobs(from).map_err(wrong)?, bucket.unwrap_or(files)));
+        let there = Files::folder(from.clone(), files::Layout::Store);
+        let jobs = folder::jobs(&there).await?;
+        let files = beside.map(|folder| Files::folder(folder, files::Layout::Store)).or(bucket);
+        return Ok((jobs, files.unwrap_or(there)));
     }
     if go_database::is_one(from).map_err(wrong)? {
         let folder = beside.or_else(|| from.parent().map(Path::to_owned)).unwrap_or_default();
@@ -123,158 +142,21 @@ async fn all(
     files: &Files,
     jobs: Vec<OldJob>,
     wish: &Wish,
+    imported: &mut Imported,
     heard: &(dyn Fn(u64) + Sync),
-) -> Result<Imported, ServiceError> {
+) -> Result<(), ServiceError> {
     if !wish.dry_run {
         let actor = Actor::on_the_machine();
-        actor.begin(queue, "jobs_imported", wish.from.display()).await?;
+        let from = wish.from.as_ref().map(|from| from.display().to_string());
+        let from = from.or_else(|| wish.bucket_prefix.clone()).unwrap_or_default();
+        actor.begin(queue, "jobs_imported", from).await?;
     }
-    let (sender, mut imported) = (Importer { queue, files, wish }, Imported::default());
-    let sender = &sender;
-    let fates = stream::iter(&jobs).map(|job| async move { (job, sender.one(job).await) });
+    let importer = &Importer { queue, files, wish };
+    let fates = stream::iter(&jobs).map(|job| async move { (job, importer.one(job).await) });
     let mut fates = fates.buffer_unordered(AT_ONCE);
     while let Some((job, fate)) = fates.next().await {
         imported.count(job, &fate?);
         heard(0);
     }
-    Ok(imported)
-}
-
-/// What would become of a job that is not here.
-async fn look(files: &Files, job: &OldJob) -> Result<Fate, ServiceError> {
-    if job.state == OldState::Done && !files.has_result(job.sha256).await? {
-        return Ok(Fate::Failed(NO_RESULT.to_owned()));
-    }
-    Ok(Fate::Taken { with_source: files.has_source(job.sha256).await? })
-}
-
-/// Why a job that was done does not come over.
-const NO_RESULT: &str =
-    "it was done, but its result is not there: hand its file in again to have it done again";
-
-/// Takes jobs over one by one.
-struct Importer<'a> {
-    queue: &'a Queue,
-    files: &'a Files,
-    wish: &'a Wish,
-}
-
-impl Importer<'_> {
-    async fn one(&self, job: &OldJob) -> Result<Fate, ServiceError> {
-        let known = JobFilter {
-            source_hash: Some(HashBeginning::from(job.sha256)),
-            job_type: Some(self.wish.job_type.clone()),
-            ..JobFilter::all(1)
-        };
-        if !self.queue.list(&known).await?.items.is_empty() {
-            return Ok(Fate::Existing);
-        }
-        if self.wish.dry_run {
-            return look(self.files, job).await;
-        }
-        match self.take(job).await {
-            Ok(fate) => Ok(fate),
-            // What is wrong with one file keeps no other from coming over.
-            Err(Trouble::OfFile(why)) => Ok(Fate::Failed(why)),
-            Err(Trouble::OfAll(error)) => Err(error),
-        }
-    }
-
-    async fn take(&self, job: &OldJob) -> Result<Fate, Trouble> {
-        let draft = tempfile::tempdir()?;
-        let end = match &job.state {
-            OldState::ToDo => None,
-            OldState::Cancelled => Some(PastEnd::Cancelled),
-            OldState::Dead(failure) => Some(PastEnd::Failed(failure.clone())),
-            OldState::Done => match self.files.result(job.sha256, &draft.path().join("result")).await? {
-                Some(zip) => Some(self.result(&zip, &draft.path().join("unpacked")).await?),
-                None => return Ok(Fate::Failed(NO_RESULT.to_owned())),
-            },
-        };
-        let (created_at, ended_at) = (job.created_at, job.ended_at);
-        let past = end.map(|end| Past { end, failures: job.failures, created_at, ended_at });
-        let mut new = new_job(job, &self.wish.job_type);
-        new.past = past.map(Box::new);
-        let source = self.files.source(job.sha256, &draft.path().join("source")).await?;
-        let with_source = source.is_some();
-        match source {
-            Some(path) => {
-                let content = read_file(&path).await?;
-                self.queue.submit_stream(new, content, blobforge_core::MAX_FILE_BYTES).await?;
-            }
-            None => {
-                new.source = NewSource::Upload { sha256: Some(job.sha256), size: job.size };
-                self.queue.submit(new).await?;
-            }
-        }
-        Ok(Fate::Taken { with_source })
-    }
-
-    /// Takes over what a job came to.
-    async fn result(&self, zip: &Path, folder: &Path) -> Result<PastEnd, Trouble> {
-        let (zip, unpacked) = (zip.to_owned(), folder.to_owned());
-        let files = tokio::task::spawn_blocking(move || files::unpacked(&zip, &unpacked));
-        let files = files.await.map_err(io::Error::other)??;
-        let mut outputs = Vec::with_capacity(files.len());
-        for (name, path) in &files {
-            outputs.push(self.queue.store_past_output(name.as_str(), read_file(path).await?).await?);
-        }
-        let info = std::fs::read(folder.join(INFO)).ok();
-        let result = info.and_then(|text| serde_json::from_slice::<Value>(&text).ok());
-        let result = result.filter(|result| blobforge_core::check_result(result).is_ok());
-        Ok(PastEnd::Completed { outputs, result })
-    }
-}
-
-/// Why a job does not come over.
-enum Trouble {
-    /// Its files will not do.
-    OfFile(String),
-    /// This installation takes nothing.
-    OfAll(ServiceError),
-}
-
-impl From<io::Error> for Trouble {
-    fn from(error: io::Error) -> Self {
-        Self::OfFile(error.to_string())
-    }
-}
-
-impl From<QueueError> for Trouble {
-    fn from(error: QueueError) -> Self {
-        match error {
-            QueueError::Invalid(invalid) => Self::OfFile(invalid.to_string()),
-            other => Self::OfAll(other.into()),
-        }
-    }
-}
-
-impl From<ServiceError> for Trouble {
-    fn from(error: ServiceError) -> Self {
-        Self::OfAll(error)
-    }
-}
-
-/// A job as it is to be here, without its source.
-fn new_job(old: &OldJob, job_type: &JobType) -> NewJob {
-    let mut job = NewJob {
-        job_type: job_type.clone(),
-        priority: old.priority,
-        max_attempts: old.max_attempts.filter(|runs| (1..=blobforge_core::MAX_ATTEMPTS_LIMIT).contains(runs)),
-        run_at: None,
-        body: Default::default(),
-        source: NewSource::None,
-        dedup: true,
-        retry_failed: false,
-        idempotency_key: None,
-        past: None,
-    };
-    let tags = old.tags.iter().filter(|tag| (1..=MAX_TAG_BYTES).contains(&tag.len()));
-    job.body.tags = tags.take(MAX_TAGS).cloned().collect();
-    let mut paths = old.paths.iter().filter(|path| !path.is_empty()).take(MAX_SOURCE_PATHS).cloned();
-    job.body.source_path = paths.next();
-    job.body.other_paths = paths.collect();
-    job.body.submitter = Some(ADMIN_ID.to_owned());
-    job.body.metadata.insert("imported".to_owned(), true.into());
-    job
+    Ok(())
 }

@@ -201,6 +201,8 @@ fn a_profile_says_both_where_the_service_is_and_what_opens_its_door() {
     assert_eq!(both.code, Some(2), "a token goes to no other service: {both:?}");
     fs::write(&file, office.replace("office", "default")).unwrap();
     assert_eq!(run(&mut there(&["stats"])).code, Some(0));
+    let named = run(there(&["stats"]).env("BLOBFORGE_DB_PATH", config.join("other.db")));
+    assert!(named.err.contains("admin-token"), "who names a database means its service: {named:?}");
     forge.stop();
 }
 
@@ -229,6 +231,12 @@ fn the_doctor_says_what_is_well_and_what_to_do_about_the_rest() {
     let findings = json_lines(&run(&mut forge.command(&["doctor", "--json"])));
     let of = |what: &str| findings.iter().find(|finding| finding["what"] == what).unwrap();
     assert_eq!((&of("workers")["state"], &of("backup")["state"]), (&"warn".into(), &"warn".into()));
+    for what in ["database", "files", "marker-pdf"] {
+        assert_eq!(of(what)["state"], "ok", "{findings:?}");
+    }
+    assert!(of("database")["found"].as_str().unwrap().contains(" has 1 jobs in schema "), "{findings:?}");
+    let gpu = run(forge.command(&["doctor"]).env("BLOBFORGE_USE_GPU", "perhaps"));
+    assert!(gpu.code == Some(1) && gpu.out.contains("perhaps"), "{gpu:?}");
     assert!(of("workers")["remedy"].as_str().unwrap().contains("blobforge worker"));
     let said = run(forge.command(&["doctor"]).env("BLOBFORGE_S3_ENDPOINT", "http://127.0.0.1:1"));
     assert_eq!(said.code, Some(1), "{said:?}");

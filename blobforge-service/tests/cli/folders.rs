@@ -71,6 +71,51 @@ fn a_folder_is_handed_in_once_whatever_lies_in_it() {
 }
 
 #[test]
+fn what_another_engine_converts_is_not_handed_in_anew_unless_a_type_is_named() {
+    let forge = Forge::serve(&[]);
+    let book = forge.book("rules/core.pdf", b"core");
+    run(forge.command(&["submit", "--type", "pdf"]).arg(&book));
+    let said = forge.on_books(&["ingest"]);
+    assert_eq!((said.code, last(&said)), (Some(0), "0 submitted, 1 existing, 0 failed"), "{said:?}");
+    let job: Value = serde_json::from_str(&run(&mut forge.command(&["jobs", "get", "1"])).out).unwrap();
+    assert_eq!((&job["type"], &job["tags"]), (&"pdf".into(), &serde_json::json!(["rules"])));
+    let said = run(forge.command(&["submit"]).arg(&book));
+    assert_eq!(last(&said), "0 submitted, 1 existing, 0 failed", "{said:?}");
+    let said = forge.on_books(&["ingest", "--param", "lang=de"]);
+    assert_eq!(last(&said), "1 submitted, 0 existing, 0 failed", "that is another job: {said:?}");
+    let said = forge.on_books(&["ingest", "--type", "pdf-text"]);
+    assert_eq!(last(&said), "1 submitted, 0 existing, 0 failed", "{said:?}");
+    forge.stop();
+}
+
+#[test]
+fn single_files_are_handed_in_as_those_in_folders_are() {
+    let forge = Forge::serve(&[]);
+    let content = b"%PDF-1.4 in the store of Git LFS";
+    let pointer = format!(
+        "version https://git-lfs.github.com/spec/v1\noid sha256:{}\nsize {}\n",
+        hash(content),
+        content.len()
+    );
+    let (pointer, plain) = (forge.book("large.pdf", pointer.as_bytes()), forge.book("plain.pdf", b"plain"));
+    let said = run(forge.command(&["submit", "--quiet"]).args([&pointer, &plain, &forge.books()]));
+    assert_eq!((said.code, said.out.as_str()), (Some(1), "1\n"), "{said:?}");
+    assert!(said.err.contains("git lfs pull") && said.err.contains("blobforge ingest"), "{said:?}");
+    assert!(said.err.ends_with("1 submitted, 0 existing, 2 failed\n"), "{said:?}");
+    let object =
+        forge.books().join(format!(".git/lfs/objects/{}/{}", &hash(content)[..2], &hash(content)[2..4]));
+    fs::create_dir_all(&object).unwrap();
+    fs::write(object.join(hash(content)), content).unwrap();
+    let said = run(forge.command(&["submit", "--json"]).args([&pointer, &plain]));
+    assert_eq!(said.code, Some(0), "{said:?}");
+    let lines: Vec<Value> = said.out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let of = |line: &Value| (line["what"].clone(), line["sha256"].clone());
+    assert_eq!(of(&lines[0]), ("submitted".into(), hash(content).into()));
+    assert_eq!(of(&lines[1]), ("existing".into(), hash(b"plain").into()));
+    forge.stop();
+}
+
+#[test]
 fn what_failed_before_is_run_again_on_request() {
     let forge = Forge::serve(&["--with-worker"]);
     forge.book("bad.pdf", b"no PDF");

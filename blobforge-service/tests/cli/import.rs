@@ -169,16 +169,13 @@ fn go_installation(folder: &Path) -> PathBuf {
     fs::create_dir_all(folder.join("sources")).unwrap();
     fs::create_dir_all(folder.join("outputs")).unwrap();
     let statuses = ["pending", "running", "completed", "dead", "cancelled", "completed"];
+    let insert = "INSERT INTO jobs (type, status, priority, source_hash, source_path, created_at, updated_at, tags, attempts)
+                  VALUES (?6, ?1, 2, ?2, ?3, ?4, ?4, ?5, 3)";
     for (number, status) in statuses.into_iter().enumerate() {
         let hash = hash(&content(number));
-        let values = params![status, hash, format!("{number}.pdf"), "2025-03-01 08:00:00", "[\"old\"]"];
-        database
-            .execute(
-                "INSERT INTO jobs (type, status, priority, source_hash, source_path, created_at, updated_at, tags, attempts)
-                 VALUES ('pdf', ?1, 2, ?2, ?3, ?4, ?4, ?5, 3)",
-                values,
-            )
-            .unwrap();
+        let (name, at, tags) = (format!("{number}.pdf"), "2025-03-01 08:00:00", "[\"old\"]");
+        let job_type = if status == "cancelled" { "scan" } else { "pdf" };
+        database.execute(insert, params![status, hash, name, at, tags, job_type]).unwrap();
         // The source of one that is done was deleted, and the result of another one.
         if number != 2 {
             fs::write(folder.join("sources").join(&hash), content(number)).unwrap();
@@ -187,6 +184,8 @@ fn go_installation(folder: &Path) -> PathBuf {
             fs::write(folder.join("outputs").join(&hash), result(number)).unwrap();
         }
     }
+    // Rows as they should not be: one that tells of no file, and one with numbers where words should be.
+    database.execute(insert, params!["completed", "", rusqlite::types::Null, 7, 8, "pdf"]).unwrap();
     path
 }
 
@@ -202,7 +201,9 @@ fn the_database_that_was_written_in_go_is_refused_by_the_service_and_taken_over_
     let said = forge.import(&[], &database);
     assert_eq!(said.code, Some(1), "one has lost its result: {said:?}");
     assert!(said.out.contains("its result is not there"), "{}", said.out);
-    assert!(said.out.ends_with("5 taken over, 0 here already, 1 failed\n"), "{}", said.out);
+    assert!(said.out.contains("job 7 "), "a bad row keeps no other back: {}", said.out);
+    assert!(said.out.ends_with("5 taken over, 0 here already, 2 failed\n"), "{}", said.out);
+    assert_eq!(forge.jobs(&["--type", "scan"]).len(), 1, "each is of the type that it was of");
     let mut statuses: Vec<_> =
         forge.jobs(&[]).iter().map(|job| job["status"].as_str().unwrap().to_owned()).collect();
     statuses.sort();
@@ -228,11 +229,54 @@ fn what_is_damaged_or_none_is_said_to_be_so() {
     let said = forge.import(&[], old.path());
     assert_eq!(said.code, Some(1), "{said:?}");
     assert!(said.out.contains("it is damaged"), "{}", said.out);
+    assert!(said.out.ends_with("0 taken over, 0 here already, 1 failed\n"), "it was to be done: {said:?}");
+    // What is done needs its source no more.
+    fs::create_dir_all(old.path().join("store/out")).unwrap();
+    fs::write(old.path().join(format!("store/out/{}.zip", hash(b"other"))), result(1)).unwrap();
+    fs::write(old.path().join(format!("store/out/{}.txt", hash(b"no result"))), "notes").unwrap();
+    let said = forge.import(&[], old.path());
+    assert!(said.out.contains("1 came without their file"), "{}", said.out);
+    assert!(said.out.ends_with("1 taken over, 0 here already, 0 failed\n"), "{said:?}");
     let empty = tempfile::tempdir().unwrap();
     assert!(forge.import(&[], empty.path()).err.contains("neither store/raw nor store/out"));
     let file = empty.path().join("notes.json");
     fs::write(&file, "{\"format\": \"notes\", \"version\": 1, \"tables\": {\"jobs\": []}}").unwrap();
     assert!(forge.import(&[], &file).err.contains("blobforge-coordinator-backup"));
     assert!(forge.import(&[], &empty.path().join("missing")).err.contains("No such file"));
+    forge.stop();
+}
+
+#[test]
+fn a_row_that_is_bad_keeps_no_other_from_coming_over() {
+    let old = tempfile::tempdir().unwrap();
+    let forge = Forge::serve(&[]);
+    let names = [b"first", b"other"].map(|bytes| hash(bytes));
+    fs::create_dir_all(old.path().join("store/raw")).unwrap();
+    fs::write(old.path().join(format!("store/raw/{}.pdf", names[0])), b"first").unwrap();
+    let long = format!("{}/shelf/first.pdf", "x".repeat(5000));
+    let backup = json!({"format": "blobforge-coordinator-backup", "version": 1, "tables": {
+        "files": [{"hash": names[0], "size_bytes": 5}, {"hash": "no hash"}],
+        "file_paths": [{"file_hash": names[0], "path": long}],
+        "jobs": [
+            {"file_hash": names[0], "status": "todo"},
+            {"file_hash": names[1], "status": "todo"},
+            {"file_hash": names[1]},
+        ],
+    }});
+    let path = old.path().join("backup.json");
+    fs::write(&path, backup.to_string()).unwrap();
+    let import =
+        |more: &[&str]| forge.import(&[&["--files", old.path().to_str().unwrap()], more].concat(), &path);
+    let said = import(&["--dry-run"]);
+    assert!(said.out.ends_with("1 to take over, 0 here already, 3 failed\n"), "{said:?}");
+    let said = import(&[]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.out.ends_with("1 taken over, 0 here already, 3 failed\n"), "as the dry run said: {said:?}");
+    for row in ["files, row 2", "jobs, row 3", "its file is not there"] {
+        assert!(said.out.contains(row), "{row}: {}", said.out);
+    }
+    let job = &forge.jobs(&[])[0];
+    let kept = job["source_path"].as_str().unwrap();
+    assert!(kept.len() == 4096 && kept.ends_with("/shelf/first.pdf"), "{kept}");
     forge.stop();
 }

@@ -141,6 +141,15 @@ fn a_program_needs_a_type_and_a_type_a_program() {
     }
 }
 
+#[test]
+fn what_would_be_ignored_is_refused() {
+    let mut worker = blobforge();
+    worker.args(["worker", "--engine", "text", "--memory-mib", "100"]).env("BLOBFORGE_API_TOKEN", "x");
+    let said = run(&mut worker);
+    assert_eq!(said.code, Some(2), "{said:?}");
+    assert!(said.err.contains("--memory-mib says nothing of the engine text"), "{}", said.err);
+}
+
 /// A worker of a forge, with its own state folder; killed when it is dropped.
 struct Smith {
     process: Child,

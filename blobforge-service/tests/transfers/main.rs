@@ -10,6 +10,7 @@ mod direct;
 mod fault_proxy;
 mod faults;
 mod full_disk;
+mod importing;
 mod ingest;
 mod outputs;
 mod probe;

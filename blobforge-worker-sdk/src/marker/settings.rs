@@ -7,7 +7,7 @@ use super::{
     server::Times,
     servers::Needs,
 };
-use crate::program::{Limits, Recycling};
+use crate::program::{Limits, Program, Recycling};
 
 /// A model of marker: the variable that can name another one, and which it is.
 pub(super) type Model = (&'static str, &'static str);
@@ -85,13 +85,7 @@ pub struct Settings {
 
 impl Default for Settings {
     fn default() -> Self {
-        let limits = Limits {
-            no_progress: Some(Duration::from_secs(10 * 60)),
-            memory_bytes: 16 << 30,
-            output_bytes: 16 << 30,
-            scratch_bytes: 64 << 30,
-            ..Limits::default()
-        };
+        let limits = Limits { no_progress: Some(Duration::from_secs(10 * 60)), ..Program::LIMITS };
         Self {
             mode: None,
             use_gpu: false,

@@ -49,8 +49,18 @@ pub struct Program {
 }
 
 impl Program {
-    /// A program and its arguments, with the default limits: 16 GiB of memory for its process group, as much of output,
-    /// and 64 GiB of temporary files.
+    /// What a program may use unless something else is said: 16 GiB of memory for its process group, as much of output, and
+    /// 64 GiB of temporary files. How long it may be silent is said by the handler.
+    pub const LIMITS: Limits = Limits {
+        no_progress: None,
+        total: None,
+        memory_bytes: 16 << 30,
+        output_bytes: 16 << 30,
+        scratch_bytes: 64 << 30,
+        grace: Duration::from_secs(5),
+    };
+
+    /// A program and its arguments, with the [usual limits](Self::LIMITS).
     ///
     /// # Errors
     /// When there is nothing to call.
@@ -59,19 +69,12 @@ impl Program {
         let Some(program) = call.next().filter(|program: &OsString| !program.is_empty()) else {
             return Err(Invalid::new("program", "say which program does the work"));
         };
-        let limits = Limits {
-            no_progress: None,
-            memory_bytes: 16 << 30,
-            output_bytes: 16 << 30,
-            scratch_bytes: 64 << 30,
-            ..Limits::default()
-        };
         Ok(Self {
             program: program.into(),
             args: call.collect(),
             passed: Vec::new(),
             set: Vec::new(),
-            limits,
+            limits: Self::LIMITS,
             silence: None,
             ready_within: Duration::from_secs(5 * 60),
             recycling: Recycling::default(),

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use rusqlite::{Connection, OpenFlags, Row};
+use rusqlite::{Connection, OpenFlags, Row, types::ValueRef};
 
 use super::failure::storage_error;
 use crate::storage::StorageError;
@@ -12,8 +12,12 @@ use crate::storage::StorageError;
 /// As in [`earlier_jobs`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EarlierJob {
+    /// Its number there.
+    pub id: i64,
+    /// What kind of work it is.
+    pub job_type: Option<String>,
     /// The SHA-256 of its source, in hexadecimal.
-    pub source_hash: String,
+    pub source_hash: Option<String>,
     /// The size of that in bytes.
     pub source_size: Option<i64>,
     /// What that was called.
@@ -36,17 +40,17 @@ pub struct EarlierJob {
     pub ended_at: Option<String>,
 }
 
-const JOBS: &str = "SELECT source_hash, source_size, source_path, tags, priority, status, last_error, attempts, \
+const JOBS: &str = "SELECT id, type, source_hash, source_size, source_path, tags, priority, status, last_error, attempts, \
                     max_attempts, CAST(created_at AS TEXT), \
                     CAST(coalesce(completed_at, updated_at, created_at) AS TEXT) \
-                    FROM jobs WHERE source_hash IS NOT NULL ORDER BY id";
+                    FROM jobs ORDER BY id";
 
 /// The jobs in a database of the earlier BlobForge, which is only read.
 ///
 /// ```
 /// # let folder = tempfile::tempdir().unwrap();
 /// # let path = folder.path().join("old.db");
-/// # rusqlite::Connection::open(&path).unwrap().execute_batch("CREATE TABLE jobs (id INTEGER PRIMARY KEY, source_hash TEXT,
+/// # rusqlite::Connection::open(&path).unwrap().execute_batch("CREATE TABLE jobs (id INTEGER PRIMARY KEY, type TEXT, source_hash TEXT,
 /// #     source_size INTEGER, source_path TEXT, tags TEXT, priority INTEGER, status TEXT, last_error TEXT, attempts INTEGER,
 /// #     max_attempts INTEGER, created_at DATETIME, completed_at DATETIME, updated_at DATETIME);
 /// #     INSERT INTO jobs (source_hash, status, created_at) VALUES ('9f86', 'dead', '2025-03-01 08:00:00');").unwrap();
@@ -69,16 +73,32 @@ pub fn earlier_jobs(path: &Path) -> Result<Vec<EarlierJob>, StorageError> {
 
 fn job(row: &Row<'_>) -> rusqlite::Result<EarlierJob> {
     Ok(EarlierJob {
-        source_hash: row.get(0)?,
-        source_size: row.get(1)?,
-        source_path: row.get(2)?,
-        tags: row.get(3)?,
-        priority: row.get(4)?,
-        status: row.get(5)?,
-        last_error: row.get(6)?,
-        attempts: row.get(7)?,
-        max_attempts: row.get(8)?,
-        created_at: row.get(9)?,
-        ended_at: row.get(10)?,
+        id: row.get(0)?,
+        job_type: text(row, 1)?,
+        source_hash: text(row, 2)?,
+        source_size: number(row, 3)?,
+        source_path: text(row, 4)?,
+        tags: text(row, 5)?,
+        priority: number(row, 6)?,
+        status: text(row, 7)?.unwrap_or_default(),
+        last_error: text(row, 8)?,
+        attempts: number(row, 9)?,
+        max_attempts: number(row, 10)?,
+        created_at: text(row, 11)?,
+        ended_at: text(row, 12)?,
     })
+}
+
+/// Whatever is in a column, as text: SQLite does not hold programs to what they declared.
+fn text(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<String>> {
+    Ok(match row.get_ref(column)? {
+        ValueRef::Null => None,
+        ValueRef::Integer(number) => Some(number.to_string()),
+        ValueRef::Real(number) => Some(number.to_string()),
+        ValueRef::Text(text) | ValueRef::Blob(text) => Some(String::from_utf8_lossy(text).into_owned()),
+    })
+}
+
+fn number(row: &Row<'_>, column: usize) -> rusqlite::Result<Option<i64>> {
+    Ok(row.get_ref(column)?.as_i64().ok())
 }

@@ -71,23 +71,48 @@ pub(super) fn open(path: &Path, options: &SqliteOptions) -> Result<Opened, Stora
     Ok(Opened { writer, path, generation, version })
 }
 
+/// What is seen of a database without changing it.
+///
+/// As in [`check_file`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct CheckedFile {
+    /// The version of its tables; 0 if it has none yet.
+    pub schema: i32,
+    /// How many jobs it has.
+    pub jobs: u64,
+}
+
 /// Whether a file is a database of this program, or can become one, without changing it.
 ///
 /// ```
+/// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
 /// # let folder = tempfile::tempdir().unwrap();
-/// # let path = folder.path().join("notes.db");
-/// use blobforge_core::storage::sqlite::check_file;
-/// std::fs::write(&path, "these are notes, and no database").unwrap();
-/// assert!(check_file(&path).is_err());
+/// # let (path, notes) = (folder.path().join("queue.db"), folder.path().join("notes.db"));
+/// use blobforge_core::{NewJob, Queue, storage::sqlite::check_file};
+/// std::fs::write(&notes, "these are notes, and no database").unwrap();
+/// assert!(check_file(&notes).is_err());
+/// let queue = Queue::open(&path).await.unwrap();
+/// queue.submit(NewJob::new("pdf").unwrap()).await.unwrap();
+/// assert_eq!(check_file(&path).unwrap().jobs, 1);
+/// # });
 /// ```
 ///
 /// # Errors
 /// When it is another program's or an earlier version's, or cannot be read.
-pub fn check_file(path: &Path) -> Result<(), StorageError> {
-    let database = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY);
-    let contents = database.and_then(|database| contents(&database)).map_err(|e| explain(path, &e))?;
-    check_contents(&path.display().to_string(), &contents)
+pub fn check_file(path: &Path) -> Result<CheckedFile, StorageError> {
+    let wrong = |error: rusqlite::Error| explain(path, &error);
+    let database = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(wrong)?;
+    let contents = contents(&database).map_err(wrong)?;
+    check_contents(&path.display().to_string(), &contents)?;
+    let jobs = match contents.version {
+        0 => 0,
+        _ => database.query_row(ALL_JOBS, [], |row| row.get::<_, i64>(0)).map_err(wrong)?,
+    };
+    Ok(CheckedFile { schema: contents.version, jobs: u64::try_from(jobs).unwrap_or(0) })
 }
+
+/// By the counts that are kept, for a table of millions is not read for it.
+const ALL_JOBS: &str = "SELECT coalesce(sum(n), 0) FROM counts";
 
 /// Sets up a connection that only reads.
 pub(super) fn set_up_reader(connection: &Connection, patience: Duration) -> rusqlite::Result<()> {

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use blobforge_core::storage::sqlite::check_file;
+use blobforge_core::storage::sqlite::{CheckedFile, check_file};
 use blobforge_worker_sdk::{child::network_can_be_cut, graphics_cards};
 use walkdir::WalkDir;
 
@@ -36,13 +36,12 @@ pub(super) fn look_at_data(config: &ServeConfig) -> Vec<Finding> {
     vec![database(&config.db_path), room("disk of the data", &config.data_folder()), backup(&config.db_path)]
 }
 
-pub(super) async fn look() -> Vec<Finding> {
+/// What workers find here, who may want a card.
+pub(super) async fn look(wants_gpu: bool) -> Vec<Finding> {
     let cards = tokio::task::spawn_blocking(graphics_cards).await.unwrap_or_default();
-    let wanted = std::env::var("BLOBFORGE_USE_GPU")
-        .is_ok_and(|set| !matches!(set.as_str(), "" | "0" | "false" | "no"));
     let gpu = match cards.first() {
         Some(first) => Finding::ok("GPU", format!("{} found, {}", cards.len(), first.name)),
-        None if wanted => Finding::fail(
+        None if wants_gpu => Finding::fail(
             "GPU",
             "BLOBFORGE_USE_GPU is set, and nvidia-smi finds none",
             "Install the driver, or unset it",
@@ -63,7 +62,9 @@ pub(super) async fn look() -> Vec<Finding> {
 
 fn database(path: &Path) -> Finding {
     match check_file(path) {
-        Ok(()) => Finding::ok("database", format!("{} can be read", path.display())),
+        Ok(CheckedFile { schema, jobs }) => {
+            Finding::ok("database", format!("{} has {jobs} jobs in schema {schema}", path.display()))
+        }
         Err(error) => Finding::fail("database", error.to_string(), "Put BLOBFORGE_DB_PATH right"),
     }
 }

@@ -1,11 +1,13 @@
 //! A result as it is put beside its source: one Markdown file, and the files that it shows.
 
 use std::{
+    collections::HashMap,
     fs, io,
     ops::Range,
     path::{Path, PathBuf},
 };
 
+use blobforge_core::saved_names;
 use pulldown_cmark::{Event, Options, Parser, Tag};
 
 use crate::archive::files_below;
@@ -14,6 +16,8 @@ use crate::archive::files_below;
 const DOCUMENTS: [&str; 2] = ["content.md", "document.md"];
 /// Where a result keeps its pictures, so that the folder beside the source need not say so again.
 const ASSETS: &str = "assets/";
+/// The largest Markdown that is looked through, in bytes: that of ten thousand pages has a tenth of it.
+const MAX_MARKDOWN: u64 = 256 * 1024 * 1024;
 /// What is told of how a result was made, and no part of it.
 const ABOUT: [&str; 2] = ["info.json", "metadata.json"];
 
@@ -21,8 +25,18 @@ const ABOUT: [&str; 2] = ["info.json", "metadata.json"];
 #[derive(Debug)]
 pub(in crate::cli) struct Document {
     pub(super) markdown: PathBuf,
-    /// What else there is: what the Markdown calls it, and where it lies.
-    pub(super) assets: Vec<(String, PathBuf)>,
+    /// What else there is.
+    pub(super) assets: Vec<Asset>,
+}
+
+/// A file that belongs to a Markdown.
+#[derive(Debug)]
+pub(super) struct Asset {
+    /// What the Markdown calls it.
+    named: String,
+    /// What it is called in the folder beside the source.
+    pub(super) saved: String,
+    pub(super) lies_at: PathBuf,
 }
 
 impl Document {
@@ -36,48 +50,55 @@ impl Document {
         let Some(at) = DOCUMENTS.iter().find_map(|name| named(name)).or(only) else { return Ok(None) };
         let (_, markdown) = files.remove(at);
         files.retain(|(name, _)| !ABOUT.contains(&name.as_str()));
-        Ok(Some(Self { markdown, assets: files }))
+        let saved = saved_names(files.iter().map(|(name, _)| name.strip_prefix(ASSETS).unwrap_or(name)));
+        let asset = |((named, lies_at), saved)| Asset { named, saved, lies_at };
+        let assets = files.into_iter().zip(saved).map(asset).collect();
+        Ok(Some(Self { markdown, assets }))
     }
 
     /// The Markdown as it is.
     pub(in crate::cli) fn original(&self) -> io::Result<String> {
+        let size = fs::metadata(&self.markdown)?.len();
+        if size > MAX_MARKDOWN {
+            let what = format!("the Markdown has {size} bytes: at most {MAX_MARKDOWN} are looked through");
+            return Err(io::Error::other(what));
+        }
         fs::read_to_string(&self.markdown)
     }
 
     /// The Markdown, with the addresses of what it shows changed to lie in `folder`.
     pub(super) fn text(&self, folder: &str) -> io::Result<String> {
         let text = self.original()?;
-        let is_asset = |name: &str| self.assets.iter().any(|(asset, _)| asset == name);
-        Ok(with_assets_in(&text, folder, is_asset))
+        let saved: HashMap<_, _> =
+            self.assets.iter().map(|asset| (asset.named.as_str(), asset.saved.as_str())).collect();
+        Ok(with_assets_in(&text, folder, |name| saved.get(name).copied()))
     }
 }
 
-/// What an asset is called in the folder beside the source.
-pub(super) fn name_there(asset: &str) -> &str {
-    asset.strip_prefix(ASSETS).unwrap_or(asset)
-}
-
-/// Changes the addresses of links and pictures that lead to assets, and nothing else.
-fn with_assets_in(text: &str, folder: &str, is_asset: impl Fn(&str) -> bool) -> String {
+/// Changes the addresses of links and pictures that lead to assets, and nothing else. `saved` is what an asset is called in
+/// the folder.
+fn with_assets_in<'a>(text: &str, folder: &str, saved: impl Fn(&str) -> Option<&'a str>) -> String {
     let mut changes: Vec<(Range<usize>, String)> = Vec::new();
-    for (event, range) in Parser::new_ext(text, Options::ENABLE_TABLES).into_offset_iter() {
-        let named = match &event {
+    let mut change = |named: &str, at: Option<Range<usize>>| {
+        if let (Some(saved), Some(at)) = (saved(&unescaped(named.trim_start_matches("./"))), at) {
+            changes.push((at, escaped(&format!("{folder}/{saved}"))));
+        }
+    };
+    let parsed = Parser::new_ext(text, Options::ENABLE_TABLES);
+    for (_, definition) in parsed.reference_definitions().iter() {
+        change(&definition.dest, address(text, definition.span.clone(), &definition.dest, "]:"));
+    }
+    for (event, range) in parsed.into_offset_iter() {
+        match &event {
             Event::Start(Tag::Image { dest_url, .. } | Tag::Link { dest_url, .. }) => {
-                vec![dest_url.to_string()]
+                change(dest_url, address(text, range, dest_url, "]("));
             }
-            Event::Html(html) | Event::InlineHtml(html) => sources(html),
-            _ => continue,
-        };
-        for named in named {
-            let asset = unescaped(named.trim_start_matches("./"));
-            // The address comes last: the words of a link may say the same.
-            if is_asset(&asset)
-                && let Some(at) = text[range.clone()].rfind(&named)
-            {
-                let begin = range.start + at;
-                changes
-                    .push((begin..begin + named.len(), escaped(&format!("{folder}/{}", name_there(&asset)))));
+            Event::Html(html) | Event::InlineHtml(html) => {
+                for (named, at) in sources(html) {
+                    change(named, Some(range.start + at..range.start + at + named.len()));
+                }
             }
+            _ => {}
         }
     }
     changes.sort_by_key(|(range, _)| range.start);
@@ -95,10 +116,49 @@ fn with_assets_in(text: &str, folder: &str, is_asset: impl Fn(&str) -> bool) -> 
     changed
 }
 
-/// What a piece of HTML shows: the values of its `src`.
-fn sources(html: &str) -> Vec<String> {
-    let after = html.split("src=\"").skip(1);
-    after.filter_map(|rest| rest.split('"').next()).map(str::to_owned).collect()
+/// Where within a range the address stands that means `named`, after one of the marks that come before addresses.
+fn address(text: &str, within: Range<usize>, named: &str, mark: &str) -> Option<Range<usize>> {
+    // The last one that will do: the words of a link may say the same.
+    text[within.clone()].rmatch_indices(mark).take(MOST_PLACES).find_map(|(at, _)| {
+        let rest = &text[within.start + at + mark.len()..within.end];
+        let written = rest.trim_start_matches([' ', '\t', '\n', '<']);
+        let begin = within.end - written.len();
+        let is_pointed = rest[..rest.len() - written.len()].ends_with('<');
+        let ends = |at: &usize| means(&written[..*at], is_pointed, named);
+        let end = written.char_indices().map(|(at, _)| at).chain([written.len()]).filter(|at| *at > 0);
+        // It ends where something stands that ends addresses.
+        let could_end =
+            |at: &usize| written[*at..].starts_with([' ', '\t', '\n', ')', '>']) || *at == written.len();
+        end.filter(could_end).take(MOST_PLACES).find(ends).map(|length| begin..begin + length)
+    })
+}
+
+/// In how many places it is looked for the beginning, and from there for the end, of an address: a text that was made to be
+/// slow is not.
+const MOST_PLACES: usize = 16;
+
+/// Whether an address as it is written in Markdown, with what is escaped in it, means this one.
+fn means(written: &str, is_pointed: bool, named: &str) -> bool {
+    if written == named {
+        return true;
+    }
+    let link = if is_pointed { format!("[x](<{written}>)") } else { format!("[x]({written})") };
+    let found = Parser::new(&link).find_map(|event| match event {
+        Event::Start(Tag::Link { dest_url, .. }) => Some(&*dest_url == named),
+        _ => None,
+    });
+    found.unwrap_or(false)
+}
+
+/// What a piece of HTML shows: the values of its `src`, and where they stand.
+fn sources(html: &str) -> Vec<(&str, usize)> {
+    let value = |(at, mark): (usize, &str)| {
+        let begin = at + mark.len();
+        let end = html[begin..].find(&mark[mark.len() - 1..])?;
+        Some((&html[begin..begin + end], begin))
+    };
+    let quoted = |mark| html.match_indices(mark).filter_map(value);
+    quoted("src=\"").chain(quoted("src='")).collect()
 }
 
 /// What an address in Markdown means.
@@ -130,8 +190,15 @@ mod tests {
 
     #[test]
     fn addresses_of_assets_lead_into_the_folder_beside_the_source_and_others_stay() {
-        let is_asset = |name: &str| ["assets/p 1.png", "assets/p2.png", "images/3.png"].contains(&name);
-        let changed = |text| with_assets_in(text, "my book.assets", is_asset);
+        let saved = |name: &str| match name {
+            "assets/p 1.png" => Some("p 1.png"),
+            "assets/p2.png" => Some("p2.png"),
+            "assets/P2.png" => Some("P2-1.png"),
+            "assets/a_b(1).png" => Some("a_b(1).png"),
+            "images/3.png" => Some("images/3.png"),
+            _ => None,
+        };
+        let changed = |text| with_assets_in(text, "my book.assets", saved);
         let cases = [
             ("![a](assets/p2.png)", "![a](my%20book.assets/p2.png)"),
             ("![assets/p2.png](assets/p2.png)", "![assets/p2.png](my%20book.assets/p2.png)"),
@@ -146,6 +213,13 @@ mod tests {
                 "[![x](my%20book.assets/p2.png)](my%20book.assets/p2.png)",
             ),
             ("<img src=\"assets/p2.png\">", "<img src=\"my%20book.assets/p2.png\">"),
+            ("a <img alt='' src='assets/p2.png'> b", "a <img alt='' src='my%20book.assets/p2.png'> b"),
+            // What is written with escapes, or elsewhere, or was saved under another name.
+            ("![](assets/a\\_b\\(1\\).png)", "![](my%20book.assets/a_b%281%29.png)"),
+            ("![](<assets/a_b(1).png>)", "![](<my%20book.assets/a_b%281%29.png>)"),
+            ("![](assets/a_b(1).png)", "![](my%20book.assets/a_b%281%29.png)"),
+            ("![](assets/P2.png)", "![](my%20book.assets/P2-1.png)"),
+            ("![map][m]\n\n[m]: assets/p2.png 'map'\n", "![map][m]\n\n[m]: my%20book.assets/p2.png 'map'\n"),
             ("| a |\n|---|\n| ![](images/3.png) |", "| a |\n|---|\n| ![](my%20book.assets/images/3.png) |"),
         ];
         for (text, expected) in cases {

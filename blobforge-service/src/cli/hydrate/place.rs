@@ -5,12 +5,13 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use blobforge_core::{Sha256, saved_names};
+use blobforge_core::Sha256;
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use sha2::{Digest as _, Sha256 as Hasher};
 use walkdir::WalkDir;
 
-use super::document::{Document, name_there};
+use super::{document::Document, draft::Draft};
+use crate::cli::fingerprint;
 
 /// The hash of what this program wrote into a file: it is still ours if it has that content.
 const WRITTEN: &str = "user.blobforge.written";
@@ -57,8 +58,8 @@ impl Place {
     }
 
     /// A folder on the same file system, for what is on its way.
-    pub(super) fn draft(&self) -> io::Result<tempfile::TempDir> {
-        tempfile::Builder::new().prefix(".blobforge-").tempdir_in(&self.folder)
+    pub(super) fn draft(&self) -> io::Result<Draft> {
+        Draft::new(&self.folder)
     }
 
     /// Whether this very result lies here, as it was written.
@@ -81,9 +82,10 @@ impl Place {
         let assets = draft.path().join("assets");
         let has_assets = lay_out(document, &assets)?;
         let same_assets = if has_assets { same(&assets, &self.assets)? } else { !self.assets.exists() };
-        let same_text = fs::read(&self.markdown).is_ok_and(|there| there == text.as_bytes());
+        let hash = Sha256::from_bytes(Hasher::digest(&text).into());
+        let same_text = fingerprint::read(&self.markdown, &|_| {}).is_ok_and(|there| there == hash);
         if same_text && same_assets {
-            sign(&self.markdown, text.as_bytes(), Some(result));
+            sign(&self.markdown, hash, Some(result));
             return Ok(Placed::Same);
         }
         if !force
@@ -97,7 +99,7 @@ impl Place {
         }
         let written = draft.path().join("text");
         fs::write(&written, &text)?;
-        sign(&written, text.as_bytes(), Some(result));
+        sign(&written, hash, Some(result));
         fs::File::open(&written)?.sync_all()?;
         fs::rename(&written, &self.markdown)?;
         Ok(Placed::Written)
@@ -105,12 +107,11 @@ impl Place {
 }
 
 /// Notes what was written. Where that is not possible, what lies there counts as changed by somebody.
-fn sign(path: &Path, content: &[u8], result: Option<&str>) {
-    let hash = Sha256::from_bytes(Hasher::digest(content).into()).to_string();
+fn sign(path: &Path, content: Sha256, result: Option<&str>) {
     if let Some(result) = result {
         let _ = xattr::set(path, RESULT, result.as_bytes());
     }
-    let _ = xattr::set(path, WRITTEN, hash.as_bytes());
+    let _ = xattr::set(path, WRITTEN, content.to_string().as_bytes());
 }
 
 /// Whether a file is as this program wrote it.
@@ -119,9 +120,7 @@ fn is_ours(path: &Path) -> bool {
     let is_file = path.symlink_metadata().is_ok_and(|found| found.is_file());
     is_file
         && signed.is_some_and(|signed| {
-            fs::read(path).is_ok_and(|content| {
-                signed == Sha256::from_bytes(Hasher::digest(content).into()).to_string().into_bytes()
-            })
+            fingerprint::read(path, &|_| {}).is_ok_and(|hash| signed == hash.to_string().into_bytes())
         })
 }
 
@@ -141,12 +140,11 @@ fn are_ours(folder: &Path) -> io::Result<bool> {
 
 /// Lays the assets out in a folder as they are to lie; whether there are any.
 fn lay_out(document: &Document, folder: &Path) -> io::Result<bool> {
-    let names = saved_names(document.assets.iter().map(|(name, _)| name_there(name)));
-    for ((_, lies_at), name) in document.assets.iter().zip(names) {
-        let to = folder.join(name);
+    for asset in &document.assets {
+        let to = folder.join(&asset.saved);
         fs::create_dir_all(to.parent().unwrap_or(folder))?;
-        fs::copy(lies_at, &to)?;
-        sign(&to, &fs::read(&to)?, None);
+        fs::copy(&asset.lies_at, &to)?;
+        sign(&to, fingerprint::read(&to, &|_| {})?, None);
     }
     Ok(!document.assets.is_empty())
 }
@@ -158,7 +156,10 @@ fn same(a: &Path, b: &Path) -> io::Result<bool> {
         return Ok(false);
     }
     for name in in_a {
-        if fs::read(a.join(&name))? != fs::read(b.join(&name))? {
+        let (a, b) = (a.join(&name), b.join(&name));
+        if fs::metadata(&a)?.len() != fs::metadata(&b)?.len()
+            || fingerprint::read(&a, &|_| {})? != fingerprint::read(&b, &|_| {})?
+        {
             return Ok(false);
         }
     }
@@ -186,8 +187,12 @@ fn replace(new: Option<&Path>, at: &Path, draft: &Path) -> io::Result<()> {
         Some(new) if is_there => match renameat_with(CWD, new, CWD, at, RenameFlags::EXCHANGE) {
             // Some file systems cannot exchange.
             Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS) => {
-                fs::rename(at, draft.join("old"))?;
-                fs::rename(new, at)
+                let old = draft.join("old");
+                fs::rename(at, &old)?;
+                fs::rename(new, at).inspect_err(|_| {
+                    // As it was, rather than nothing.
+                    let _ = fs::rename(&old, at);
+                })
             }
             other => Ok(other?),
         },
@@ -226,9 +231,8 @@ mod tests {
         assert_eq!(put("one", "1", false), Placed::Same);
         let left: Vec<_> = fs::read_dir(folder.path()).unwrap().collect();
         assert_eq!(left.len(), 2, "no draft is left: {left:?}");
-        if xattr::get(folder.path().join("book.md"), WRITTEN).unwrap().is_none() {
-            return; // Without attributes everything counts as changed.
-        }
+        // Without extended attributes everything counts as changed: set TMPDIR to a file system that has them.
+        assert!(xattr::get(folder.path().join("book.md"), WRITTEN).unwrap().is_some());
         assert!(place.has("1", true) && !place.has("2", true));
         assert_eq!(put("two", "2", false), Placed::Written, "nobody has touched the first one");
         assert_eq!(read("book.assets/p.png"), "two");

@@ -5,7 +5,6 @@ use std::{path::PathBuf, time::Duration};
 use blobforge_worker_sdk::{
     WorkerBuilder,
     marker::{Environment, MarkerPdf, Mode, Settings},
-    program::{Limits, Recycling},
 };
 
 use super::{CliError, seconds};
@@ -74,16 +73,8 @@ fn at_version(url: &str) -> String {
 }
 
 impl MarkerArgs {
-    /// The settings, with what the flags for programs say of its runners.
-    pub(super) fn settings(
-        &self,
-        use_gpu: bool,
-        limits: Limits,
-        recycling: Recycling,
-        ready_within: Duration,
-    ) -> Settings {
-        let by_default = Settings::default();
-        let no_progress = limits.no_progress.or(by_default.limits.no_progress);
+    /// The settings, as far as these flags say them, and the usual ones otherwise.
+    pub(super) fn settings(&self, use_gpu: bool, usual: Settings) -> Settings {
         Settings {
             mode: self.mode,
             use_gpu,
@@ -96,13 +87,7 @@ impl MarkerArgs {
             vlm_parallel: self.vlm_parallel,
             answer_within: self.answer_within,
             server_idle: self.server_idle,
-            limits: Limits { no_progress, ..limits },
-            recycling: Recycling {
-                jobs: recycling.jobs.or(by_default.recycling.jobs),
-                memory_bytes: recycling.memory_bytes.or(by_default.recycling.memory_bytes),
-            },
-            ready_within: ready_within.max(by_default.ready_within),
-            ..by_default
+            ..usual
         }
     }
 }

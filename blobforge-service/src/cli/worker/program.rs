@@ -50,21 +50,21 @@ struct ProgramArgs {
     /// Seconds that a job may take in all.
     #[arg(long, value_name = "SECONDS", requires = "work", value_parser = seconds)]
     timeout: Option<Duration>,
-    /// Memory of the program and everything it starts, in MiB.
-    #[arg(long, value_name = "MIB", requires = "work", default_value_t = 16 << 10, value_parser = clap::value_parser!(u64).range(1..1 << 40))]
-    memory_mib: u64,
-    /// Size of a job's outputs, in MiB.
-    #[arg(long, value_name = "MIB", requires = "work", default_value_t = 16 << 10, value_parser = clap::value_parser!(u64).range(1..1 << 40))]
-    output_mib: u64,
-    /// Size of a job's temporary files, in MiB.
-    #[arg(long, value_name = "MIB", requires = "work", default_value_t = 64 << 10, value_parser = clap::value_parser!(u64).range(1..1 << 40))]
-    scratch_mib: u64,
-    /// Seconds that the program may take to stop before it is killed.
-    #[arg(long, value_name = "SECONDS", requires = "work", default_value = "5", value_parser = seconds)]
-    grace: Duration,
-    /// Seconds that a runner may take until it is ready.
-    #[arg(long, value_name = "SECONDS", requires = "stays", default_value = "300", value_parser = seconds)]
-    ready_within: Duration,
+    /// Memory of the program and everything it starts, in MiB [default: 16384].
+    #[arg(long, value_name = "MIB", requires = "work", value_parser = clap::value_parser!(u64).range(1..1 << 40))]
+    memory_mib: Option<u64>,
+    /// Size of a job's outputs, in MiB [default: 16384].
+    #[arg(long, value_name = "MIB", requires = "work", value_parser = clap::value_parser!(u64).range(1..1 << 40))]
+    output_mib: Option<u64>,
+    /// Size of a job's temporary files, in MiB [default: 65536].
+    #[arg(long, value_name = "MIB", requires = "work", value_parser = clap::value_parser!(u64).range(1..1 << 40))]
+    scratch_mib: Option<u64>,
+    /// Seconds that the program may take to stop before it is killed [default: 5].
+    #[arg(long, value_name = "SECONDS", requires = "work", value_parser = seconds)]
+    grace: Option<Duration>,
+    /// Seconds that a runner may take until it is ready [default: 300, and 600 for marker].
+    #[arg(long, value_name = "SECONDS", requires = "stays", value_parser = seconds)]
+    ready_within: Option<Duration>,
     /// After how many jobs a runner is replaced by a fresh one.
     #[arg(long, value_name = "JOBS", requires = "stays", value_parser = clap::value_parser!(u64).range(1..))]
     recycle_jobs: Option<u64>,
@@ -110,9 +110,20 @@ impl HandlerArgs {
         if self.call().is_some() || self.engine != Engine::Marker {
             return None;
         }
-        let program = &self.program;
-        let limits = Limits { no_progress: program.no_progress.flatten(), ..program.limits() };
-        Some(self.marker.settings(use_gpu, limits, program.recycling(), program.ready_within))
+        let (program, usual) = (&self.program, Settings::default());
+        let usual = Settings {
+            limits: Limits {
+                no_progress: program.no_progress.unwrap_or(usual.limits.no_progress),
+                ..program.limits(usual.limits)
+            },
+            recycling: Recycling {
+                jobs: program.recycle_jobs.or(usual.recycling.jobs),
+                memory_bytes: program.recycle_mib.map(mib).or(usual.recycling.memory_bytes),
+            },
+            ready_within: program.ready_within.unwrap_or(usual.ready_within),
+            ..usual
+        };
+        Some(self.marker.settings(use_gpu, usual))
     }
 
     /// A worker with this handler.
@@ -124,7 +135,15 @@ impl HandlerArgs {
         if let Some(settings) = self.marker_settings(use_gpu) {
             return marker::added_to(builder, settings).await;
         }
-        let Some(job_type) = &self.program.job_type else { return Ok(builder.handler(PdfText::new()?)) };
+        let Some(job_type) = &self.program.job_type else {
+            if let Some(flag) = self.program.any_limit() {
+                return Err(CliError::usage(format!(
+                    "{flag} says nothing of the engine text, which has limits of its own: it is for --engine marker, and for \
+                     programs of yours"
+                )));
+            }
+            return Ok(builder.handler(PdfText::new()?));
+        };
         let program = self.program.as_program(use_gpu)?;
         Ok(if self.program.runner {
             builder.handler(Runner::new(job_type.as_str(), program))
@@ -137,9 +156,11 @@ impl HandlerArgs {
 impl ProgramArgs {
     fn as_program(&self, use_gpu: bool) -> Result<Program, CliError> {
         let mut program = Program::new(self.program.clone())?
-            .limits(self.limits())
-            .ready_within(self.ready_within)
-            .recycling(self.recycling());
+            .limits(self.limits(Program::LIMITS))
+            .recycling(Recycling { jobs: self.recycle_jobs, memory_bytes: self.recycle_mib.map(mib) });
+        if let Some(time) = self.ready_within {
+            program = program.ready_within(time);
+        }
         // After the limits, of which it is one.
         if let Some(silence) = self.no_progress {
             program = program.silence(silence);
@@ -156,19 +177,33 @@ impl ProgramArgs {
         Ok(program)
     }
 
-    fn recycling(&self) -> Recycling {
-        Recycling { jobs: self.recycle_jobs, memory_bytes: self.recycle_mib.map(mib) }
+    /// What was said, and for the rest what is usual.
+    fn limits(&self, usual: Limits) -> Limits {
+        Limits {
+            total: self.timeout.or(usual.total),
+            memory_bytes: self.memory_mib.map_or(usual.memory_bytes, mib),
+            output_bytes: self.output_mib.map_or(usual.output_bytes, mib),
+            scratch_bytes: self.scratch_mib.map_or(usual.scratch_bytes, mib),
+            grace: self.grace.unwrap_or(usual.grace),
+            ..usual
+        }
     }
 
-    fn limits(&self) -> Limits {
-        Limits {
-            no_progress: None,
-            total: self.timeout,
-            memory_bytes: mib(self.memory_mib),
-            output_bytes: mib(self.output_mib),
-            scratch_bytes: mib(self.scratch_mib),
-            grace: self.grace,
-        }
+    /// A flag that limits what is no program, if one was given.
+    fn any_limit(&self) -> Option<&'static str> {
+        [
+            ("--no-progress", self.no_progress.is_some()),
+            ("--timeout", self.timeout.is_some()),
+            ("--memory-mib", self.memory_mib.is_some()),
+            ("--output-mib", self.output_mib.is_some()),
+            ("--scratch-mib", self.scratch_mib.is_some()),
+            ("--grace", self.grace.is_some()),
+            ("--ready-within", self.ready_within.is_some()),
+            ("--recycle-jobs", self.recycle_jobs.is_some()),
+            ("--recycle-mib", self.recycle_mib.is_some()),
+        ]
+        .into_iter()
+        .find_map(|(flag, is_given)| is_given.then_some(flag))
     }
 }
 

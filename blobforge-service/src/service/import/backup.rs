@@ -3,12 +3,15 @@
 use std::{collections::HashMap, fs, io, path::Path};
 
 use blobforge_core::{Failure, Priority, Sha256, Timestamp};
-use serde::Deserialize;
+use serde::{Deserialize, de::DeserializeOwned};
+use serde_json::Value;
 
-use super::{OldJob, OldState};
+use super::{Old, OldJob, OldState};
 
 const FORMAT: &str = "blobforge-coordinator-backup";
 const VERSION: u32 = 1;
+/// The largest backup that is read, in bytes: each file of an installation takes about a thousand.
+const MAX_BYTES: u64 = 2 << 30;
 
 #[derive(Deserialize)]
 struct Backup {
@@ -17,17 +20,18 @@ struct Backup {
     tables: Tables,
 }
 
+/// Rows that were not looked at yet: one that is bad keeps no other from coming over.
 #[derive(Deserialize)]
 struct Tables {
     #[serde(default)]
-    files: Vec<FileRow>,
+    files: Vec<Value>,
     #[serde(default)]
-    file_paths: Vec<PathRow>,
+    file_paths: Vec<Value>,
     #[serde(default)]
-    file_tags: Vec<TagRow>,
-    jobs: Vec<JobRow>,
+    file_tags: Vec<Value>,
+    jobs: Vec<Value>,
     #[serde(default)]
-    job_failures: Vec<FailureRow>,
+    job_failures: Vec<Value>,
 }
 
 #[derive(Deserialize)]
@@ -71,7 +75,12 @@ struct FailureRow {
 }
 
 /// The jobs that a backup tells of.
-pub(super) fn jobs(file: &Path) -> io::Result<Vec<OldJob>> {
+pub(super) fn jobs(file: &Path) -> io::Result<Old> {
+    let size = fs::metadata(file)?.len();
+    if size > MAX_BYTES {
+        let what = format!("it has {size} bytes: a coordinator's backup of at most {MAX_BYTES} is read");
+        return Err(io::Error::other(what));
+    }
     let backup: Backup = serde_json::from_slice(&fs::read(file)?).map_err(|error| {
         io::Error::other(format!(
             "it is no backup of a coordinator, nor a database or folder of one: {error}"
@@ -84,14 +93,21 @@ pub(super) fn jobs(file: &Path) -> io::Result<Vec<OldJob>> {
         );
         return Err(io::Error::other(what));
     }
+    let mut unread = Vec::new();
     let Tables { files, file_paths, file_tags, jobs, job_failures } = backup.tables;
-    let files: HashMap<_, _> = files.into_iter().map(|file| (file.hash, file)).collect();
+    let files: HashMap<_, _> =
+        rows::<FileRow>("files", files, &mut unread).into_iter().map(|file| (file.hash, file)).collect();
     let mut paths: HashMap<Sha256, Vec<String>> = HashMap::new();
-    file_paths.into_iter().for_each(|row| paths.entry(row.file_hash).or_default().push(row.path));
+    for row in rows::<PathRow>("file_paths", file_paths, &mut unread) {
+        paths.entry(row.file_hash).or_default().push(row.path);
+    }
     let mut tags: HashMap<Sha256, Vec<String>> = HashMap::new();
-    file_tags.into_iter().for_each(|row| tags.entry(row.file_hash).or_default().push(row.tag));
+    for row in rows::<TagRow>("file_tags", file_tags, &mut unread) {
+        tags.entry(row.file_hash).or_default().push(row.tag);
+    }
+    let failures = rows::<FailureRow>("job_failures", job_failures, &mut unread);
     // The last one of each stays.
-    let failures: HashMap<_, _> = job_failures.into_iter().map(|row| (row.file_hash, row)).collect();
+    let failures: HashMap<_, _> = failures.into_iter().map(|row| (row.file_hash, row)).collect();
     let job = |row: JobRow| {
         let file = files.get(&row.file_hash);
         let mut paths = paths.remove(&row.file_hash).unwrap_or_default();
@@ -100,6 +116,7 @@ pub(super) fn jobs(file: &Path) -> io::Result<Vec<OldJob>> {
         }
         let created_at = time(row.created_at.or_else(|| file?.created_at));
         OldJob {
+            job_type: None,
             sha256: row.file_hash,
             size: file.and_then(|file| file.size_bytes),
             paths,
@@ -112,7 +129,20 @@ pub(super) fn jobs(file: &Path) -> io::Result<Vec<OldJob>> {
             ended_at: row.completed_at.or(row.updated_at).map_or(created_at, |at| time(Some(at))),
         }
     };
-    Ok(jobs.into_iter().map(job).collect())
+    let jobs = rows::<JobRow>("jobs", jobs, &mut unread).into_iter().map(job).collect();
+    Ok(Old { jobs, unread })
+}
+
+/// The rows of a table, as far as they are any.
+fn rows<T: DeserializeOwned>(table: &str, rows: Vec<Value>, unread: &mut Vec<(String, String)>) -> Vec<T> {
+    let read = |(at, row): (usize, Value)| match serde_json::from_value(row) {
+        Ok(row) => Some(row),
+        Err(error) => {
+            unread.push((format!("{table}, row {}", at + 1), error.to_string()));
+            None
+        }
+    };
+    rows.into_iter().enumerate().filter_map(read).collect()
 }
 
 fn time(millis: Option<i64>) -> Timestamp {

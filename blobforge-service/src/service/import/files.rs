@@ -4,10 +4,11 @@ use std::{
     fs, io,
     path::{Path, PathBuf},
     sync::Arc,
+    time::UNIX_EPOCH,
 };
 
 use blobforge_core::{
-    Sha256,
+    Sha256, Timestamp,
     blob::{BlobError, BlobStore, ObjectBlobs},
 };
 use futures_util::TryStreamExt as _;
@@ -30,6 +31,10 @@ pub(super) enum Layout {
 }
 
 impl Layout {
+    /// The folders of sources and results, and what their files end with.
+    const STORE: [(Kind, &'static str, &'static str); 2] =
+        [(Kind::Source, "store/raw/", ".pdf"), (Kind::Result, "store/out/", ".zip")];
+
     fn source(self, sha256: Sha256) -> String {
         match self {
             Self::Store => format!("store/raw/{sha256}.pdf"),
@@ -53,7 +58,23 @@ pub(super) struct Files {
 
 enum Home {
     Folder(PathBuf),
-    Bucket(Arc<dyn BlobStore>),
+    Bucket(Arc<ObjectBlobs>),
+}
+
+/// What a file is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Source,
+    Result,
+}
+
+/// A file that lies there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Listed {
+    /// In bytes.
+    pub(super) size: u64,
+    /// When it was last changed.
+    pub(super) at: Timestamp,
 }
 
 impl Files {
@@ -74,6 +95,42 @@ impl Files {
 
     pub(super) fn in_layout(self, layout: Layout) -> Self {
         Self { layout, ..self }
+    }
+
+    /// All sources and results that are called as their hash, in the layout [`Layout::Store`].
+    ///
+    /// # Errors
+    /// When there is neither folder, or they cannot be listed.
+    pub(super) async fn list(&self) -> Result<Vec<(Kind, Sha256, Listed)>, ServiceError> {
+        let mut found = Vec::new();
+        for (kind, below, end) in Layout::STORE {
+            for (name, listed) in self.files_of(below).await? {
+                let hash = name.strip_suffix(end).and_then(|hash| hash.parse::<Sha256>().ok());
+                found.extend(hash.map(|hash| (kind, hash, listed)));
+            }
+        }
+        Ok(found)
+    }
+
+    /// The names of the files in a folder.
+    async fn files_of(&self, below: &str) -> Result<Vec<(String, Listed)>, ServiceError> {
+        let folder = match &self.home {
+            Home::Folder(folder) => folder,
+            Home::Bucket(blobs) => {
+                let listed = blobs.list(below).map_ok(|(key, size, at)| {
+                    let name = key.strip_prefix(below).unwrap_or(&key).to_owned();
+                    (name, Listed { size, at })
+                });
+                return Ok(listed.try_collect().await.map_err(blobforge_core::QueueError::Blob)?);
+            }
+        };
+        let wrong = |source| ServiceError::File { path: folder.clone(), source };
+        if Layout::STORE.iter().all(|(_, below, _)| !folder.join(below).is_dir()) {
+            let what = "it has neither store/raw nor store/out: name the folder that store lies in, a coordinator's \
+                        backup (JSON), or the database of an earlier BlobForge";
+            return Err(wrong(io::Error::other(what)));
+        }
+        in_folder(&folder.join(below)).map_err(wrong)
     }
 
     pub(super) async fn has_source(&self, sha256: Sha256) -> Result<bool, ServiceError> {
@@ -136,6 +193,22 @@ impl Files {
         file.flush().await?;
         Ok(Some(draft.to_owned()))
     }
+}
+
+/// The names of the files in a folder, if it is there.
+fn in_folder(folder: &Path) -> io::Result<Vec<(String, Listed)>> {
+    let mut found = Vec::new();
+    if !folder.is_dir() {
+        return Ok(found);
+    }
+    for entry in fs::read_dir(folder)? {
+        let entry = entry?;
+        let about = entry.metadata()?;
+        let modified = about.modified()?.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let at = Timestamp::from_millis(i64::try_from(modified.as_millis()).unwrap_or(0));
+        found.push((entry.file_name().to_string_lossy().into_owned(), Listed { size: about.len(), at }));
+    }
+    Ok(found)
 }
 
 /// The files of a result, in a folder: those of a zip file, or the one that it is.

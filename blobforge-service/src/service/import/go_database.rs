@@ -3,11 +3,11 @@
 use std::{fs, io, path::Path};
 
 use blobforge_core::{
-    Failure, Priority, Sha256, Timestamp,
+    Failure, Invalid, JobType, Priority, Sha256, Timestamp,
     storage::sqlite::{EarlierJob, earlier_jobs},
 };
 
-use super::{OldJob, OldState};
+use super::{Old, OldJob, OldState};
 
 /// How every SQLite database begins.
 const MAGIC: &[u8] = b"SQLite format 3\0";
@@ -21,20 +21,32 @@ pub(super) fn is_one(file: &Path) -> io::Result<bool> {
 }
 
 /// The jobs that a database tells of.
-pub(super) fn jobs(file: &Path) -> io::Result<Vec<OldJob>> {
+pub(super) fn jobs(file: &Path) -> io::Result<Old> {
     let wrong = |why: String| {
         io::Error::other(format!("it cannot be read as the database of an earlier BlobForge: {why}"))
     };
-    let jobs = earlier_jobs(file).map_err(|error| wrong(error.to_string()))?;
-    jobs.into_iter().map(|earlier| job(earlier).map_err(|error| wrong(error.to_string()))).collect()
+    let mut old = Old::default();
+    for earlier in earlier_jobs(file).map_err(|error| wrong(error.to_string()))? {
+        let name = format!("job {}", earlier.id);
+        match job(earlier) {
+            Ok(job) => old.jobs.push(job),
+            Err(why) => old.unread.push((name, why)),
+        }
+    }
+    Ok(old)
 }
 
-fn job(earlier: EarlierJob) -> Result<OldJob, blobforge_core::Invalid> {
-    let sha256: Sha256 = earlier.source_hash.parse()?;
+/// A job, or why it is none.
+fn job(earlier: EarlierJob) -> Result<OldJob, String> {
+    let hash = earlier.source_hash.ok_or("it has no source, by which it would be known")?;
+    let sha256: Sha256 = hash.parse().map_err(|invalid: Invalid| invalid.to_string())?;
+    let job_type = earlier.job_type.filter(|name| !name.is_empty());
+    let job_type = job_type.map(JobType::new).transpose().map_err(|invalid| invalid.to_string())?;
     let number = |number: Option<i64>| number.and_then(|number| u32::try_from(number).ok());
     let created_at = time(earlier.created_at.as_deref());
     let priority = earlier.priority.and_then(|number| u8::try_from(number).ok());
     Ok(OldJob {
+        job_type,
         sha256,
         size: earlier.source_size.and_then(|size| u64::try_from(size).ok()).filter(|size| *size > 0),
         paths: earlier.source_path.into_iter().collect(),

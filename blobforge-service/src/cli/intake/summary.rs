@@ -16,20 +16,20 @@ use crate::cli::{
 const SHOWN: usize = 50;
 
 /// What became of a file.
-#[derive(Debug, Serialize)]
-pub(super) struct Outcome {
-    pub(super) path: PathBuf,
-    pub(super) sha256: Option<Sha256>,
+#[derive(Clone, Debug, Serialize)]
+pub(in crate::cli) struct Outcome {
+    pub(in crate::cli) path: PathBuf,
+    pub(in crate::cli) sha256: Option<Sha256>,
     #[serde(flatten)]
-    pub(super) fate: Fate,
+    pub(in crate::cli) fate: Fate,
     /// Nobody answers.
     #[serde(skip)]
-    pub(super) away: bool,
+    pub(in crate::cli) away: bool,
 }
 
-#[derive(Debug, Serialize)]
+#[derive(Clone, Debug, Serialize)]
 #[serde(tag = "what", rename_all = "snake_case")]
-pub(super) enum Fate {
+pub(in crate::cli) enum Fate {
     /// It has a job that was not there; in a dry run, it would have.
     Submitted {
         job_id: Option<JobId>,
@@ -44,21 +44,21 @@ pub(super) enum Fate {
 }
 
 impl Outcome {
-    pub(super) fn failed(path: PathBuf, reason: impl Into<String>) -> Self {
+    pub(in crate::cli) fn failed(path: PathBuf, reason: impl Into<String>) -> Self {
         Self { path, sha256: None, fate: Fate::Failed { reason: reason.into() }, away: false }
     }
 
     /// Of a file that would be submitted.
-    pub(super) fn new(path: PathBuf, sha256: Sha256) -> Self {
+    pub(in crate::cli) fn new(path: PathBuf, sha256: Sha256) -> Self {
         let fate = Fate::Submitted { job_id: None, status: None, warning: None };
         Self { path, sha256: Some(sha256), fate, away: false }
     }
 
-    pub(super) fn existing(path: PathBuf, sha256: Sha256, job_id: JobId, status: Status) -> Self {
+    pub(in crate::cli) fn existing(path: PathBuf, sha256: Sha256, job_id: JobId, status: Status) -> Self {
         Self { path, sha256: Some(sha256), fate: Fate::Existing { job_id, status }, away: false }
     }
 
-    pub(super) fn of(path: PathBuf, sha256: Sha256, reply: &SubmitReply) -> Self {
+    pub(in crate::cli) fn of(path: PathBuf, sha256: Sha256, reply: &SubmitReply) -> Self {
         let (job_id, status) = (reply.job_id, reply.status);
         if reply.existing {
             return Self::existing(path, sha256, job_id, status);
@@ -67,15 +67,11 @@ impl Outcome {
             Fate::Submitted { job_id: Some(job_id), status: Some(status), warning: reply.warning.clone() };
         Self { path, sha256: Some(sha256), fate, away: false }
     }
-
-    pub(super) fn is_away(&self) -> bool {
-        self.away
-    }
 }
 
 /// What became of all of them.
 #[derive(Debug, Default)]
-pub(super) struct Summary {
+pub(in crate::cli) struct Summary {
     submitted: u64,
     existing: BTreeMap<Status, u64>,
     failed: u64,
@@ -87,7 +83,7 @@ pub(super) struct Summary {
 
 impl Summary {
     /// Counts a file, and tells whoever wants to hear of each.
-    pub(super) fn add(&mut self, outcome: Outcome, style: ListStyle) -> Result<(), CliError> {
+    pub(in crate::cli) fn add(&mut self, outcome: Outcome, style: ListStyle) -> Result<(), CliError> {
         style.tell(&outcome, |outcome| match &outcome.fate {
             Fate::Submitted { job_id, .. } => job_id.map(|id| id.to_string()),
             Fate::Existing { job_id, .. } => Some(job_id.to_string()),
@@ -114,12 +110,12 @@ impl Summary {
         self.existing.values().sum()
     }
 
-    pub(super) fn files(&self) -> u64 {
+    pub(in crate::cli) fn files(&self) -> u64 {
         self.submitted + self.in_existing() + self.failed
     }
 
     /// Prints the whole. Where programs read, people are told beside it.
-    pub(super) fn print(&self, style: ListStyle, dry_run: bool) -> Result<(), CliError> {
+    pub(in crate::cli) fn print(&self, style: ListStyle, dry_run: bool) -> Result<(), CliError> {
         let tell = |text: String| style.tell_people(text);
         if !self.failures.is_empty() {
             let rows = self.failures.iter().map(|(path, why)| vec![path.display().to_string(), why.clone()]);
@@ -150,7 +146,7 @@ impl Summary {
         Ok(())
     }
 
-    pub(super) fn code(&self) -> ExitCode {
+    pub(in crate::cli) fn code(&self) -> ExitCode {
         if self.away {
             CliError::away().code()
         } else if self.failed > 0 {
