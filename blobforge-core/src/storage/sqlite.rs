@@ -24,6 +24,7 @@ mod filesystem;
 mod front;
 mod history;
 mod lanes;
+mod listing;
 mod migrations;
 mod open;
 mod outbox;
@@ -242,7 +243,7 @@ impl Storage for SqliteStorage {
 
     async fn jobs(&self, filter: &JobFilter) -> Result<JobPage, StorageError> {
         let filter = filter.clone();
-        self.read(move |c| reads::jobs(c, &filter)).await
+        self.read(move |c| listing::jobs(c, &filter)).await
     }
 
     async fn types(&self) -> Result<Vec<TypeRecord>, StorageError> {

@@ -100,18 +100,14 @@ impl Asked {
 
     /// What stands between all jobs and these, with the address of the page without it.
     fn chips(&self) -> Vec<(String, String)> {
-        let without = |change: fn(&mut Self)| {
-            let mut rest = Self { from: String::new(), ..self.clone() };
-            change(&mut rest);
-            address(&rest)
-        };
-        let all: [(&str, &String, fn(&mut Self)); 3] = [
-            ("tag", &self.tag, |rest| rest.tag.clear()),
-            ("worker", &self.worker, |rest| rest.worker.clear()),
-            ("failure group", &self.failure_group, |rest| rest.failure_group.clear()),
+        let all = Self { from: String::new(), ..self.clone() };
+        let chips = [
+            ("tag", &self.tag, Self { tag: String::new(), ..all.clone() }),
+            ("worker", &self.worker, Self { worker: String::new(), ..all.clone() }),
+            ("failure group", &self.failure_group, Self { failure_group: String::new(), ..all }),
         ];
-        let said = all.into_iter().filter(|(_, value, _)| !value.is_empty());
-        said.map(|(name, value, clear)| (format!("{name}: {value}"), without(clear))).collect()
+        let said = chips.into_iter().filter(|(_, value, _)| !value.is_empty());
+        said.map(|(name, value, without)| (format!("{name}: {value}"), address(&without))).collect()
     }
 }
 

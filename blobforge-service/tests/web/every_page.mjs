@@ -16,9 +16,12 @@ const pages = {
     nothing: '/jobs?q=nothing+is+called+that',
 };
 
+/// Pages of which nobody needs a picture.
+const plain = ['filtered', 'waiting', 'nothing'];
+
 /// Takes a picture, where that is asked for.
 async function keep(page, name, width, colorScheme) {
-    if (!PICTURES) return;
+    if (!PICTURES || plain.includes(name)) return;
     const size = width > 640 ? '' : '-phone';
     await page.screenshot({ path: `${PICTURES}/${name}${size}-${colorScheme}.png` });
 }

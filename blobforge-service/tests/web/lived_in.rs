@@ -128,7 +128,7 @@ impl LivedIn {
         let book = BOOKS[number % BOOKS.len()];
         let volume = number / BOOKS.len() + 1;
         let mut job = NewJob::new(kind.clone()).unwrap().tag("rulebooks");
-        if number % 7 == 0 {
+        if number.is_multiple_of(7) {
             job = job.tag("2026");
         }
         job.priority = Priority::ALL[[2, 2, 2, 3, 1, 2, 4][number % 7]];
@@ -171,13 +171,13 @@ impl LivedIn {
                 "out_of_memory",
                 format!("the GPU ran out of memory on page {number}: CUDA out of memory"),
             ),
-            7 if number % 2 == 0 => Failure::new("encrypted", "This PDF needs a password."),
+            7 if number.is_multiple_of(2) => Failure::new("encrypted", "This PDF needs a password."),
             9 => Failure::new("no_text", format!("page {number} of the model's answer has no text")),
             _ => return self.complete(held, number).await,
         };
         let log = format!("opening the document\nconverting pages 1 to {number}\n{}", failure.message);
         let failure = Failure { log_tail: Some(log), ..failure };
-        queue.fail(id, held.token, failure, number % 11 == 9 && number % 2 == 0).await.unwrap();
+        queue.fail(id, held.token, failure, number % 11 == 9 && number.is_multiple_of(2)).await.unwrap();
     }
 
     async fn complete(&self, held: &Claimed, number: usize) {

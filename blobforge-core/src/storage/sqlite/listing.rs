@@ -1,0 +1,219 @@
+//! Pages of jobs: which rows each walks down, from where and how far.
+
+use rusqlite::{OptionalExtension, ToSql};
+
+use super::{
+    columns::{self, job_columns, status_code, to_json},
+    failure::is_interrupted,
+    reads::Snapshot,
+};
+use crate::{
+    FailureGroupId, HashBeginning, JobId, Status,
+    storage::{JobFilter, JobPage, MAX_EXAMINED},
+};
+
+/// The rows that a page of jobs walks down.
+#[derive(Clone, Copy)]
+enum Walk {
+    /// All jobs.
+    Jobs,
+    /// The jobs in a state that few are in, which has an index.
+    Rare(Status),
+    /// The jobs in a group of failures.
+    Grouped(FailureGroupId),
+    /// The jobs of sources whose hash begins so.
+    Hashed(HashBeginning),
+    /// The running jobs.
+    Leases,
+}
+
+impl Walk {
+    fn of(filter: &JobFilter) -> Self {
+        if let Some(beginning) = filter.source_hash {
+            return Self::Hashed(beginning);
+        }
+        match (filter.status, filter.failure_group) {
+            _ if filter.worker.is_some() => Self::Leases,
+            (Some(Status::Running), _) => Self::Leases,
+            (_, Some(group)) => Self::Grouped(group),
+            (Some(rare @ (Status::Uploading | Status::Failed | Status::Cancelled)), _) => Self::Rare(rare),
+            _ => Self::Jobs,
+        }
+    }
+
+    /// The jobs walked, each with its lease.
+    fn source(self) -> &'static str {
+        match self {
+            Self::Jobs | Self::Rare(_) | Self::Grouped(_) => "jobs j LEFT JOIN leases l ON l.job_id = j.id",
+            // Named, since few jobs have the same source, and the other way to them is through all jobs.
+            Self::Hashed(_) => "jobs j INDEXED BY jobs_hash LEFT JOIN leases l ON l.job_id = j.id",
+            Self::Leases => "leases l CROSS JOIN jobs j ON j.id = l.job_id",
+        }
+    }
+
+    /// The ids walked alone.
+    fn ids(self) -> &'static str {
+        match self {
+            Self::Jobs | Self::Rare(_) | Self::Grouped(_) => "jobs j",
+            Self::Hashed(_) => "jobs j INDEXED BY jobs_hash",
+            Self::Leases => "leases l",
+        }
+    }
+
+    fn id(self) -> &'static str {
+        match self {
+            Self::Jobs | Self::Rare(_) | Self::Grouped(_) | Self::Hashed(_) => "j.id",
+            Self::Leases => "l.job_id",
+        }
+    }
+
+    /// What makes SQLite take the index: it must see the number itself.
+    fn condition(self) -> String {
+        match self {
+            Self::Rare(status) => format!("j.status = {} AND ", status_code(status)),
+            Self::Grouped(group) => format!("j.failure_group = {group} AND "),
+            Self::Hashed(beginning) => {
+                let (first, last) = beginning.range();
+                format!("j.source_sha256 BETWEEN x'{first}' AND x'{last}' AND ")
+            }
+            Self::Jobs | Self::Leases => String::new(),
+        }
+    }
+}
+
+/// The conditions that SQLite can check without reading the text of a row. They only spare work:
+/// [`JobFilter::matches`] decides.
+fn conditions(walk: Walk, filter: &JobFilter) -> rusqlite::Result<(String, Vec<Box<dyn ToSql>>)> {
+    let mut sql = String::new();
+    let mut values: Vec<Box<dyn ToSql>> = Vec::new();
+    let mut add = |condition: &str, value: Box<dyn ToSql>| {
+        sql.push_str(" AND ");
+        sql.push_str(condition);
+        values.push(value);
+    };
+    if let (Walk::Jobs | Walk::Grouped(_), Some(status)) = (walk, filter.status) {
+        add("l.job_id IS NULL AND j.status = ?", Box::new(status_code(status)));
+    }
+    if let Some(job_type) = &filter.job_type {
+        add("j.type = ?", Box::new(job_type.as_str().to_owned()));
+    }
+    if let Some(priority) = filter.priority {
+        add("j.priority = ?", Box::new(u8::from(priority)));
+    }
+    if let Some(worker) = &filter.worker {
+        add("l.worker = ?", Box::new(worker.as_str().to_owned()));
+    }
+    if let (Walk::Leases | Walk::Hashed(_), Some(group)) = (walk, filter.failure_group) {
+        add("j.failure_group = ?", Box::new(group.get()));
+    }
+    if let Some(from) = filter.created_from {
+        add("j.created_at >= ?", Box::new(from.as_millis()));
+    }
+    if let Some(before) = filter.created_before {
+        add("j.created_at < ?", Box::new(before.as_millis()));
+    }
+    if let Some(tag) = &filter.tag {
+        // As it stands in the text of the body, quotes and all.
+        add("instr(j.body, ?) > 0", Box::new(to_json(tag)?));
+    }
+    Ok((sql, values))
+}
+
+/// One page of jobs. When time runs out, what was found by then is the page.
+pub(super) fn jobs(snapshot: &Snapshot<'_>, filter: &JobFilter) -> rusqlite::Result<JobPage> {
+    let limit = filter.page_size();
+    let way = Way::of(filter);
+    let walk = Walk::of(filter);
+    let (conditions, values) = conditions(walk, filter)?;
+    let all_match = conditions.is_empty() && filter.wanted_text().is_none();
+    // Where nothing is passed over, the page is full long before it has looked at too many rows.
+    let end = if all_match { None } else { end(snapshot, walk, way)? };
+    let (source, id, of_walk) = (walk.source(), walk.id(), walk.condition());
+    let columns = job_columns!();
+    let sql = format!(
+        "SELECT {columns} FROM {source} WHERE {of_walk}{id} > ? AND {id} < ?{conditions} ORDER BY {id} {}",
+        way.order()
+    );
+    let Way { above, below, .. } = way.up_to(end);
+    let mut bound: Vec<&dyn ToSql> = vec![&above, &below];
+    bound.extend(values.iter().map(|value| &**value));
+    let mut statement = snapshot.prepare_cached(&sql)?;
+    let mut rows = statement.query(&*bound)?;
+    let mut page = JobPage::default();
+    let mut examined = None;
+    while page.items.len() < limit {
+        let row = match rows.next() {
+            Ok(row) => row,
+            Err(e) if is_interrupted(&e) && examined.is_some() => {
+                page.next = examined;
+                return Ok(page);
+            }
+            Err(e) => return Err(e),
+        };
+        let Some(row) = row else { break };
+        let job = columns::job(row)?;
+        examined = Some(job.id);
+        if filter.matches(&job) {
+            page.items.push(job);
+        }
+    }
+    let full = page.items.len() == limit;
+    let last = page.items.last().filter(|_| full).map(|job| job.id.get()).or(end);
+    page.next = last.map(|last| next(snapshot, walk, way, last)).transpose()?.flatten();
+    Ok(page)
+}
+
+/// Which ids are walked, both ends left out, and from which of them.
+#[derive(Clone, Copy)]
+struct Way {
+    above: i64,
+    below: i64,
+    oldest_first: bool,
+}
+
+impl Way {
+    fn of(filter: &JobFilter) -> Self {
+        let (above, below) =
+            (filter.above.map_or(i64::MIN, JobId::get), filter.below.map_or(i64::MAX, JobId::get));
+        Self { above, below, oldest_first: filter.oldest_first }
+    }
+
+    fn order(self) -> &'static str {
+        if self.oldest_first { "ASC" } else { "DESC" }
+    }
+
+    /// The same way, but no further than this id.
+    fn up_to(self, last: Option<i64>) -> Self {
+        match last {
+            Some(last) if self.oldest_first => Self { below: last.saturating_add(1), ..self },
+            Some(last) => Self { above: last.saturating_sub(1), ..self },
+            None => self,
+        }
+    }
+
+    /// What is left of the way after this id.
+    fn after(self, last: i64) -> Self {
+        if self.oldest_first { Self { above: last, ..self } } else { Self { below: last, ..self } }
+    }
+}
+
+/// The last row that a page may look at; `None` if it may look at all there are.
+fn end(snapshot: &Snapshot<'_>, walk: Walk, way: Way) -> rusqlite::Result<Option<i64>> {
+    let (ids, id, of_walk, skipped) = (walk.ids(), walk.id(), walk.condition(), MAX_EXAMINED - 1);
+    let sql = format!(
+        "SELECT {id} FROM {ids} WHERE {of_walk}{id} > ?1 AND {id} < ?2 ORDER BY {id} {} LIMIT 1 OFFSET {skipped}",
+        way.order()
+    );
+    snapshot.prepare_cached(&sql)?.query_row([way.above, way.below], |row| row.get(0)).optional()
+}
+
+/// Where the page after one that ended at `last` begins, if there is anything more.
+fn next(snapshot: &Snapshot<'_>, walk: Walk, way: Way, last: i64) -> rusqlite::Result<Option<JobId>> {
+    let (ids, id, of_walk, rest) = (walk.ids(), walk.id(), walk.condition(), way.after(last));
+    let nearest = if way.oldest_first { "min" } else { "max" };
+    let sql = format!("SELECT {nearest}({id}) FROM {ids} WHERE {of_walk}{id} > ?1 AND {id} < ?2");
+    let first: Option<i64> =
+        snapshot.prepare_cached(&sql)?.query_row([rest.above, rest.below], |row| row.get(0))?;
+    let step = if way.oldest_first { -1 } else { 1 };
+    Ok(first.map(|id| JobId::new(id + step)))
+}
