@@ -65,6 +65,11 @@ impl Layers {
         Ok(Self { matches, file: Some(file) })
     }
 
+    /// What was said to the command that was given.
+    pub(crate) fn of_command(&self) -> &ArgMatches {
+        deepest(&self.matches)
+    }
+
     /// Where a setting comes from that has no argument, if it is set.
     pub(crate) fn origin(&self, name: &str) -> Option<String> {
         if std::env::var_os(name).is_some_and(|value| !value.is_empty()) {
@@ -76,7 +81,7 @@ impl Layers {
 
     /// The settings among these arguments, as they hold for the command that was given.
     pub(crate) fn settings(&self, of: &Command) -> Vec<Setting> {
-        let matches = deepest(&self.matches);
+        let matches = self.of_command();
         of.get_arguments().filter_map(|argument| self.setting(argument, matches)).collect()
     }
 
