@@ -188,6 +188,9 @@ GOOD = {
     },
     "GET /api/admin/tokens": lambda: {"query": {}},
     "GET /api/admin/users": lambda: {"query": {}},
+    "DELETE /api/admin/users/{id}/sessions": lambda: {
+        "path": {"id": ask("POST", "/api/admin/tokens", {"name": "out", "scopes": ["submit"]})["id"]}
+    },
     "GET /api/admin/audit": lambda: {"query": {}},
     "POST /api/admin/workers": lambda: {"body": {"id": fresh("bound")}},
     "POST /api/admin/workers/{id}/regenerate": of_worker({}, bound_worker),

@@ -2,6 +2,7 @@
 
 mod accounts;
 mod audit;
+mod auth;
 mod body;
 mod bulk;
 mod claims;
@@ -34,14 +35,17 @@ use std::sync::Arc;
 use poem::{Endpoint, EndpointExt, Route, get};
 use poem_openapi::OpenApiService;
 
-use crate::service::{FILES_PREFIX, Shared};
+use crate::{
+    auth::{LOGIN, OIDC_CALLBACK, OIDC_LOGIN},
+    service::{FILES_PREFIX, Shared},
+};
 
 pub(crate) use job::JobView;
 
 /// Everything behind the door.
 pub(crate) fn endpoint(shared: &Arc<Shared>) -> impl Endpoint + use<> {
     let operations = (
-        health::HealthApi(shared.clone()),
+        (health::HealthApi(shared.clone()), auth::AuthApi(shared.clone())),
         jobs::JobsApi(shared.clone()),
         submission::SubmissionApi(shared.clone()),
         steering::SteeringApi(shared.clone()),
@@ -71,7 +75,9 @@ pub(crate) fn endpoint(shared: &Arc<Shared>) -> impl Endpoint + use<> {
         .at("/assets/swagger-ui.js", get(docs.bundle))
         .at("/assets/docs.js", get(docs.start))
         .at("/assets/style.css", get(openapi::Fixed::css(pages::STYLE)))
-        .at("/auth/login", get(pages::login_page).post(pages::log_in))
+        .at(LOGIN, get(pages::login_page).post(pages::log_in))
+        .at(OIDC_LOGIN, get(pages::oidc_login))
+        .at(OIDC_CALLBACK, get(pages::oidc_callback))
         .at("/auth/logout", poem::post(pages::log_out))
         .at("/", get(pages::status_page))
         .at("/metrics", get(metrics::metrics))

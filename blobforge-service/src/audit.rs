@@ -1,4 +1,4 @@
-//! Who did what only administrators may do. What happens to jobs is not in here: it has its history.
+//! Who did what only administrators may do, and who logged in. What happens to jobs is not in here: it has its history.
 
 use std::{fmt::Display, net::IpAddr};
 

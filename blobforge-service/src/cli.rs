@@ -165,11 +165,11 @@ fn read(mut args: Vec<OsString>) -> Result<(Cli, Layers), Misread> {
 fn settings_of_serve(file: Option<PathBuf>) -> Result<ServeConfig, CliError> {
     let named = file.into_iter().flat_map(|file| ["--config".into(), file.into_os_string()]);
     let args: Vec<OsString> = ["blobforge".into(), "serve".into()].into_iter().chain(named).collect();
-    let (cli, layers) = read(args).map_err(|error| CliError::new(error.to_string()))?;
+    let (cli, _) = read(args).map_err(|error| CliError::new(error.to_string()))?;
     let Some(Command::Serve(args)) = cli.command else {
         return Err(CliError::new("serve is another command"));
     };
-    Ok(ServeConfig::new(*args, |name| layers.origin(name))?)
+    Ok(ServeConfig::new(*args)?)
 }
 
 async fn run(cli: Cli, layers: &Layers) -> Result<ExitCode, CliError> {
@@ -178,7 +178,7 @@ async fn run(cli: Cli, layers: &Layers) -> Result<ExitCode, CliError> {
         Command::Serve(args) => {
             log_to_stderr("info", args.log_format);
             let with_worker = args.with_worker;
-            let config = ServeConfig::new(*args, |name| layers.origin(name))?;
+            let config = ServeConfig::new(*args)?;
             serve::run_until(config, with_worker, end_in_time).await?;
             Ok(ExitCode::SUCCESS)
         }
@@ -204,15 +204,15 @@ async fn run(cli: Cli, layers: &Layers) -> Result<ExitCode, CliError> {
         Command::Stats(args) => stats::run(args).await,
         Command::Import(args) => {
             log_to_stderr("warn", LogFormat::Text);
-            import::run(*args, layers).await
+            import::run(*args).await
         }
         Command::Blobs(command) => {
             log_to_stderr("warn", LogFormat::Text);
-            blobs::run(command, layers).await
+            blobs::run(command).await
         }
         Command::Tokens(command) => {
             log_to_stderr("warn", LogFormat::Text);
-            tokens::run(command, layers).await
+            tokens::run(command).await
         }
         Command::Config(command) => config::run(&command, layers),
         Command::Demo(args) => {

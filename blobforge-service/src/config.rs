@@ -2,8 +2,9 @@
 
 mod file;
 mod layers;
-mod not_yet;
+mod oidc;
 mod s3;
+mod secret;
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -16,9 +17,11 @@ use blobforge_core::{Clock, SystemClock, blob::S3Options};
 use ipnet::IpNet;
 
 pub(crate) use file::SettingsFile;
-pub(crate) use layers::{Layers, Misread, Setting};
-pub(crate) use not_yet::{NOT_YET, asked_for};
+pub(crate) use layers::{Layers, Misread};
+pub(crate) use oidc::OidcArgs;
+pub use oidc::{Guests, OidcOptions};
 pub(crate) use s3::S3Args;
+pub use secret::SecretText;
 
 use crate::{auth::TokenText, service::ServiceError};
 
@@ -90,6 +93,9 @@ pub struct ServeArgs {
     /// The bucket that keeps the files, if one does.
     #[command(flatten)]
     pub s3: S3Args,
+    /// The provider that people log in with, if they do.
+    #[command(flatten)]
+    pub oidc: OidcArgs,
     /// Also run a worker for pdf-text, beside the service.
     #[arg(long)]
     pub with_worker: bool,
@@ -141,6 +147,8 @@ pub struct ServeConfig {
     pub webhook_allow_private: Vec<IpNet>,
     /// The bucket that keeps the files; the data folder does without one.
     pub s3: Option<S3Options>,
+    /// The provider that people log in with; they do with tokens without one.
+    pub oidc: Option<OidcOptions>,
     /// Where the time comes from, if not from the machine.
     pub clock: Option<Arc<dyn Clock>>,
 }
@@ -166,26 +174,22 @@ impl ServeConfig {
             metrics_addr: None,
             webhook_allow_private: Vec::new(),
             s3: None,
+            oidc: None,
             clock: None,
         }
     }
 
-    /// What these arguments ask for. `origin` says where a setting without an argument comes from, if it is set.
+    /// What these arguments ask for.
     ///
     /// # Errors
-    /// When something is asked for that this version does not do, or the settings contradict each other.
-    pub fn new(args: ServeArgs, origin: impl Fn(&str) -> Option<String>) -> Result<Self, ServiceError> {
-        for (setting, origin) in asked_for(origin) {
-            let said = setting.said(&origin);
-            if setting.stops {
-                return Err(ServiceError::Config(format!("{said}. Unset it to go on without")));
-            }
-            tracing::warn!("{said}");
-        }
+    /// When the settings contradict each other, or would let in people whom nobody meant.
+    pub fn new(args: ServeArgs) -> Result<Self, ServiceError> {
         if args.admin_token.is_some() && args.admin_token_file.is_some() {
             let what = "set either BLOBFORGE_ADMIN_TOKEN or BLOBFORGE_ADMIN_TOKEN_FILE, not both";
             return Err(ServiceError::Config(what.to_owned()));
         }
+        let oidc = args.oidc.into_options(args.public_url.as_deref())?;
+        let public_url = args.public_url.or_else(|| oidc.as_ref().map(|oidc| oidc.origin().to_owned()));
         Ok(Self {
             host: args.host,
             port: args.port,
@@ -193,7 +197,7 @@ impl ServeConfig {
             worker_timeout: Duration::from_secs(args.worker_timeout),
             heartbeat_interval: Duration::from_secs(args.heartbeat_interval),
             max_attempts: args.max_attempts,
-            public_url: args.public_url,
+            public_url,
             admin_token: args.admin_token,
             admin_token_file: args.admin_token_file,
             trusted_proxies: args.trusted_proxies,
@@ -204,6 +208,7 @@ impl ServeConfig {
             metrics_addr: args.metrics_addr,
             webhook_allow_private: args.webhook_allow_private,
             s3: args.s3.into_options()?,
+            oidc,
             clock: None,
         })
     }
@@ -275,17 +280,6 @@ fn token(text: &str) -> Result<TokenText, String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn what_is_not_supported_stops_the_start_instead_of_being_ignored() {
-        use clap::Parser as _;
-        for setting in NOT_YET {
-            let args = ServeArgs::try_parse_from(["serve"]).unwrap();
-            let config =
-                ServeConfig::new(args, |name| (name == setting.name).then(|| "environment".to_owned()));
-            assert_eq!(config.is_err(), setting.stops, "{}", setting.name);
-        }
-    }
 
     #[test]
     fn a_public_url_has_no_path() {

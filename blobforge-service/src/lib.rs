@@ -16,6 +16,6 @@ mod stats;
 mod webhooks;
 
 pub use auth::{Access, ROUTES, Route, Scope, TokenText};
-pub use config::{ServeArgs, ServeConfig};
+pub use config::{Guests, OidcOptions, SecretText, ServeArgs, ServeConfig};
 pub use problem::Problem;
 pub use service::{Service, ServiceError};

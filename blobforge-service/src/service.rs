@@ -52,7 +52,7 @@ use reply::Replies;
 
 use crate::{
     api,
-    auth::{Accounts, Budgets, Gate, LoginLinks},
+    auth::{Accounts, Budgets, Gate, LoginLinks, Oidc, Provider},
     config::ServeConfig,
     events::EventHub,
     metrics::Metrics,
@@ -110,6 +110,8 @@ pub(crate) struct Shared {
     pub(crate) queue: Queue,
     pub(crate) accounts: Accounts,
     pub(crate) links: LoginLinks,
+    /// Logging in with an identity provider, where there is one.
+    pub(crate) oidc: Option<Oidc>,
     pub(crate) events: EventHub,
     pub(crate) streams: Streams,
     pub(crate) metrics: Arc<Metrics>,
@@ -159,6 +161,7 @@ impl Service {
             None => None,
         };
         let metrics = Arc::new(Metrics::new(config.clock()));
+        let oidc = open_oidc(&config)?;
         let (blobs, local) = open_files(&config)?;
         if let Some(options) = &config.s3 {
             probe::check(&*blobs, options, &*config.clock()).await?;
@@ -181,6 +184,7 @@ impl Service {
             streams: Streams::new(config.max_streams),
             metrics,
             links: LoginLinks::default(),
+            oidc,
             arrivals,
             unannounced,
             budgets: Budgets::new(&config),
@@ -293,6 +297,14 @@ where
     let acceptor = Doorkeeper::new(acceptor, connections, shared.config.read_timeout);
     let signal = shared.stop.clone().cancelled_owned();
     Server::new_with_acceptor(acceptor).run_with_graceful_shutdown(endpoint, signal, Some(STOP_WITHIN))
+}
+
+/// How people log in with an identity provider. It is asked once somebody does: the service runs without it as well.
+fn open_oidc(config: &ServeConfig) -> Result<Option<Oidc>, ServiceError> {
+    let provider = config.oidc.clone().map(|options| Provider::new(options, config.clock())).transpose();
+    let provider =
+        provider.map_err(|error| ServiceError::Config(format!("no HTTP client can be made: {error}")))?;
+    Ok(provider.map(Oidc::new))
 }
 
 /// Where files are kept, and what is needed of them if they go through the service.

@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use blobforge_core::WorkerId;
+use blobforge_core::{Timestamp, WorkerId};
 use poem::web::Data;
 use poem_openapi::{
-    ApiResponse, Object, OpenApi,
+    ApiResponse, Enum, Object, OpenApi,
     param::{Path, Query},
     payload::Json,
 };
@@ -20,22 +20,29 @@ use super::{
 };
 use crate::{
     audit::Actor,
-    auth::{Account, Bound, NewToken, Scope, User},
+    auth::{Account, Bound, Known, NewToken, Person, Scope, User},
     problem::Problem,
     service::Shared,
 };
 
 pub(super) struct AccountsApi(pub(super) Arc<Shared>);
 
-/// Who has an account. Until people log in through an identity provider, an account is a token, with whoever has logged
-/// in by it.
+/// Who has an account: whoever holds a token, or somebody whom an identity provider has let in.
 #[derive(Debug, Object)]
 #[oai(rename = "User")]
 struct UserView {
-    /// The account's id, which is the token's.
+    /// The account's id: the token's, or one that stands for the person.
     id: String,
+    /// Whether this is a `token`, or a `person`.
+    kind: Kind,
     /// What it is called.
     name: String,
+    /// The person's address, if the provider has made sure of it.
+    email: Option<String>,
+    /// The provider that knows the person.
+    issuer: Option<String>,
+    /// As whom it knows the person.
+    subject: Option<String>,
     /// What it may do.
     scopes: Vec<Scope>,
     /// Whether it may do everything.
@@ -54,12 +61,35 @@ struct UserView {
     last_used_at: Option<Time>,
 }
 
+/// What an account is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Enum)]
+#[oai(rename_all = "snake_case")]
+enum Kind {
+    /// A token, with whoever is logged in by it.
+    Token,
+    /// Somebody whom an identity provider has let in.
+    Person,
+}
+
 impl From<User> for UserView {
-    fn from(User { account: Account { token, is_disabled, last_used_at, .. }, sessions }: User) -> Self {
+    fn from(User { who, sessions }: User) -> Self {
+        match who {
+            Known::Token(account) => Self::of_token(account, sessions),
+            Known::Person(person, last_seen_at) => Self::of_person(person, last_seen_at, sessions),
+        }
+    }
+}
+
+impl UserView {
+    fn of_token(Account { token, is_disabled, last_used_at, .. }: Account, sessions: u32) -> Self {
         Self {
             is_admin: token.scopes.contains(&Scope::Admin),
             id: token.id,
+            kind: Kind::Token,
             name: token.name,
+            email: None,
+            issuer: None,
+            subject: None,
             scopes: token.scopes,
             worker_id: token.worker_id.map(String::from),
             disabled: is_disabled,
@@ -69,6 +99,32 @@ impl From<User> for UserView {
             last_used_at: last_used_at.map(Time),
         }
     }
+
+    fn of_person(person: Person, last_seen_at: Option<Timestamp>, sessions: u32) -> Self {
+        Self {
+            is_admin: person.scopes.contains(&Scope::Admin),
+            id: person.id,
+            kind: Kind::Person,
+            name: person.name,
+            email: person.email,
+            issuer: Some(person.issuer),
+            subject: Some(person.subject),
+            scopes: person.scopes,
+            worker_id: None,
+            disabled: false,
+            sessions,
+            created_at: person.created_at.into(),
+            expires_at: None,
+            last_used_at: Some(Time(last_seen_at.unwrap_or(person.logged_in_at))),
+        }
+    }
+}
+
+/// How many sessions have ended.
+#[derive(Debug, Object)]
+struct EndedSessions {
+    /// In so many browsers somebody has to log in again.
+    sessions: u32,
 }
 
 /// A worker that is to get a token of its own.
@@ -135,6 +191,24 @@ impl AccountsApi {
         let users = self.0.accounts.users().await?.into_iter().map(UserView::from).collect();
         let asked = Asked { cursor: cursor.0, limit: limit.0 };
         Ok(Json(asked.of(users, |user| Age::new(user.created_at.0, &user.id))?))
+    }
+
+    /// Log an account out everywhere, at once. A token itself stays good; a person can log in again while the provider
+    /// lets them in
+    #[oai(path = "/admin/users/:id/sessions", method = "delete", operation_id = "end_sessions")]
+    async fn end_sessions(
+        &self,
+        actor: Data<&Actor>,
+        /// The account's id.
+        id: Path<String>,
+    ) -> Result<Json<EndedSessions>, Problem> {
+        let entry = actor.did("sessions_ended", &id.0, self.0.queue.now());
+        let ended = self.0.accounts.end_sessions(&id.0, entry).await?;
+        let sessions = ended.ok_or_else(|| {
+            Problem::not_found("user_not_found", format!("there is no account {:?}", id.0))
+                .hint("GET /api/admin/users lists them")
+        })?;
+        Ok(Json(EndedSessions { sessions }))
     }
 
     /// Make the token of one worker; it is shown once

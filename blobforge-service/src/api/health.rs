@@ -1,4 +1,4 @@
-//! Whether the service is well, and how it is reached.
+//! Whether the service is well.
 
 use std::sync::Arc;
 
@@ -25,17 +25,6 @@ fn well() -> Json<Health> {
     Json(Health { status: "ok".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() })
 }
 
-/// How people and programs log in.
-#[derive(Debug, Object)]
-struct AuthInfo {
-    /// A token in `Authorization: Bearer …` works everywhere.
-    bearer: bool,
-    /// Whether people can log in through an identity provider.
-    oidc: bool,
-    /// Where browsers log in.
-    login_url: String,
-}
-
 #[OpenApi(tag = "super::openapi::Section::Service")]
 impl HealthApi {
     /// Whether jobs and files can be reached
@@ -55,11 +44,5 @@ impl HealthApi {
     #[oai(path = "/health/live", method = "get", operation_id = "live")]
     async fn live(&self) -> Json<Health> {
         well()
-    }
-
-    /// How to log in
-    #[oai(path = "/auth/info", method = "get", operation_id = "auth_info")]
-    async fn info(&self) -> Json<AuthInfo> {
-        Json(AuthInfo { bearer: true, oidc: false, login_url: "/auth/login".to_owned() })
     }
 }

@@ -1,22 +1,22 @@
 //! The few pages that people need before there is more: logging in, and a look at how things are.
 
+mod login;
+mod oidc;
+
 use std::sync::Arc;
 
 use blobforge_core::{JobId, storage::JobFilter};
 use poem::{
     IntoResponse, Response, Result, handler,
-    http::{HeaderValue, StatusCode, header},
-    web::{Data, Form, Html, Query},
+    http::{HeaderValue, header},
+    web::{Data, Html},
 };
-use serde::Deserialize;
 
 use super::job::JobView;
-use crate::{
-    auth::{TokenText, session_cookie_name, session_secret},
-    problem::Problem,
-    service::Shared,
-    stats,
-};
+use crate::{problem::Problem, service::Shared, stats};
+
+pub(super) use login::{log_in, log_out, login_page};
+pub(super) use oidc::{begin as oidc_login, finish as oidc_callback};
 
 /// What pages may load: their style, and nothing else.
 const POLICY: &str =
@@ -25,89 +25,6 @@ const POLICY: &str =
 const RECENT: usize = 20;
 
 pub(super) const STYLE: &str = include_str!("pages/style.css");
-
-#[derive(Debug, Deserialize)]
-struct LoginQuery {
-    link: Option<String>,
-}
-
-#[derive(Debug, Deserialize)]
-struct LoginForm {
-    token: Option<String>,
-    link: Option<String>,
-}
-
-#[handler]
-pub(super) fn login_page(Query(query): Query<LoginQuery>) -> Response {
-    login(query.link.as_deref(), None)
-}
-
-#[handler]
-pub(super) async fn log_in(shared: Data<&Arc<Shared>>, Form(form): Form<LoginForm>) -> Result<Response> {
-    let session = match (form.link, form.token.as_deref().map(str::trim).and_then(TokenText::parse)) {
-        (Some(link), _) if shared.links.redeem(&link, shared.queue.now()) => {
-            shared.accounts.open_admin_session().await
-        }
-        (Some(_), _) => {
-            return Ok(refused(
-                "This link was used before, or is older than 15 minutes. Restart the service for a new one, or log in with a token.",
-            ));
-        }
-        (None, Some(token)) => shared.accounts.open_session(&token).await,
-        (None, None) => {
-            return Ok(refused("This is no token. It begins with bf_ and is 75 characters long."));
-        }
-    };
-    match session.map_err(Problem::from)? {
-        Some(secret) => Ok(to("/", &cookie(&shared, &secret, 30 * 24 * 60 * 60))),
-        None => Ok(refused("This token is unknown, was revoked, or has expired.")),
-    }
-}
-
-#[handler]
-pub(super) async fn log_out(request: &poem::Request, shared: Data<&Arc<Shared>>) -> Result<Response> {
-    if let Some(secret) = session_secret(request.headers(), shared.config.is_https()) {
-        shared.accounts.close_session(secret).await.map_err(Problem::from)?;
-    }
-    Ok(to("/auth/login", &cookie(&shared, "", 0)))
-}
-
-fn cookie(shared: &Shared, secret: &str, seconds: u32) -> String {
-    let https = shared.config.is_https();
-    let secure = if https { "; Secure" } else { "" };
-    let name = session_cookie_name(https);
-    format!("{name}={secret}; Path=/; Max-Age={seconds}; HttpOnly; SameSite=Lax{secure}")
-}
-
-fn to(place: &'static str, cookie: &str) -> Response {
-    let reply = Response::builder().status(StatusCode::SEE_OTHER).header(header::LOCATION, place);
-    reply.header(header::SET_COOKIE, cookie).finish()
-}
-
-fn refused(why: &str) -> Response {
-    let mut reply = login(None, Some(why));
-    reply.set_status(StatusCode::FORBIDDEN);
-    reply
-}
-
-fn login(link: Option<&str>, error: Option<&str>) -> Response {
-    let error = error
-        .map(|text| format!("<p class=\"bad\" role=\"alert\">{}</p>", escaped(text)))
-        .unwrap_or_default();
-    let field = match link {
-        Some(link) => format!("<input type=\"hidden\" name=\"link\" value=\"{}\">", escaped(link)),
-        None => "<label for=\"token\">API token</label>\
-                 <input id=\"token\" name=\"token\" type=\"password\" autocomplete=\"current-password\" required autofocus>\
-                 <p class=\"quiet\">The admin token lies in the file <code>admin-token</code> in the service's data folder.</p>"
-            .to_owned(),
-    };
-    page(
-        "Log in",
-        &format!(
-            "<h1>BlobForge login</h1>{error}<form method=\"post\" action=\"/auth/login\">{field}<button>Log in</button></form>"
-        ),
-    )
-}
 
 #[handler]
 pub(super) async fn status_page(shared: Data<&Arc<Shared>>) -> Result<Response> {

@@ -13,6 +13,7 @@ use serde_json::Value;
 use super::{
     Principal, Scope, TokenText,
     bound::MAX_OF_WORKER,
+    sessions::Holder,
     standing::{Standing, Standings},
     token::random_hex,
 };
@@ -21,8 +22,8 @@ use crate::problem::Problem;
 pub(super) const TOKENS: &str = "tokens";
 /// Apart from the tokens, so that noting a use cannot bring back a token that was just revoked.
 pub(super) const USES: &str = "token_uses";
-/// How exact the last use of a token is.
-const USE_NOTED_EVERY: Duration = Duration::from_secs(60);
+/// How exact the last use of a token or session is.
+pub(super) const USE_NOTED_EVERY: Duration = Duration::from_secs(60);
 /// The most tokens that there are at a time: they are looked through whenever one is managed.
 const MAX_TOKENS: usize = 1000;
 /// The id of the token that the service makes for itself at its first start.
@@ -80,23 +81,6 @@ impl Accounts {
         Ok(Some(principal(record, standing, false)))
     }
 
-    /// Whose session this is, if it is good.
-    pub(crate) async fn by_session(&self, secret: &str) -> Result<Option<Principal>, QueueError> {
-        let key = super::token::fingerprint(secret);
-        let Some(session) = self.good_session(&key).await? else { return Ok(None) };
-        let standing = self.standings.enter(&key, &session.token);
-        // Once more, now that whoever ends it would end this too.
-        if self.good_session(&key).await?.is_none() {
-            return Ok(None);
-        }
-        let record = self.good_token(&session.token).await?;
-        Ok(record.map(|record| {
-            let principal = principal(record, standing, true);
-            let ends = principal.expires_at.map_or(session.expires_at, |at| at.min(session.expires_at));
-            Principal { expires_at: Some(ends), ..principal }
-        }))
-    }
-
     pub(super) async fn good_token(&self, key: &str) -> Result<Option<TokenRecord>, QueueError> {
         let record: Option<TokenRecord> = self.read(TOKENS, key).await?;
         let now = self.queue.now();
@@ -136,11 +120,14 @@ impl Accounts {
     }
 
     async fn is_good(&self, standing: &Standing) -> Result<bool, QueueError> {
-        let is_session = standing.key != standing.token;
-        if is_session && self.good_session(&standing.key).await?.is_none() {
-            return Ok(false);
+        if standing.key == standing.holder {
+            return Ok(self.good_token(&standing.key).await?.is_some());
         }
-        Ok(self.good_token(&standing.token).await?.is_some())
+        match self.good_session(&standing.key).await?.map(|session| session.holder) {
+            Some(Holder::Token(token)) => Ok(self.good_token(&token).await?.is_some()),
+            Some(Holder::Person(person)) => Ok(self.person(&person).await?.is_some()),
+            None => Ok(false),
+        }
     }
 
     /// Makes a token; this is the only time that its text is known. `entry` records who does so.
@@ -270,7 +257,7 @@ pub(super) fn decoded<T: DeserializeOwned>(value: Value) -> Result<T, QueueError
         .map_err(|error| QueueError::Contract(format!("a record that cannot be read: {error}")))
 }
 
-fn principal(record: TokenRecord, standing: Arc<Standing>, by_session: bool) -> Principal {
+pub(super) fn principal(record: TokenRecord, standing: Arc<Standing>, by_session: bool) -> Principal {
     let TokenRecord { id, name, scopes, worker_id, expires_at, .. } = record;
     Principal { id, name, scopes, worker: worker_id, by_session, expires_at, standing }
 }

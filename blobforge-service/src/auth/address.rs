@@ -6,7 +6,7 @@ use ipnet::IpNet;
 use poem::{Addr, Request, http::HeaderMap};
 
 /// The address of the client: that of the connection, or what trusted proxies say who stand in between.
-pub(super) fn client_address(request: &Request, trusted: &[IpNet]) -> Option<IpAddr> {
+pub(crate) fn client_address(request: &Request, trusted: &[IpNet]) -> Option<IpAddr> {
     let Addr::SocketAddr(peer) = &**request.remote_addr() else { return None };
     Some(behind_proxies(peer.ip().to_canonical(), request.headers(), trusted))
 }

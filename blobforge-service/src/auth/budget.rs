@@ -81,7 +81,7 @@ impl Budgets {
 }
 
 /// Those who share one budget.
-fn customer(address: IpAddr) -> String {
+pub(super) fn customer(address: IpAddr) -> String {
     match address {
         IpAddr::V4(address) => address.to_string(),
         IpAddr::V6(address) => {

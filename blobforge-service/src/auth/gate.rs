@@ -9,10 +9,13 @@ use poem::{
 };
 
 use super::{
-    Access, Principal, Route, TokenText,
+    Access, BySession, Principal, Route, TokenText,
     address::client_address,
     budget::{Left, Spent},
-    routes,
+    csrf, routes,
+    routes::{LOGIN, OIDC_CALLBACK, OIDC_LOGIN},
+    session_secret,
+    stranger::{Stranger, sent_to, unauthenticated},
 };
 use crate::{
     audit::Actor,
@@ -108,7 +111,7 @@ impl<E> Gate<E> {
             Box::new(spent.into_response())
         };
         // Who has a signed URL has paid for it.
-        let costs = changes(request) && route.access != Access::Signed;
+        let costs = (changes(request) || begins_login(route)) && route.access != Access::Signed;
         let of_address = if costs { budgets.spend_of_address(route, address).map_err(spent)? } else { None };
         let principal = self.admit(route, request).await?;
         let of_account = match &principal {
@@ -140,9 +143,13 @@ impl<E> Gate<E> {
         }
         let refuse = |problem: Problem| Box::new(problem.into_response());
         let principal = match self.recognise(request).await {
+            Ok(principal) => principal,
             // Who comes with bad credentials can still log in, or ask whether the service is well.
             Err(_) if route.access == Access::Public => None,
-            recognised => recognised.map_err(refuse)?,
+            Err(Stranger::Unconfirmed) if route.access == Access::Page => {
+                return Err(Box::new(sent_to(OIDC_LOGIN, request)));
+            }
+            Err(stranger) => return Err(Box::new(stranger.refused(request))),
         };
         let by_session = principal.as_ref().is_some_and(|principal| principal.by_session);
         let may_be_forged = by_session || route.access == Access::Public;
@@ -152,6 +159,11 @@ impl<E> Gate<E> {
                 "this change was asked for by another site, in your name",
             )));
         }
+        // Logging in and out is done with forms, which send no headers.
+        if changes(request) && by_session && route.access != Access::Public {
+            let secret = session_secret(request.headers(), self.shared.config.is_https());
+            csrf::check(request.headers(), secret.unwrap_or_default()).map_err(refuse)?;
+        }
         if route.access.allows(principal.as_ref()) {
             // A name that no handler can read would be taken for none, and its request be carried out twice.
             let key = request.headers().get("idempotency-key").map(|key| key.to_str().unwrap_or_default());
@@ -159,16 +171,17 @@ impl<E> Gate<E> {
             return Ok(principal);
         }
         Err(match (&principal, route.access.scope()) {
-            (None, _) if route.access == Access::Page => Box::new(to_login()),
+            (None, _) if route.access == Access::Page => Box::new(sent_to(LOGIN, request)),
             (None, _) => {
-                refuse(unauthenticated("credentials are needed: send Authorization: Bearer <token>"))
+                let needed = unauthenticated("credentials are needed: send Authorization: Bearer <token>");
+                Box::new(Stranger::from(needed).refused(request))
             }
             (Some(principal), scope) => refuse(principal.lacks(scope)),
         })
     }
 
     /// Finds out who sends a request. A token that is no good is never made up for by a cookie.
-    async fn recognise(&self, request: &Request) -> std::result::Result<Option<Principal>, Problem> {
+    async fn recognise(&self, request: &Request) -> std::result::Result<Option<Principal>, Stranger> {
         if let Some(value) = request.headers().get(header::AUTHORIZATION) {
             let token = value.to_str().ok().and_then(bearer).and_then(TokenText::parse);
             let token = token.ok_or_else(|| {
@@ -176,12 +189,16 @@ impl<E> Gate<E> {
                     "this is no token: send Authorization: Bearer bf_…, complete and as it was shown",
                 )
             })?;
-            let principal = self.shared.accounts.by_token(&token).await?;
-            return principal.map(Some).ok_or_else(|| unauthenticated(NO_GOOD));
+            let principal = self.shared.accounts.by_token(&token).await.map_err(Problem::from)?;
+            return principal.map(Some).ok_or_else(|| unauthenticated(NO_GOOD).into());
         }
-        match session_secret(request.headers(), self.shared.config.is_https()) {
-            Some(secret) => Ok(self.shared.accounts.by_session(secret).await?),
-            None => Ok(None),
+        let Some(secret) = session_secret(request.headers(), self.shared.config.is_https()) else {
+            return Ok(None);
+        };
+        match self.shared.accounts.by_session(secret).await.map_err(Problem::from)? {
+            BySession::Somebody(principal) => Ok(Some(principal)),
+            BySession::Unconfirmed => Err(Stranger::Unconfirmed),
+            BySession::Nobody => Ok(None),
         }
     }
 
@@ -199,6 +216,11 @@ impl<E> Gate<E> {
         let host = text(header::HOST).unwrap_or_default();
         origin.split_once("://").is_some_and(|(_, rest)| rest.eq_ignore_ascii_case(host))
     }
+}
+
+/// Whether the provider is asked for it, or a login remembered.
+fn begins_login(route: &Route) -> bool {
+    [OIDC_LOGIN, OIDC_CALLBACK].contains(&route.pattern)
 }
 
 fn changes(request: &Request) -> bool {
@@ -261,30 +283,4 @@ fn climbs(path: &str) -> bool {
 fn bearer(value: &str) -> Option<&str> {
     let (scheme, token) = value.split_once(' ')?;
     scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
-}
-
-/// What the session's cookie is called: over https with a prefix that browsers protect.
-pub(crate) fn session_cookie_name(is_https: bool) -> &'static str {
-    if is_https { "__Host-bf_session" } else { "bf_session" }
-}
-
-/// The secret in a session's cookie.
-pub(crate) fn session_secret(headers: &HeaderMap, is_https: bool) -> Option<&str> {
-    let wanted = session_cookie_name(is_https);
-    headers
-        .get_all(header::COOKIE)
-        .iter()
-        .filter_map(|value| value.to_str().ok())
-        .flat_map(|value| value.split(';'))
-        .filter_map(|pair| pair.trim().split_once('='))
-        .find_map(|(name, value)| (name == wanted).then_some(value))
-}
-
-fn unauthenticated(detail: &str) -> Problem {
-    Problem::new(StatusCode::UNAUTHORIZED, "unauthenticated", detail)
-        .hint("an administrator makes tokens with POST /api/admin/tokens")
-}
-
-fn to_login() -> Response {
-    Response::builder().status(StatusCode::SEE_OTHER).header(header::LOCATION, "/auth/login").finish()
 }

@@ -77,6 +77,13 @@ const fn alias(
     Route { method, pattern, access, alias_of: Some(of), is_operation: false }
 }
 
+/// The page for logging in.
+pub(crate) const LOGIN: &str = "/auth/login";
+/// Where a login with the identity provider begins.
+pub(crate) const OIDC_LOGIN: &str = "/auth/oidc";
+/// Where the identity provider sends people back to.
+pub(crate) const OIDC_CALLBACK: &str = "/auth/callback";
+
 /// All routes.
 pub const ROUTES: &[Route] = &[
     api("GET", "/api/health", Access::Public),
@@ -85,10 +92,12 @@ pub const ROUTES: &[Route] = &[
     page("GET", "/api/openapi.json", Access::Public),
     page("GET", "/docs", Access::Public),
     page("GET", "/assets/{file}", Access::Public),
-    page("GET", "/auth/login", Access::Public),
-    page("POST", "/auth/login", Access::Public),
+    page("GET", LOGIN, Access::Public),
+    page("POST", LOGIN, Access::Public),
+    page("GET", OIDC_LOGIN, Access::Public),
+    page("GET", OIDC_CALLBACK, Access::Public),
     page("POST", "/auth/logout", Access::Public),
-    alias("GET", "/login", Access::Public, ("GET", "/auth/login")),
+    alias("GET", "/login", Access::Public, ("GET", LOGIN)),
     api("GET", "/api/auth/info", Access::Public),
     page("GET", "/", Access::Page),
     page("GET", "/metrics", Access::Any),
@@ -153,6 +162,7 @@ pub const ROUTES: &[Route] = &[
     api("POST", "/api/admin/workers/{id}/disable", Access::Admin),
     api("GET", "/api/admin/users", Access::Admin),
     alias("GET", "/api/users", Access::Admin, ("GET", "/api/admin/users")),
+    api("DELETE", "/api/admin/users/{id}/sessions", Access::Admin),
     api("GET", "/api/admin/audit", Access::Admin),
     alias("GET", "/api/tokens", Access::Admin, ("GET", "/api/admin/tokens")),
     alias("POST", "/api/tokens", Access::Admin, ("POST", "/api/admin/tokens")),

@@ -1,65 +1,199 @@
-//! Sessions of browsers.
+//! What a browser is logged in with: a cookie with a secret that says nothing by itself.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::{collections::BTreeMap, net::IpAddr, time::Duration};
 
-use blobforge_core::{QueueError, Timestamp};
+use blobforge_core::{QueueError, Timestamp, storage::RecordChange};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Accounts, TokenText,
-    accounts::{ADMIN_ID, forget, put},
+    Accounts, Principal, TokenText,
+    accounts::{ADMIN_ID, USE_NOTED_EVERY, USES, forget, principal, put},
+    people,
     token::{fingerprint, random_hex},
 };
+use crate::audit::Actor;
 
 pub(super) const SESSIONS: &str = "sessions";
-/// How long a session lasts.
-const SESSION_LIFETIME: Duration = Duration::from_secs(30 * 24 * 60 * 60);
-/// The most sessions of one token: whoever opens one more ends the oldest.
-const MAX_SESSIONS: usize = 50;
-/// How many sessions that nobody needs are forgotten with each one that is opened.
-const FORGOTTEN_AT_ONCE: usize = 500;
+/// When each session was last used. Apart from the sessions, so that noting a use cannot bring back one that has ended.
+pub(super) const SEEN: &str = "session_uses";
+/// Until when the provider's word for each session of a person holds; apart for the same reason.
+pub(super) const CONFIRMED: &str = "sessions_confirmed";
+/// How long a session lasts at most.
+pub(crate) const SESSION_LIFETIME: Duration = Duration::from_secs(30 * 24 * 60 * 60);
+/// How long a session lasts that nobody uses, if a token opened it: to come back, that has to be found again.
+const IDLE_OF_TOKEN: Duration = Duration::from_secs(7 * 24 * 60 * 60);
+/// How long one lasts that nobody uses, if the provider opened it: to come back takes one click.
+const IDLE_OF_PERSON: Duration = Duration::from_secs(12 * 60 * 60);
+/// For how long the provider's word holds, on who somebody is and to which groups they belong.
+const CONFIRMED_FOR: Duration = Duration::from_secs(60 * 60);
+/// For how long it holds all the same while the provider is away, counted from when it was given.
+const CONFIRMED_AT_MOST: Duration = Duration::from_secs(12 * 60 * 60);
+/// When somebody whose provider is away is sent there again.
+const TRIED_EVERY: Duration = Duration::from_secs(10 * 60);
+
+/// Whose session it is: it ends with them.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum Holder {
+    /// Whoever holds the token with this fingerprint.
+    Token(String),
+    /// The person who is kept under this key.
+    Person(String),
+}
+
+impl Holder {
+    /// Under what the holder is kept.
+    pub(super) fn key(&self) -> &str {
+        match self {
+            Self::Token(key) | Self::Person(key) => key,
+        }
+    }
+
+    fn idle(&self) -> Duration {
+        match self {
+            Self::Token(_) => IDLE_OF_TOKEN,
+            Self::Person(_) => IDLE_OF_PERSON,
+        }
+    }
+}
 
 /// What is kept of a session.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct SessionRecord {
-    /// The fingerprint of the token that it was opened with: the session ends with it.
-    pub(super) token: String,
+    #[serde(flatten)]
+    pub(super) holder: Holder,
     pub(super) expires_at: Timestamp,
 }
 
+/// The provider's word for a session.
+#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
+struct Confirmed {
+    /// When it was given.
+    at: Timestamp,
+    /// Until when it is not asked for again.
+    until: Timestamp,
+}
+
+impl Confirmed {
+    fn holds_at_most(&self) -> Timestamp {
+        self.at + CONFIRMED_AT_MOST
+    }
+}
+
+/// Who comes with a session's cookie.
+#[derive(Debug)]
+pub(crate) enum BySession {
+    /// Nobody: there is no such session any more.
+    Nobody,
+    /// Somebody of whom the provider has to say again who they are and what they may do.
+    Unconfirmed,
+    /// Somebody.
+    Somebody(Principal),
+}
+
 impl Accounts {
+    /// Whose session this is, if it is good.
+    pub(crate) async fn by_session(&self, secret: &str) -> Result<BySession, QueueError> {
+        let key = fingerprint(secret);
+        let Some(session) = self.good_session(&key).await? else { return Ok(BySession::Nobody) };
+        let standing = self.standings.enter(&key, session.holder.key());
+        // Once more, now that whoever ends it would end this too.
+        if self.good_session(&key).await?.is_none() {
+            return Ok(BySession::Nobody);
+        }
+        let (principal, until) = match &session.holder {
+            Holder::Token(token) => {
+                let record = self.good_token(token).await?;
+                (record.map(|record| principal(record, standing, true)), session.expires_at)
+            }
+            Holder::Person(person) => {
+                let confirmed: Option<Confirmed> = self.read(CONFIRMED, &key).await?;
+                let now = self.queue.now();
+                let Some(until) = confirmed.map(|word| word.until).filter(|until| *until > now) else {
+                    return Ok(BySession::Unconfirmed);
+                };
+                let person = self.person(person).await?;
+                (person.map(|person| people::principal(person, standing)), until)
+            }
+        };
+        let Some(principal) = principal else { return Ok(BySession::Nobody) };
+        if let Err(error) = self.note_session(&key, &session.holder).await {
+            // With a full disk, say, everything can still be read.
+            tracing::debug!(%error, "the use of a session could not be noted");
+        }
+        let until = until.min(session.expires_at);
+        let ends = principal.expires_at.map_or(until, |at| at.min(until));
+        Ok(BySession::Somebody(Principal { expires_at: Some(ends), ..principal }))
+    }
+
+    /// A session that has not ended: by its time, by being left, or by somebody who ended it.
     pub(super) async fn good_session(&self, key: &str) -> Result<Option<SessionRecord>, QueueError> {
         let session: Option<SessionRecord> = self.read(SESSIONS, key).await?;
         let now = self.queue.now();
-        Ok(session.filter(|session| session.expires_at > now))
+        let Some(session) = session.filter(|session| session.expires_at > now) else { return Ok(None) };
+        let seen: Option<Timestamp> = self.read(SEEN, key).await?;
+        let is_left = seen.is_some_and(|seen| now.since(seen) >= session.holder.idle());
+        Ok(Some(session).filter(|_| !is_left))
     }
 
-    /// Opens a session for the holder of a token; the secret goes into the cookie.
-    pub(crate) async fn open_session(&self, token: &TokenText) -> Result<Option<String>, QueueError> {
-        let key = token.fingerprint();
-        if self.good_token(&key).await?.is_none() {
-            return Ok(None);
+    /// Notes that a session is used, and with it its token or person.
+    async fn note_session(&self, key: &str, holder: &Holder) -> Result<(), QueueError> {
+        let now = self.queue.now();
+        let last: Option<Timestamp> = self.read(SEEN, key).await?;
+        if last.is_some_and(|last| now.since(last) < USE_NOTED_EVERY) {
+            return Ok(());
         }
-        self.session_of(key).await.map(Some)
+        self.commit(vec![put(SEEN, key, &now)?, put(USES, holder.key(), &now)?]).await
+    }
+
+    /// Opens a session for the holder of a token, in place of the one that the browser has; the secret goes into the cookie.
+    pub(crate) async fn open_session(
+        &self,
+        token: &TokenText,
+        browser_has: Option<&str>,
+        address: Option<IpAddr>,
+    ) -> Result<Option<String>, QueueError> {
+        let key = token.fingerprint();
+        let Some(record) = self.good_token(&key).await? else { return Ok(None) };
+        let actor = Actor { id: record.id, name: record.name, address };
+        let entry = actor.did("logged_in", "with a token", self.queue.now());
+        self.session_of(Holder::Token(key), browser_has, vec![entry]).await.map(Some)
     }
 
     /// Opens a session for the admin, who proved with a login link to have access to the machine.
-    pub(crate) async fn open_admin_session(&self) -> Result<Option<String>, QueueError> {
-        match self.find(ADMIN_ID).await? {
-            Some((key, _)) => self.session_of(key).await.map(Some),
-            None => Ok(None),
-        }
+    pub(crate) async fn open_admin_session(
+        &self,
+        browser_has: Option<&str>,
+        address: Option<IpAddr>,
+    ) -> Result<Option<String>, QueueError> {
+        let Some((key, record)) = self.find(ADMIN_ID).await? else { return Ok(None) };
+        let actor = Actor { id: record.id, name: record.name, address };
+        let entry = actor.did("logged_in", "with a login link", self.queue.now());
+        self.session_of(Holder::Token(key), browser_has, vec![entry]).await.map(Some)
     }
 
-    async fn session_of(&self, token: String) -> Result<String, QueueError> {
-        let (useless, ended) = self.to_be_forgotten(&token).await?;
+    /// Opens a session together with what else goes with that. A browser that logs in always gets a new secret: an earlier
+    /// one may have been planted.
+    pub(super) async fn session_of(
+        &self,
+        holder: Holder,
+        browser_has: Option<&str>,
+        with: Vec<RecordChange>,
+    ) -> Result<String, QueueError> {
+        let left = self.leftovers(&holder).await?;
+        let now = self.queue.now();
         let secret = random_hex().map_err(QueueError::Randomness)?;
-        let session = SessionRecord { token, expires_at: self.queue.now() + SESSION_LIFETIME };
-        let mut changes = vec![put(SESSIONS, &fingerprint(&secret), &session)?];
-        changes.extend(useless.iter().take(FORGOTTEN_AT_ONCE).chain(&ended).map(|key| forget(SESSIONS, key)));
+        let key = fingerprint(&secret);
+        let replaced = browser_has.map(fingerprint);
+        let ended: Vec<_> = left.ended.into_iter().chain(replaced).collect();
+        let mut changes = with;
+        changes.push(put(SEEN, &key, &now)?);
+        if matches!(holder, Holder::Person(_)) {
+            changes.push(self.confirmed(&key)?);
+        }
+        changes.push(put(SESSIONS, &key, &SessionRecord { holder, expires_at: now + SESSION_LIFETIME })?);
+        changes.extend(left.useless);
+        changes.extend(ended.iter().flat_map(|key| forget_session(key)));
         self.commit(changes).await?;
         for key in ended {
             self.standings.end(&key);
@@ -67,46 +201,97 @@ impl Accounts {
         Ok(secret)
     }
 
-    /// Sessions that are over or whose token is gone, and those that have to end so that this token can have one more.
-    async fn to_be_forgotten(&self, token: &str) -> Result<(Vec<String>, Vec<String>), QueueError> {
+    /// Notes that the provider has just confirmed a session.
+    pub(super) fn confirmed(&self, key: &str) -> Result<RecordChange, QueueError> {
         let now = self.queue.now();
-        let tokens: BTreeSet<_> = self.tokens().await?.into_iter().map(|(key, _)| key).collect();
-        let (mut useless, mut of_token) = (Vec::new(), Vec::new());
-        for (key, value) in self.queue.storage().records(SESSIONS).await? {
-            match serde_json::from_value::<SessionRecord>(value) {
-                Ok(session) if session.expires_at > now && tokens.contains(&session.token) => {
-                    if session.token == token {
-                        of_token.push((session.expires_at, key));
-                    }
-                }
-                _ => useless.push(key),
-            }
-        }
-        of_token.sort();
-        let one_too_many = (of_token.len() + 1).saturating_sub(MAX_SESSIONS);
-        Ok((useless, of_token.into_iter().take(one_too_many).map(|(_, key)| key).collect()))
+        put(CONFIRMED, key, &Confirmed { at: now, until: now + CONFIRMED_FOR })
     }
 
-    /// Closes a session, and ends what goes on in it.
-    pub(crate) async fn close_session(&self, secret: &str) -> Result<(), QueueError> {
+    /// Lets a session go on for a while that the provider cannot confirm because it is away; `false` where that has been so
+    /// for too long, or there is no such session.
+    pub(crate) async fn put_off(&self, secret: &str) -> Result<bool, QueueError> {
+        let (key, now) = (fingerprint(secret), self.queue.now());
+        let confirmed: Option<Confirmed> = self.read(CONFIRMED, &key).await?;
+        let good = self.good_session(&key).await?.and(confirmed).filter(|word| word.holds_at_most() > now);
+        let Some(word) = good else { return Ok(false) };
+        let until = word.holds_at_most().min(now + TRIED_EVERY);
+        self.commit(vec![put(CONFIRMED, &key, &Confirmed { until, ..word })?]).await?;
+        Ok(true)
+    }
+
+    /// Closes a session, and ends what goes on in it; whose it was.
+    pub(crate) async fn close_session(
+        &self,
+        secret: &str,
+        address: Option<IpAddr>,
+    ) -> Result<Option<Closed>, QueueError> {
         let key = fingerprint(secret);
-        self.commit(vec![forget(SESSIONS, &key)]).await?;
+        let session: Option<SessionRecord> = self.read(SESSIONS, &key).await?;
+        let Some(session) = session else { return Ok(None) };
+        let (actor, closed) = match &session.holder {
+            Holder::Token(token) => {
+                let record = self.good_token(token).await?;
+                (record.map(|record| (record.id, record.name)), Closed::OfToken)
+            }
+            Holder::Person(person) => {
+                let person = self.person(person).await?;
+                (person.map(|person| (person.id, person.name)), Closed::OfPerson)
+            }
+        };
+        let now = self.queue.now();
+        let entry = actor.map(|(id, name)| Actor { id, name, address }.did("logged_out", "", now));
+        self.commit(forget_session(&key).into_iter().chain(entry).collect()).await?;
         self.standings.end(&key);
-        Ok(())
+        Ok(Some(closed))
     }
 
-    /// How many sessions are open, by the fingerprints of their tokens.
-    pub(super) async fn sessions_by_token(&self) -> Result<BTreeMap<String, u32>, QueueError> {
+    /// Ends all sessions of a token or person, and what goes on in them; how many there were.
+    pub(super) async fn end_sessions_of(
+        &self,
+        holder: &str,
+        with: Vec<RecordChange>,
+    ) -> Result<u32, QueueError> {
+        let of_holder = |(key, value)| {
+            let session: SessionRecord = serde_json::from_value(value).ok()?;
+            (session.holder.key() == holder).then_some(key)
+        };
+        let sessions = self.queue.storage().records(SESSIONS).await?;
+        let ended: Vec<String> = sessions.into_iter().filter_map(of_holder).collect();
+        let mut changes = with;
+        changes.extend(ended.iter().flat_map(|key| forget_session(key)));
+        self.commit(changes).await?;
+        for key in &ended {
+            self.standings.end(key);
+        }
+        Ok(u32::try_from(ended.len()).unwrap_or(u32::MAX))
+    }
+
+    /// How many sessions are open, by their holders' keys.
+    pub(super) async fn sessions_by_holder(&self) -> Result<BTreeMap<String, u32>, QueueError> {
         let now = self.queue.now();
         let mut counts = BTreeMap::new();
         for (_, value) in self.queue.storage().records(SESSIONS).await? {
             match serde_json::from_value::<SessionRecord>(value) {
-                Ok(session) if session.expires_at > now => *counts.entry(session.token).or_default() += 1,
+                Ok(session) if session.expires_at > now => {
+                    *counts.entry(session.holder.key().to_owned()).or_default() += 1;
+                }
                 _ => {}
             }
         }
         Ok(counts)
     }
+}
+
+/// Whose session was closed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Closed {
+    OfToken,
+    OfPerson,
+}
+
+/// What is left of a session that has ended: nothing.
+pub(super) fn forget_session(key: &str) -> [RecordChange; 3] {
+    [SESSIONS, SEEN, CONFIRMED].map(|collection| forget(collection, key))
 }
 
 #[cfg(test)]
@@ -123,14 +308,24 @@ mod tests {
         accounts.set_admin(&token, None).await.unwrap();
         let never = queue.now() + SESSION_LIFETIME;
         for (of, expires_at) in [(token.fingerprint(), Timestamp::ZERO), ("revoked".to_owned(), never)] {
-            let session = SessionRecord { token: of.clone(), expires_at };
+            let session = SessionRecord { holder: Holder::Token(of.clone()), expires_at };
             let put = |n| put(SESSIONS, &format!("{of} {n}"), &session).unwrap();
             accounts.commit((0..MAX_RECORDS).map(put).collect()).await.unwrap();
         }
-        let count = async || queue.storage().records(SESSIONS).await.unwrap().len();
-        while count().await > 50 {
-            assert!(accounts.open_session(&token).await.unwrap().is_some());
+        let count = async |of: &str| queue.storage().records(of).await.unwrap().len();
+        while count(SESSIONS).await > 50 {
+            assert!(accounts.open_session(&token, None, None).await.unwrap().is_some());
         }
-        assert_eq!(accounts.users().await.unwrap()[0].sessions as usize, count().await);
+        let users = accounts.users().await.unwrap();
+        let open = users[0].sessions as usize;
+        assert_eq!((count(SESSIONS).await, count(SEEN).await), (open, open));
+    }
+
+    #[test]
+    fn what_was_kept_before_people_could_log_in_is_still_read() {
+        let kept = serde_json::json!({"token": "fingerprint", "expires_at": "2026-12-01T00:00:00Z"});
+        let session: SessionRecord = serde_json::from_value(kept.clone()).unwrap();
+        assert_eq!(session.holder, Holder::Token("fingerprint".to_owned()));
+        assert_eq!(serde_json::to_value(session).unwrap()["token"], kept["token"]);
     }
 }

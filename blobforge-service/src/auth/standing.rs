@@ -16,22 +16,22 @@ pub(super) struct Standings(Arc<Mutex<BTreeMap<String, Weak<Standing>>>>);
 pub(crate) struct Standing {
     /// The fingerprint of the token or session.
     pub(super) key: String,
-    /// The fingerprint of the token: a session has the one that it was opened with.
-    pub(super) token: String,
+    /// The fingerprint of the token, or for a session under what its holder is kept.
+    pub(super) holder: String,
     ended: CancellationToken,
     among: Standings,
 }
 
 impl Standings {
     /// Takes note of a request. Only what is looked up after that may let it in: what is revoked later ends it.
-    pub(super) fn enter(&self, key: &str, token: &str) -> Arc<Standing> {
+    pub(super) fn enter(&self, key: &str, holder: &str) -> Arc<Standing> {
         let mut all = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(standing) = all.get(key).and_then(Weak::upgrade) {
             return standing;
         }
         let standing = Arc::new(Standing {
             key: key.to_owned(),
-            token: token.to_owned(),
+            holder: holder.to_owned(),
             ended: CancellationToken::new(),
             among: self.clone(),
         });
@@ -39,10 +39,10 @@ impl Standings {
         standing
     }
 
-    /// Ends everything that goes on under a token, its sessions included, or under a session.
+    /// Ends everything that goes on under a token or a person, their sessions included, or under a session.
     pub(super) fn end(&self, key: &str) {
         for standing in
-            self.open().into_iter().filter(|standing| standing.key == key || standing.token == key)
+            self.open().into_iter().filter(|standing| standing.key == key || standing.holder == key)
         {
             standing.end();
         }

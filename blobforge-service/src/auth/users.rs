@@ -1,11 +1,12 @@
-//! Who has an account: who holds a token, and in how many browsers it is logged in.
+//! Who has an account: who holds a token, and whom an identity provider has let in; and in how many browsers they are
+//! logged in.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use blobforge_core::{QueueError, Timestamp, WorkerId};
+use blobforge_core::{QueueError, Timestamp, WorkerId, storage::RecordChange};
 
 use super::{
-    Accounts, TokenRecord,
+    Accounts, Person, TokenRecord,
     accounts::{USES, decoded},
 };
 
@@ -21,11 +22,29 @@ pub(crate) struct Account {
     key: String,
 }
 
-/// An account, and how many browsers are logged in to it.
+/// Who has an account.
+#[derive(Debug)]
+pub(crate) enum Known {
+    /// Whoever holds this token.
+    Token(Account),
+    /// Somebody whom the provider has let in, and when they were last seen, to the minute.
+    Person(Person, Option<Timestamp>),
+}
+
+/// An account, and in how many browsers somebody is logged in to it.
 #[derive(Debug)]
 pub(crate) struct User {
-    pub(crate) account: Account,
+    pub(crate) who: Known,
     pub(crate) sessions: u32,
+}
+
+impl User {
+    fn created_at(&self) -> Timestamp {
+        match &self.who {
+            Known::Token(account) => account.token.created_at,
+            Known::Person(person, _) => person.created_at,
+        }
+    }
 }
 
 impl Accounts {
@@ -44,12 +63,41 @@ impl Accounts {
 
     /// All accounts, the oldest first.
     pub(crate) async fn users(&self) -> Result<Vec<User>, QueueError> {
-        let mut sessions = self.sessions_by_token().await?;
-        let user = |account: Account| User { sessions: sessions.remove(&account.key).unwrap_or(0), account };
-        Ok(self.list().await?.into_iter().map(user).collect())
+        let mut sessions = self.sessions_by_holder().await?;
+        let mut uses = self.uses().await?;
+        let mut users = Vec::new();
+        for account in self.list().await? {
+            users.push(User {
+                sessions: sessions.remove(&account.key).unwrap_or(0),
+                who: Known::Token(account),
+            });
+        }
+        for (key, person) in self.people().await? {
+            let who = Known::Person(person, uses.remove(&key));
+            users.push(User { sessions: sessions.remove(&key).unwrap_or(0), who });
+        }
+        users.sort_by_key(User::created_at);
+        Ok(users)
     }
 
-    /// When each token was last used, by their fingerprints.
+    /// Ends all sessions of an account, and what goes on in them; how many there were, or `None` if there is no account with
+    /// this id. A token itself stays as it is.
+    pub(crate) async fn end_sessions(
+        &self,
+        id: &str,
+        entry: RecordChange,
+    ) -> Result<Option<u32>, QueueError> {
+        let holder = match self.find(id).await? {
+            Some((token, _)) => Some(token),
+            None => self.people().await?.into_iter().find(|(_, person)| person.id == id).map(|(key, _)| key),
+        };
+        match holder {
+            Some(holder) => self.end_sessions_of(&holder, vec![entry]).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    /// When each token or person was last seen, by their keys.
     async fn uses(&self) -> Result<BTreeMap<String, Timestamp>, QueueError> {
         let records = self.queue.storage().records(USES).await?;
         records.into_iter().map(|(key, value)| Ok((key, decoded(value)?))).collect()

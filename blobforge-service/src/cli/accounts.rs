@@ -7,12 +7,15 @@ use serde_json::Value;
 use super::{
     CliError, Connection,
     listing::{ListStyle, Listing, field},
-    terminal::{Column, ago},
+    terminal::{Column, ago, say},
 };
 
 /// What `blobforge users` takes.
 #[derive(Debug, clap::Args)]
 pub(super) struct UsersArgs {
+    /// Log this account out in all browsers, instead of listing.
+    #[arg(long, value_name = "ID", conflicts_with_all = ["json", "quiet"])]
+    log_out: Option<String>,
     #[command(flatten)]
     style: ListStyle,
     #[command(flatten)]
@@ -32,10 +35,18 @@ pub(super) struct AuditArgs {
 }
 
 pub(super) async fn users(args: UsersArgs) -> Result<ExitCode, CliError> {
-    let users = args.connection.client()?.users().await?;
+    let client = args.connection.client()?;
+    if let Some(id) = &args.log_out {
+        client.end_sessions(id).await?;
+        say(format!("{id} is logged in nowhere any more"))?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let users = client.users().await?;
     let columns = [
         Column::Text("id"),
+        Column::Text("kind"),
         Column::Text("name"),
+        Column::Text("email"),
         Column::Text("scopes"),
         Column::Number("sessions"),
         Column::Text("last used"),
@@ -43,7 +54,9 @@ pub(super) async fn users(args: UsersArgs) -> Result<ExitCode, CliError> {
     let row = |user: &Value| {
         vec![
             field(user, "id"),
+            field(user, "kind"),
             field(user, "name"),
+            field(user, "email"),
             field(user, "scopes"),
             field(user, "sessions"),
             ago(&field(user, "last_used_at")),

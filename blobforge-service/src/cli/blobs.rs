@@ -7,7 +7,7 @@ use super::{
     terminal::{Bars, Column, say, size, table},
 };
 use crate::{
-    config::{Layers, ServeArgs, ServeConfig},
+    config::{ServeArgs, ServeConfig},
     service::{Home, copy_files},
 };
 
@@ -40,9 +40,9 @@ pub(super) struct CopyArgs {
     serve: ServeArgs,
 }
 
-pub(super) async fn run(command: BlobsCommand, layers: &Layers) -> Result<ExitCode, CliError> {
+pub(super) async fn run(command: BlobsCommand) -> Result<ExitCode, CliError> {
     let BlobsCommand::Copy(args) = command;
-    let config = ServeConfig::new(args.serve, |name| layers.origin(name))?;
+    let config = ServeConfig::new(args.serve)?;
     let bars = Bars::new();
     let bar = bars.add("files", "files");
     let heard = || bar.inc(1);

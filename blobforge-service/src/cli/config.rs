@@ -9,7 +9,7 @@ use super::{
     CliError,
     terminal::{Column, say, table},
 };
-use crate::config::{Layers, ServeArgs, Setting, asked_for};
+use crate::config::{Layers, ServeArgs};
 
 /// What `blobforge config` can do.
 #[derive(Debug, clap::Subcommand)]
@@ -30,11 +30,7 @@ pub(super) struct ShowArgs {
 
 pub(super) fn run(command: &ConfigCommand, layers: &Layers) -> Result<ExitCode, CliError> {
     let ConfigCommand::Show(args) = command;
-    let mut settings = layers.settings(&ServeArgs::command());
-    settings.extend(asked_for(|name| layers.origin(name)).into_iter().map(|(not_yet, from)| {
-        let effect = if not_yet.stops { "stops the start" } else { "has no effect" };
-        Setting { name: not_yet.name.to_owned(), value: Some(format!("{effect}: {}", not_yet.instead)), from }
-    }));
+    let settings = layers.settings(&ServeArgs::command());
     if args.json {
         let all: Vec<_> = settings
             .into_iter()

@@ -2,6 +2,7 @@
 
 mod engine;
 mod machine;
+mod oidc;
 mod service;
 mod store;
 
@@ -84,6 +85,7 @@ pub(super) async fn run(
         Ok(config) => {
             findings.push(Finding::ok("settings", "they make sense"));
             findings.extend(store::look(&config).await);
+            findings.extend(oidc::look(&config).await);
             findings.extend(machine::look_at_data(&config));
         }
         Err(error) => {

@@ -10,7 +10,7 @@ use super::{
     terminal::{Bars, Column, say, table},
 };
 use crate::{
-    config::{Layers, ServeArgs, ServeConfig},
+    config::{ServeArgs, ServeConfig},
     service::{ImportWish, import},
 };
 
@@ -52,8 +52,8 @@ pub(super) struct ImportArgs {
     serve: ServeArgs,
 }
 
-pub(super) async fn run(args: ImportArgs, layers: &Layers) -> Result<ExitCode, CliError> {
-    let config = ServeConfig::new(args.serve, |name| layers.origin(name))?;
+pub(super) async fn run(args: ImportArgs) -> Result<ExitCode, CliError> {
+    let config = ServeConfig::new(args.serve)?;
     let wish = ImportWish {
         from: args.from,
         files: args.files,

@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     auth::Scope,
-    config::{Layers, ServeArgs, ServeConfig},
+    config::{ServeArgs, ServeConfig},
     service::reset_admin,
 };
 
@@ -86,12 +86,12 @@ fn scope(text: &str) -> Result<Scope, String> {
     serde_json::from_value(text.into()).map_err(|_| "use submit, worker or admin".to_owned())
 }
 
-pub(super) async fn run(command: TokensCommand, layers: &Layers) -> Result<ExitCode, CliError> {
+pub(super) async fn run(command: TokensCommand) -> Result<ExitCode, CliError> {
     match command {
         TokensCommand::List(args) => list(args).await,
         TokensCommand::Create(args) => create(args).await,
         TokensCommand::Delete(args) => delete(args).await,
-        TokensCommand::ResetAdmin(args) => reset(*args, layers).await,
+        TokensCommand::ResetAdmin(args) => reset(*args).await,
     }
 }
 
@@ -167,8 +167,8 @@ async fn delete(args: DeleteArgs) -> Result<ExitCode, CliError> {
     Ok(code)
 }
 
-async fn reset(args: ServeArgs, layers: &Layers) -> Result<ExitCode, CliError> {
-    let config = ServeConfig::new(args, |name| layers.origin(name))?;
+async fn reset(args: ServeArgs) -> Result<ExitCode, CliError> {
+    let config = ServeConfig::new(args)?;
     let file = reset_admin(&config).await?;
     say(format!("a new admin token lies in {}; the old one opens nothing any more", file.display()))?;
     Ok(ExitCode::SUCCESS)

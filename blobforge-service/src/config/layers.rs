@@ -13,7 +13,7 @@ use clap::{
     parser::ValueSource,
 };
 
-use super::{NOT_YET, SettingsFile, key_of};
+use super::{SettingsFile, key_of};
 use crate::service::ServiceError;
 
 /// The argument that names the file.
@@ -68,15 +68,6 @@ impl Layers {
     /// What was said to the command that was given.
     pub(crate) fn of_command(&self) -> &ArgMatches {
         deepest(&self.matches)
-    }
-
-    /// Where a setting comes from that has no argument, if it is set.
-    pub(crate) fn origin(&self, name: &str) -> Option<String> {
-        if std::env::var_os(name).is_some_and(|value| !value.is_empty()) {
-            return Some("environment".to_owned());
-        }
-        let file = self.file.as_ref()?;
-        file.get(name).map(|_| file.origin())
     }
 
     /// The settings among these arguments, as they hold for the command that was given.
@@ -140,7 +131,7 @@ fn for_each_argument(command: Command, change: &dyn Fn(Arg) -> Arg) -> Command {
 fn known(command: &Command) -> Vec<String> {
     let of_arguments = arguments(command).into_iter().filter(|argument| argument.get_id() != FILE_ARGUMENT);
     let named = of_arguments.filter_map(|argument| Some(argument.get_env()?.to_string_lossy().into_owned()));
-    let mut names: Vec<_> = named.chain(NOT_YET.iter().map(|setting| setting.name.to_owned())).collect();
+    let mut names: Vec<_> = named.collect();
     names.sort();
     names.dedup();
     names

@@ -1,16 +1,10 @@
 //! Where files lie if not in the data folder: a bucket of an S3-compatible store.
 
-use std::{
-    convert::Infallible,
-    fmt, fs,
-    net::IpAddr,
-    path::{Path, PathBuf},
-    str::FromStr,
-};
+use std::{net::IpAddr, path::PathBuf};
 
 use blobforge_core::blob::S3Options;
 
-use super::{number, web_address};
+use super::{SecretText, number, secret::secret, web_address};
 use crate::service::ServiceError;
 
 /// The settings of the bucket. An endpoint switches from local files to it.
@@ -62,35 +56,17 @@ pub struct S3Args {
     pub s3_part_mib: u64,
 }
 
-/// A text that is not shown.
-#[derive(Clone)]
-pub struct SecretText(String);
-
-impl FromStr for SecretText {
-    type Err = Infallible;
-
-    fn from_str(text: &str) -> Result<Self, Infallible> {
-        Ok(Self(text.trim().to_owned()))
-    }
-}
-
-impl fmt::Debug for SecretText {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("SecretText(…)")
-    }
-}
-
 impl S3Args {
     /// The bucket that is asked for, if one is.
     pub(super) fn into_options(self) -> Result<Option<S3Options>, ServiceError> {
         let access_key = secret(
             "BLOBFORGE_S3_ACCESS_KEY",
-            [self.s3_access_key, self.s3_access_key_id],
+            self.s3_access_key.or(self.s3_access_key_id),
             self.s3_access_key_file.as_deref(),
         )?;
         let secret_key = secret(
             "BLOBFORGE_S3_SECRET_KEY",
-            [self.s3_secret_key, self.s3_secret_access_key],
+            self.s3_secret_key.or(self.s3_secret_access_key),
             self.s3_secret_key_file.as_deref(),
         )?;
         let Some(endpoint) = self.s3_endpoint.or(self.s3_endpoint_url) else {
@@ -115,7 +91,7 @@ impl S3Args {
                 return Err(ServiceError::Config(what));
             }
         }
-        let mut options = S3Options::new(endpoint, self.s3_bucket, access_key, secret_key);
+        let mut options = S3Options::new(endpoint, self.s3_bucket, access_key.reveal(), secret_key.reveal());
         options.public_endpoint = self.s3_public_endpoint;
         options.region = self.s3_region;
         options.prefix = self.s3_prefix;
@@ -132,28 +108,10 @@ fn is_plain(address: &str) -> bool {
     host != "localhost" && !host.parse::<IpAddr>().is_ok_and(|host| host.is_loopback())
 }
 
-/// A secret by its name, another name, or a file: given once.
-fn secret(
-    name: &str,
-    texts: [Option<SecretText>; 2],
-    file: Option<&Path>,
-) -> Result<Option<String>, ServiceError> {
-    let text = texts.into_iter().flatten().next().map(|text| text.0);
-    match (text, file) {
-        (Some(_), Some(_)) => {
-            Err(ServiceError::Config(format!("set either {name} or {name}_FILE, not both")))
-        }
-        (text, None) => Ok(text),
-        (None, Some(file)) => {
-            let read = fs::read_to_string(file);
-            let read = read.map_err(|source| ServiceError::File { path: file.to_owned(), source })?;
-            Ok(Some(read.trim().to_owned()))
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::fs;
+
     use clap::Parser as _;
 
     use super::*;

@@ -58,13 +58,7 @@ impl Reach {
     pub(super) fn admits(&self, address: IpAddr) -> bool {
         // A v4 address in the clothes of v6 is judged as what it is.
         let address = address.to_canonical();
-        let is_public = match address {
-            IpAddr::V4(address) => !SPECIAL_V4.iter().any(|special| special.contains(&address)),
-            IpAddr::V6(address) => {
-                PUBLIC_V6.contains(&address) && !SPECIAL_V6.iter().any(|special| special.contains(&address))
-            }
-        };
-        is_public || self.allowed.iter().any(|allowed| allowed.contains(&address))
+        is_public(address) || self.allowed.iter().any(|allowed| allowed.contains(&address))
     }
 
     /// Reads a URL that may be called, as far as it says itself where it leads: where a name leads is found out when it
@@ -95,6 +89,16 @@ impl Reach {
             );
         }
         Ok(())
+    }
+}
+
+/// Whether an address belongs to the public network.
+pub(crate) fn is_public(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(address) => !SPECIAL_V4.iter().any(|special| special.contains(&address)),
+        IpAddr::V6(address) => {
+            PUBLIC_V6.contains(&address) && !SPECIAL_V6.iter().any(|special| special.contains(&address))
+        }
     }
 }
 

@@ -104,6 +104,6 @@ fn next(url: &Url, answer: &Response) -> Option<Url> {
 }
 
 /// What happened first: on its way up an error is wrapped in others that say less.
-fn innermost(error: &dyn Error) -> String {
+pub(crate) fn innermost(error: &dyn Error) -> String {
     error.source().map_or_else(|| error.to_string(), innermost)
 }

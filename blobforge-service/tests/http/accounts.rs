@@ -31,7 +31,7 @@ impl Forge {
     }
 
     /// Logs a browser in; its cookie.
-    async fn log_in(&self, token: &str) -> String {
+    pub(crate) async fn log_in(&self, token: &str) -> String {
         let login = self.bare(Method::POST, "/auth/login");
         let login = login.header("content-type", "application/x-www-form-urlencoded");
         let reply = login.body(format!("token={token}")).send().await.unwrap();
@@ -107,6 +107,57 @@ async fn a_token_that_expires_ends_what_goes_on_under_it() {
     clock.advance(Duration::from_secs(1));
     ended(stream).await;
     assert_eq!(forge.by(&token, Method::GET, "/api/stats").send().await.unwrap().status(), 401);
+}
+
+#[tokio::test]
+async fn a_session_ends_when_nobody_uses_it_for_a_week_and_after_a_month_at_most() {
+    let clock = Arc::new(ManualClock::new(Timestamp::from_millis(1_800_000_000_000)));
+    let forge = Forge::with_clock(&clock).await;
+    let token = forge.token(json!({"name": "Ann", "scopes": ["submit"]})).await;
+    let (left, used) = (forge.log_in(&token).await, forge.log_in(&token).await);
+    let ask = async |cookie: &str| {
+        let asked = forge.bare(Method::GET, "/api/stats").header("cookie", cookie).send().await;
+        asked.unwrap().status().as_u16()
+    };
+    clock.advance(6 * DAY);
+    assert_eq!(ask(&used).await, 200);
+    clock.advance(DAY);
+    assert_eq!((ask(&left).await, ask(&used).await), (401, 200));
+    let users = forge.get("/api/admin/users").await.ok();
+    assert_eq!(users[1]["last_used_at"], clock.now().to_string(), "by whichever browser");
+    for _ in 0..22 {
+        clock.advance(DAY);
+        assert_eq!(ask(&used).await, 200);
+    }
+    clock.advance(DAY);
+    assert_eq!(ask(&used).await, 401);
+}
+
+#[tokio::test]
+async fn an_administrator_logs_an_account_out_and_its_token_stays_good() {
+    let forge = Forge::start().await;
+    let made = forge.post("/api/admin/tokens", json!({"name": "Ann", "scopes": ["submit"]})).await.ok();
+    let (token, id) = (made["token"].as_str().unwrap(), made["id"].as_str().unwrap());
+    let cookies = [forge.log_in(token).await, forge.log_in(token).await];
+    let admins = forge.log_in(forge.service.admin_token()).await;
+    let listen = |cookie: &str| forge.bare(Method::GET, "/api/events").header("cookie", cookie).send();
+    let streams = [listen(&cookies[0]).await.unwrap(), listen(&cookies[1]).await.unwrap()];
+    let path = format!("/api/admin/users/{id}/sessions");
+    assert_eq!(forge.delete(&path).await.ok()["sessions"], 2);
+    for stream in streams {
+        ended(stream).await;
+    }
+    assert_eq!(listen(&cookies[0]).await.unwrap().status(), 401);
+    assert_eq!(listen(&admins).await.unwrap().status(), 200, "nobody else is disturbed");
+    assert_eq!(forge.by(token, Method::GET, "/api/stats").send().await.unwrap().status(), 200);
+    assert_eq!(forge.delete(&path).await.ok()["sessions"], 0);
+    forge.delete("/api/admin/users/nobody/sessions").await.refused(404, "user_not_found");
+    let audit = forge.get("/api/admin/audit").await.ok();
+    let actions: Vec<_> = audit["items"].as_array().unwrap().iter().map(|item| &item["action"]).collect();
+    assert_eq!(
+        actions,
+        ["sessions_ended", "sessions_ended", "logged_in", "logged_in", "logged_in", "token_created"]
+    );
 }
 
 #[tokio::test]

@@ -39,6 +39,14 @@ fn actions() -> Vec<(&'static str, &'static str, String, Value, &'static str, &'
             "pdf",
         ),
         ("DELETE", "/api/jobs/{id}", "/api/jobs/1".to_owned(), Value::Null, "job_deleted", "1"),
+        (
+            "DELETE",
+            "/api/admin/users/{id}/sessions",
+            "/api/admin/users/admin/sessions".to_owned(),
+            Value::Null,
+            "sessions_ended",
+            "admin",
+        ),
     ]
 }
 

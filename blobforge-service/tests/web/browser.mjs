@@ -2,6 +2,8 @@
 import { chromium } from 'playwright-core';
 
 const args = ['--no-sandbox', '--disable-gpu', '--disable-quic', '--no-first-run',
+    // A name that no browser takes for this machine: over plain HTTP it says less there.
+    '--host-resolver-rules=MAP forge.lan 127.0.0.1',
     '--disable-background-networking', '--disable-component-update', '--disable-sync'];
 
 /// Runs `use` with a page; fails when it does, or when a page did what none may.
@@ -17,7 +19,7 @@ export async function withPage(use, options = {}) {
             });
             page.on('request', request => {
                 const { hostname, protocol } = new URL(request.url());
-                if (protocol.startsWith('http') && hostname !== '127.0.0.1') complaints.push(`off-site: ${request.url()}`);
+                if (protocol.startsWith('http') && !['127.0.0.1', 'forge.lan'].includes(hostname)) complaints.push(`off-site: ${request.url()}`);
             });
         });
         await use(await context.newPage(), context);

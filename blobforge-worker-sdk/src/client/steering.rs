@@ -142,10 +142,22 @@ impl Client {
     /// # Errors
     /// When there is no such token, or the service refuses or stays away.
     pub async fn revoke_token(&self, id: &str) -> Result<(), ClientError> {
-        let mut address = self.address("api/admin/tokens")?;
+        self.delete_below("api/admin/tokens", &[id]).await
+    }
+
+    /// Logs an account out everywhere: a token's, or a person's, by its id. A token itself stays good.
+    ///
+    /// # Errors
+    /// When there is no such account, or the service refuses or stays away.
+    pub async fn end_sessions(&self, id: &str) -> Result<(), ClientError> {
+        self.delete_below("api/admin/users", &[id, "sessions"]).await
+    }
+
+    async fn delete_below(&self, place: &str, parts: &[&str]) -> Result<(), ClientError> {
+        let mut address = self.address(place)?;
         // Whatever was typed stays one part of the path.
-        if let Ok(mut parts) = address.path_segments_mut() {
-            parts.push(id);
+        if let Ok(mut path) = address.path_segments_mut() {
+            path.extend(parts);
         }
         self.delete(address.as_str()).await
     }

@@ -1,0 +1,100 @@
+// An OpenID provider. Whoever comes is taken for the one that `login_hint` or the cookie `who` names, and nobody is asked for
+// consent. What a test sends to /tests changes who is in which groups, changes the keys, or has the provider lie. Its first
+// line says where it is.
+import http from 'node:http';
+import { decodeJwt, decodeProtectedHeader, exportJWK, generateKeyPair, SignJWT } from 'jose';
+import Provider from 'oidc-provider';
+
+const { PORT, SERVICE, SECRET, ID_TOKEN_CLAIMS } = process.env;
+const person = (name, groups, isVerified = true) => ({ name, email: `${name.toLowerCase()}@example.test`, email_verified: isVerified, groups });
+const people = {
+    ann: person('Ann', ['dev', 'forge-admins']),
+    bob: person('Bob', ['forge-users']),
+    eve: person('Eve', ['others'], false),
+    tom: person('Tom', 'forge-users,forge-admins'),
+};
+let lie = null;
+// Nobody reads more than the first line.
+console.info = console.error;
+
+const newKey = () => generateKeyPair('RS256', { extractable: true });
+
+/// A provider with a key of its own, as what answers requests.
+async function provider(issuer) {
+    const { privateKey } = await newKey();
+    const provider = new Provider(issuer, {
+        clients: [{
+            client_id: 'blobforge', client_secret: SECRET, redirect_uris: [`${SERVICE}/auth/callback`],
+            post_logout_redirect_uris: [`${SERVICE}/auth/login`], grant_types: ['authorization_code'], response_types: ['code'],
+        }],
+        cookies: { keys: ['tests'] },
+        jwks: { keys: [{ ...await exportJWK(privateKey), use: 'sig', alg: 'RS256', kid: crypto.randomUUID() }] },
+        claims: { openid: ['sub'], email: ['email', 'email_verified'], profile: ['name'], groups: ['groups'] },
+        conformIdTokenClaims: ID_TOKEN_CLAIMS !== 'all',
+        pkce: { required: () => true },
+        features: { devInteractions: { enabled: false }, rpInitiatedLogout: { enabled: true, logoutSource } },
+        findAccount: (_, id) => people[id] && { accountId: id, claims: async () => ({ sub: id, ...people[id] }) },
+        ttl: { AccessToken: 300, IdToken: 300, Interaction: 300, Session: 3600, Grant: 3600 },
+        interactions: { url: (_, interaction) => `/interaction/${interaction.uid}` },
+    });
+    const serve = provider.callback();
+    return (request, response) => request.url.startsWith('/interaction/') ? interact(provider, request, response) : serve(request, response);
+}
+
+async function logoutSource(ctx, form) {
+    ctx.body = `<!doctype html><title>Leave</title>${form}<button form="op.logoutForm" name="logout" value="yes">Leave</button>`;
+}
+
+async function interact(provider, request, response) {
+    const { prompt, params, session, grantId } = await provider.interactionDetails(request, response);
+    const done = result => provider.interactionFinished(request, response, result, { mergeWithLastSubmission: prompt.name !== 'login' });
+    if (prompt.name === 'login') {
+        const who = params.login_hint ?? /(?:^|; )who=(\w+)/.exec(request.headers.cookie ?? '')?.[1];
+        return done(people[who] ? { login: { accountId: who } } : { error: 'access_denied', error_description: 'nobody <b>knows</b> you' });
+    }
+    const grant = grantId ? await provider.Grant.find(grantId)
+        : new provider.Grant({ accountId: session.accountId, clientId: params.client_id });
+    grant.addOIDCScope((prompt.details.missingOIDCScope ?? []).join(' '));
+    if (prompt.details.missingOIDCClaims) grant.addOIDCClaims(prompt.details.missingOIDCClaims);
+    return done({ consent: { grantId: await grant.save() } });
+}
+
+/// Puts another ID token into the answer: signed by somebody else, under the same name or another one.
+function lying(response) {
+    const end = response.end.bind(response);
+    response.end = async text => {
+        const answer = JSON.parse(text);
+        const header = decodeProtectedHeader(answer.id_token);
+        if (lie === 'unknown key') header.kid = crypto.randomUUID();
+        answer.id_token = await new SignJWT(decodeJwt(answer.id_token)).setProtectedHeader(header).sign((await newKey()).privateKey);
+        const body = JSON.stringify(answer);
+        response.setHeader('content-length', Buffer.byteLength(body));
+        end(body);
+    };
+}
+
+async function told(request, response) {
+    const wish = JSON.parse(Buffer.concat(await request.toArray()));
+    for (const [who, groups] of Object.entries(wish.groups ?? {})) people[who].groups = groups;
+    if ('lie' in wish) lie = wish.lie;
+    if (wish.newKeys) answer = await provider(issuer);
+    response.end();
+}
+
+const server = http.createServer();
+await new Promise(listening => server.listen(Number(PORT), '127.0.0.1', listening));
+const issuer = `http://127.0.0.1:${server.address().port}`;
+let answer = await provider(issuer);
+server.on('request', async (request, response) => {
+    try {
+        if (request.url === '/tests') return await told(request, response);
+        // Browsers ask every site for it, and complain.
+        if (request.url === '/favicon.ico') return response.writeHead(204).end();
+        if (request.url === '/token' && lie) lying(response);
+        await answer(request, response);
+    } catch (error) {
+        console.error(error);
+        if (!response.headersSent) response.writeHead(500).end();
+    }
+});
+console.log(issuer);
