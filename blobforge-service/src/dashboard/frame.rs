@@ -73,6 +73,7 @@ impl Visitor {
             section,
             title: title.into(),
             here: self.here.clone(),
+            now: self.shared.queue.now().to_string(),
             csrf: self.csrf.clone(),
             account: self.principal.name.clone(),
             may_submit: self.principal.has(Scope::Submit),
@@ -88,6 +89,8 @@ pub(super) struct Frame {
     pub(super) title: String,
     /// Its own address, by which it is asked for again.
     pub(super) here: String,
+    /// When it was made, by the service's clock.
+    now: String,
     /// What changes are sent with, so that no other site can ask for them.
     pub(super) csrf: String,
     /// Who is logged in.
@@ -103,6 +106,11 @@ impl Frame {
     pub(super) fn links(&self) -> impl Iterator<Item = (&'static str, &'static str, bool)> {
         let pages = Section::ALL.into_iter().map(|(section, name, to)| (name, to, section == self.section));
         pages.chain([("API", "/docs", false)])
+    }
+
+    /// Whether the page is asked for again as things change: not where people work in it.
+    pub(super) fn is_live(&self) -> bool {
+        self.section != Section::Submit
     }
 
     /// The version of the service.

@@ -52,6 +52,8 @@ struct JobPage {
     progress: Option<Progressed>,
     checkpoints: Vec<(String, String)>,
     attempts: Vec<AttemptFacts>,
+    /// How many there were before those.
+    more_attempts: usize,
     outputs: Vec<File>,
     /// The output that can be read on the page.
     readable: Option<File>,
@@ -136,6 +138,9 @@ impl AttemptFacts {
     }
 }
 
+/// How many attempts are shown, the last ones: each may have a log.
+const ATTEMPTS: usize = 20;
+
 /// Shows a job.
 #[handler]
 pub(super) async fn page(visitor: Visitor, Path(id): Path<i64>) -> Result<Response, Fault> {
@@ -145,6 +150,8 @@ pub(super) async fn page(visitor: Visitor, Path(id): Path<i64>) -> Result<Respon
     let waiting = waiting(&visitor.shared, &job, now).await?;
     let mut attempts: Vec<_> = queue.history(job.id).await?;
     attempts.reverse();
+    let more_attempts = attempts.len().saturating_sub(ATTEMPTS);
+    attempts.truncate(ATTEMPTS);
     let checkpoints = queue.storage().checkpoints(job.id).await.map_err(blobforge_core::QueueError::from)?;
     let status = job.status();
     let outputs: Vec<_> = job.outputs.iter().map(|output| File::new(job.id, output)).collect();
@@ -183,6 +190,7 @@ pub(super) async fn page(visitor: Visitor, Path(id): Path<i64>) -> Result<Respon
         waiting,
         progress: Progressed::of(&job, now),
         checkpoints: checkpoints.into_iter().map(|kept| (kept.name, words::size(kept.size))).collect(),
+        more_attempts,
         attempts: attempts.into_iter().map(|attempt| AttemptFacts::new(attempt, now)).collect(),
         readable: readable(&job).map(|output| File::new(job.id, output)),
         outputs,
@@ -200,7 +208,8 @@ async fn waiting(shared: &Shared, job: &Job, now: Timestamp) -> Result<Option<Wa
     }
     let ahead = queue.ahead(job.id).await?;
     let pace = shared.metrics.pace().hourly().get(job.job_type.as_str()).copied().unwrap_or(0.0);
-    let about = ahead.filter(|_| pace > 0.0).map(|ahead| (ahead + 1) as f64 / pace * 3600.0);
+    let counted = ahead.filter(|ahead| *ahead < MAX_EXAMINED as u64);
+    let about = counted.filter(|_| pace > 0.0).map(|ahead| (ahead + 1) as f64 / pace * 3600.0);
     let said = |ahead| match ahead {
         0 => "next in line".to_owned(),
         ahead if ahead >= MAX_EXAMINED as u64 => format!("more than {} jobs before it", words::number(ahead)),

@@ -106,7 +106,9 @@ impl Asked {
             ("worker", &self.worker, Self { worker: String::new(), ..all.clone() }),
             ("failure group", &self.failure_group, Self { failure_group: String::new(), ..all }),
         ];
-        let said = chips.into_iter().filter(|(_, value, _)| !value.is_empty());
+        // A tag that is sought is the one that holds.
+        let holds = |name: &str| name != "tag" || !self.q.trim_start().starts_with("tag:");
+        let said = chips.into_iter().filter(|(name, value, _)| !value.is_empty() && holds(name));
         said.map(|(name, value, without)| (format!("{name}: {value}"), address(&without))).collect()
     }
 }

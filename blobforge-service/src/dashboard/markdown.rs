@@ -95,33 +95,46 @@ fn depth(html: &str) -> usize {
     deepest
 }
 
-/// Gives each heading an id, and lists them.
+/// Gives each heading the id by which documents link to it, and lists them.
 fn name_headings(events: &mut [Event<'_>]) -> Vec<Heading> {
     let mut contents: Vec<Heading> = Vec::new();
-    let mut open = false;
-    for event in events {
-        match event {
-            Event::Start(Tag::Heading { level, id, .. }) if contents.len() < HEADINGS => {
-                let name = format!("section-{}", contents.len() + 1);
-                contents.push(Heading {
-                    level: number(*level),
-                    text: String::new(),
-                    id: format!("{IDS}{name}"),
-                });
-                *id = Some(CowStr::from(name));
-                open = true;
+    let mut names: HashMap<String, usize> = HashMap::new();
+    let mut open: Option<(usize, u8, String)> = None;
+    for at in 0..events.len() {
+        match &events[at] {
+            Event::Start(Tag::Heading { level, .. }) if contents.len() < HEADINGS => {
+                open = Some((at, number(*level), String::new()));
             }
-            Event::End(TagEnd::Heading(_)) => open = false,
-            Event::Text(text) | Event::Code(text) if open => {
-                if let Some(heading) = contents.last_mut() {
-                    heading.text.push_str(text);
+            Event::Text(text) | Event::Code(text) => {
+                if let Some((.., heading)) = &mut open {
+                    heading.push_str(text);
+                }
+            }
+            Event::End(TagEnd::Heading(_)) => {
+                let Some((begun_at, level, text)) = open.take() else { continue };
+                let name = named(&text, &mut names);
+                if !text.trim().is_empty() {
+                    contents.push(Heading { level, text, id: format!("{IDS}{name}") });
+                }
+                if let Event::Start(Tag::Heading { id, .. }) = &mut events[begun_at] {
+                    *id = Some(CowStr::from(name));
                 }
             }
             _ => {}
         }
     }
-    contents.retain(|heading| !heading.text.trim().is_empty());
     contents
+}
+
+/// What a heading is called in links: its words in small letters with a dash between, and a number where it is not the first.
+fn named(text: &str, names: &mut HashMap<String, usize>) -> String {
+    let words = text.trim().to_lowercase();
+    let kept = words.chars().filter(|c| c.is_alphanumeric() || matches!(c, ' ' | '-' | '_'));
+    let name: String = kept.map(|c| if c == ' ' { '-' } else { c }).collect();
+    let name = if name.is_empty() { "section".to_owned() } else { name };
+    let times = names.entry(name.clone()).or_default();
+    *times += 1;
+    if *times == 1 { name } else { format!("{name}-{}", *times - 1) }
 }
 
 fn number(level: HeadingLevel) -> u8 {
@@ -146,8 +159,8 @@ fn cleaned(html: &str, pictures: Pictures) -> String {
         })
         .clean(html)
         .to_string();
-    // A link out of the frame opens beside it; within the text of a clean document no quote and no bracket are bare.
-    html.replace("<a href=\"http", "<a target=\"_blank\" href=\"http")
+    // The page has other links open beside the frame. Within the text of a clean document no quote and no bracket are bare.
+    html.replace("<a href=\"#", "<a target=\"_self\" href=\"#")
 }
 
 /// Where a link leads: out, or to another place of the document.
@@ -224,14 +237,14 @@ mod tests {
             "# Ash\n\n| a | b |\n|---|---|\n| 1 | 2 |\n\n![map](images/map.png) ![gone](gone.png) ![b](<./a b.png>) [out](https://a.example) [in](#ash)",
         );
         for kept in [
-            "<h1 id=\"doc-section-1\">Ash</h1>",
+            "<h1 id=\"doc-ash\">Ash</h1>",
             "<table>",
             "<td>1</td>",
             "src=\"/jobs/7/files/images/map.png\" alt=\"map\"",
             "<img alt=\"gone\">",
             "src=\"/jobs/7/files/a b.png\"",
-            "<a target=\"_blank\" href=\"https://a.example\" rel=\"noopener noreferrer nofollow\">",
-            "href=\"#doc-ash\"",
+            "<a href=\"https://a.example\" rel=\"noopener noreferrer nofollow\">",
+            "<a target=\"_self\" href=\"#doc-ash\"",
         ] {
             assert!(html.contains(kept), "{kept} is missing: {html}");
         }
@@ -242,7 +255,10 @@ mod tests {
         let document = Document::new("# One\n\n## Two *and* `three`\n\n#\n\ntext", Pictures::default());
         let contents: Vec<_> =
             document.contents.iter().map(|h| (h.level, h.text.as_str(), h.id.as_str())).collect();
-        assert_eq!(contents, [(1, "One", "doc-section-1"), (2, "Two and three", "doc-section-2")]);
+        assert_eq!(contents, [(1, "One", "doc-one"), (2, "Two and three", "doc-two-and-three")]);
+        let twice = Document::new("# Ash\n\n# Ash\n\n# ?\n", Pictures::default());
+        let ids: Vec<_> = twice.contents.iter().map(|heading| heading.id.as_str()).collect();
+        assert_eq!(ids, ["doc-ash", "doc-ash-1", "doc-section"]);
     }
 
     #[test]

@@ -76,10 +76,13 @@ impl Overview {
     }
 
     /// When all that waits and runs is done: the longest of any type, where each is known.
-    fn to_empty(&self) -> Option<String> {
+    fn to_empty(&self) -> String {
         let busy = self.stats.types.values().filter(|of| of.seconds_to_empty != Some(0.0));
-        let spans = busy.map(|of| of.seconds_to_empty).collect::<Option<Vec<_>>>()?;
-        spans.into_iter().reduce(f64::max).and_then(span)
+        let Some(spans) = busy.map(|of| of.seconds_to_empty).collect::<Option<Vec<_>>>() else {
+            return "unknown".to_owned();
+        };
+        let longest = spans.into_iter().reduce(f64::max);
+        longest.map_or("–".to_owned(), |seconds| span(seconds).unwrap_or_else(|| "unknown".to_owned()))
     }
 
     fn is_empty(&self) -> bool {

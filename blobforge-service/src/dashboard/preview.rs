@@ -90,12 +90,15 @@ pub(super) async fn page(
         None => readable(&job),
     };
     let output = output.ok_or_else(|| gone("this job made no such document"))?;
+    // Never closed. Taken before anything is read, and given back when the work has ended, whoever still waits for it.
+    let turn = AT_ONCE.acquire().await.map_err(|_| Problem::internal())?;
     let text = beginning(&shared, output).await?;
     let pictures = pictures(&job, &output.name);
-    // Never closed.
-    let _turn = AT_ONCE.acquire().await.map_err(|_| Problem::internal())?;
-    let made =
-        tokio::task::spawn_blocking(move || Document::new(&String::from_utf8_lossy(&text), pictures)).await;
+    let made = tokio::task::spawn_blocking(move || {
+        let _turn = turn;
+        Document::new(&String::from_utf8_lossy(&text), pictures)
+    });
+    let made = made.await;
     let Document { html, contents } = made.map_err(|error| {
         tracing::error!(%error, job = id, "a document could not be shown");
         Problem::internal()

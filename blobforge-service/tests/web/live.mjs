@@ -27,7 +27,8 @@ await withPage(async page => {
     await page.reload();
     if (await page.locator('#search').inputValue() !== 'ash') throw new Error('the address does not say what was searched');
     await page.goBack();
-    await page.goBack();
+    await page.waitForURL('**/jobs?status=pending&type=work');
+    await page.waitForFunction(() => document.getElementById('search').value === '');
 
     // What somebody points at stays where it is; its rows are renewed all the same.
     await page.goto(`${process.env.SERVICE}/jobs?type=work`);

@@ -19,6 +19,8 @@ enum Walk {
     Jobs,
     /// The jobs in a state that few are in, which has an index.
     Rare(Status),
+    /// The jobs that are done, which have an index for those who read while many wait that came later.
+    Completed,
     /// The jobs in a group of failures.
     Grouped(FailureGroupId),
     /// The jobs of sources whose hash begins so.
@@ -37,6 +39,7 @@ impl Walk {
             (Some(Status::Running), _) => Self::Leases,
             (_, Some(group)) => Self::Grouped(group),
             (Some(rare @ (Status::Uploading | Status::Failed | Status::Cancelled)), _) => Self::Rare(rare),
+            (Some(Status::Completed), _) => Self::Completed,
             _ => Self::Jobs,
         }
     }
@@ -47,6 +50,7 @@ impl Walk {
             Self::Jobs | Self::Rare(_) | Self::Grouped(_) => "jobs j LEFT JOIN leases l ON l.job_id = j.id",
             // Named, since few jobs have the same source, and the other way to them is through all jobs.
             Self::Hashed(_) => "jobs j INDEXED BY jobs_hash LEFT JOIN leases l ON l.job_id = j.id",
+            Self::Completed => "jobs j INDEXED BY jobs_completed LEFT JOIN leases l ON l.job_id = j.id",
             Self::Leases => "leases l CROSS JOIN jobs j ON j.id = l.job_id",
         }
     }
@@ -56,13 +60,14 @@ impl Walk {
         match self {
             Self::Jobs | Self::Rare(_) | Self::Grouped(_) => "jobs j",
             Self::Hashed(_) => "jobs j INDEXED BY jobs_hash",
+            Self::Completed => "jobs j INDEXED BY jobs_completed",
             Self::Leases => "leases l",
         }
     }
 
     fn id(self) -> &'static str {
         match self {
-            Self::Jobs | Self::Rare(_) | Self::Grouped(_) | Self::Hashed(_) => "j.id",
+            Self::Jobs | Self::Rare(_) | Self::Completed | Self::Grouped(_) | Self::Hashed(_) => "j.id",
             Self::Leases => "l.job_id",
         }
     }
@@ -71,6 +76,7 @@ impl Walk {
     fn condition(self) -> String {
         match self {
             Self::Rare(status) => format!("j.status = {} AND ", status_code(status)),
+            Self::Completed => format!("j.status = {} AND ", status_code(Status::Completed)),
             Self::Grouped(group) => format!("j.failure_group = {group} AND "),
             Self::Hashed(beginning) => {
                 let (first, last) = beginning.range();

@@ -11,10 +11,19 @@
 "use strict";
 const blobforge = (() => {
     const STAYS = 8000;
+    const LAST = "blobforge-last-done";
     const csrf = () => document.querySelector("meta[name=csrf-token]")?.content ?? "";
 
+    /// The page's CSRF token, as it is now: somebody may have logged in again in another tab.
+    async function renew() {
+        const reply = await fetch("/api/auth/info", { headers: { "Accept": "application/json" } });
+        const { csrf_token: token } = reply.ok ? await reply.json() : {};
+        if (token) document.querySelector("meta[name=csrf-token]").content = token;
+        return Boolean(token);
+    }
+
     /// Sends a request to the service; the reply as JSON. Throws what the service says is wrong.
-    async function send(method, to, body) {
+    async function send(method, to, body, again = true) {
         const headers = { "X-CSRF-Token": csrf(), "Accept": "application/json" };
         if (body !== undefined) headers["Content-Type"] = "application/json";
         const options = { method, headers, body: body === undefined ? undefined : JSON.stringify(body) };
@@ -27,7 +36,8 @@ const blobforge = (() => {
         const text = await reply.text();
         let said;
         try { said = text ? JSON.parse(text) : {}; } catch { said = {}; }
-        if (!reply.ok) throw new Error([said.detail ?? `${reply.status} ${reply.statusText}`, said.hint].filter(Boolean).join(". "));
+        if (!reply.ok && said.code === "csrf" && again && await renew()) return send(method, to, body, false);
+        if (!reply.ok) throw Object.assign(new Error([said.detail ?? `${reply.status} ${reply.statusText}`, said.hint].filter(Boolean).join(". ")), { status: reply.status });
         return said;
     }
 
@@ -76,15 +86,44 @@ const blobforge = (() => {
         });
     }
 
+    /// The same for many jobs, in as many steps as that takes; the sums over all of them. `heard` is told them on the way.
+    async function bulk(body, heard = () => {}) {
+        const sum = { matched: 0, done: 0, refused: {} };
+        let { cursor } = body;
+        try {
+            do {
+                const step = await send("POST", "/api/jobs/bulk", cursor ? { ...body, cursor } : body);
+                sum.matched += step.matched;
+                sum.done += step.done;
+                for (const [code, { jobs: number }] of Object.entries(step.refused)) {
+                    sum.refused[code] = (sum.refused[code] ?? 0) + number;
+                }
+                heard(sum);
+                cursor = step.next_cursor;
+            } while (cursor);
+        } catch (error) {
+            if (sum.done === 0 || body.dry_run) throw error;
+            throw new Error(`${error.message} ${sum.done} were done before.`);
+        }
+        return sum;
+    }
+
     const changed = () => document.dispatchEvent(new Event("blobforge:changed"));
     const filled = (text, reply) => text.replace(/\{(\w+)\}/g, (_, field) => String(reply[field] ?? ""));
 
     async function act({ send: method, to, body, done, undo, then }) {
         try {
-            const reply = await send(method, to, body);
-            toast(filled(done ?? "Done", reply), { undo: undo && (() => act(undo)) });
-            changed();
-            if (then) location.assign(then);
+            const isBulk = to === "/api/jobs/bulk";
+            const reply = isBulk ? await bulk(body) : await send(method, to, body);
+            const text = isBulk && reply.done === 0 ? "Nothing to do: no job is like that any more" : filled(done ?? "Done", reply);
+            if (then) {
+                // Said where one comes to.
+                try { sessionStorage.setItem(LAST, text); } catch { /* Then it is not said. */ }
+                location.assign(then);
+            } else {
+                toast(text, { undo: undo && (() => act(undo)) });
+                changed();
+            }
             return true;
         } catch (error) {
             toast(error.message, { bad: true });
@@ -136,5 +175,12 @@ const blobforge = (() => {
             if (select !== document.activeElement) select.value = select.dataset.value;
         }
     });
-    return { act, changed, confirm, send, toast };
+    document.addEventListener("DOMContentLoaded", () => {
+        try {
+            const said = sessionStorage.getItem(LAST);
+            sessionStorage.removeItem(LAST);
+            if (said) toast(said);
+        } catch { /* As above. */ }
+    });
+    return { act, bulk, changed, confirm, send, toast };
 })();

@@ -4,19 +4,24 @@
 (() => {
     // Events can come by the thousand; a page is asked for this often at most, in milliseconds.
     const EVERY = 1500;
-    const SOON = 120;
+    // Not all open pages at the same instant.
+    const soon = () => 120 + Math.random() * 400;
+    // Whoever has touched nothing for so long does not work in a list any more, wherever the pointer was left.
+    const HELD = 20000;
     const EVENTS = ["job_created", "job_updated", "job_completed", "job_failed", "job_deleted", "worker_online",
         "worker_offline", "stats_updated", "resync"];
     let source;
     let timer;
     let last = 0;
-    let refreshing = false;
+    let touched = Date.now();
+    let state = "";
 
     const page = () => document.querySelector("[data-live]");
 
-    function tell(state) {
+    function tell(now) {
+        state = now;
         const mark = document.getElementById("live-mark");
-        if (!mark || mark.dataset.state === state) return;
+        if (!mark || !state || mark.dataset.state === state) return;
         mark.dataset.state = state;
         mark.querySelector("span").textContent = state;
         document.getElementById("offline").hidden = state !== "reconnecting";
@@ -25,21 +30,23 @@
     /// Has the page asked for again soon; many calls are answered by one request.
     function refresh() {
         if (timer || !page() || document.hidden) return;
-        timer = setTimeout(ask, Math.max(SOON, last + EVERY - Date.now()));
+        timer = setTimeout(ask, Math.max(soon(), last + EVERY - Date.now()));
     }
 
     function ask() {
         timer = undefined;
         last = Date.now();
-        refreshing = true;
-        htmx.trigger(page(), "live");
+        const live = page();
+        if (live) htmx.trigger(live, "live");
     }
 
     function listen() {
-        if (source || !page()) return;
+        if (source || document.hidden || !document.querySelector("#main[data-listens]")) return;
         source = new EventSource("/api/events");
         source.addEventListener("open", () => {
             tell("live");
+            // Nobody has told what happened while nobody listened.
+            refresh();
             document.dispatchEvent(new Event("blobforge:live"));
         });
         source.addEventListener("error", () => {
@@ -53,7 +60,8 @@
         });
         for (const name of EVENTS) source.addEventListener(name, event => {
             document.dispatchEvent(new CustomEvent("blobforge:event", { detail: JSON.parse(event.data) }));
-            refresh();
+            // The numbers follow upon what was told already, and are shown on one page alone.
+            if (name !== "stats_updated" || location.pathname === "/") refresh();
         });
     }
 
@@ -71,6 +79,7 @@
     /// While somebody points into a list or works in it with the keyboard, its rows are renewed but neither come, go nor
     /// move; how many wait is said beside it.
     function hold(fragment) {
+        if (Date.now() - touched > HELD) return;
         for (const held of document.querySelectorAll("[data-hold]:hover, [data-hold]:focus-within")) {
             const fresh = fragment.querySelector(`#${CSS.escape(held.id)}`);
             if (!fresh) continue;
@@ -87,21 +96,41 @@
         }
     }
 
+    const isLive = ctx => ctx.sourceElement === page();
+
+    // What comes too late for the page as it is now, or is no page, changes nothing.
+    document.addEventListener("htmx:before:response", event => {
+        const { ctx } = event.detail;
+        const asked = new URL(ctx.request.action, location.href);
+        if (isLive(ctx) && asked.pathname + asked.search !== location.pathname + location.search) {
+            event.preventDefault();
+            refresh();
+            return;
+        }
+        const { status } = ctx.response;
+        // Who has to log in again is led there by the reply.
+        if (status < 400 || status === 401) return;
+        event.preventDefault();
+        // What the page was about is gone: the page itself says so.
+        if (isLive(ctx) && status === 404) location.reload();
+        else if (!isLive(ctx)) blobforge.toast(`The list could not be shown: the service answers ${status}.`, { bad: true });
+    });
     document.addEventListener("htmx:before:swap", event => {
         const { ctx, tasks } = event.detail;
-        // Whoever has been logged out is sent to log in, and gets no login form within a page.
-        if (ctx.response?.raw?.redirected && new URL(ctx.response.raw.url).pathname === "/auth/login") {
-            event.preventDefault();
-            location.assign("/auth/login");
-            return;
-        }
-        if (ctx.response && ctx.response.status >= 500) {
-            event.preventDefault();
-            return;
-        }
-        if (refreshing) for (const task of tasks) if (task.fragment) hold(task.fragment);
+        if (isLive(ctx)) for (const task of tasks) if (task.fragment) hold(task.fragment);
     });
-    document.addEventListener("htmx:finally:request", () => { refreshing = false; });
+    // The browser's Back brings a page that knows nothing of this.
+    document.addEventListener("htmx:after:swap", () => {
+        tell(state);
+        listen();
+    });
+    for (const touch of ["pointermove", "pointerdown", "keydown"]) {
+        document.addEventListener(touch, () => { touched = Date.now(); }, { passive: true });
+    }
+    setInterval(() => {
+        const waits = document.querySelector("[data-held-by]:not([hidden])");
+        if (waits && Date.now() - touched > HELD) refresh();
+    }, 5000);
     for (const leaves of ["pointerout", "focusout"]) {
         document.addEventListener(leaves, event => {
             const held = event.target.closest?.("[data-hold]");

@@ -4,11 +4,14 @@
 (() => {
     const WORDS = {
         retry: ["Retry", "wait again"],
-        cancel: ["Cancel", "were called off"],
+        cancel: ["Cancel", "were cancelled"],
         priority: ["Change the priority of", "have another priority"],
         delete: ["Delete", "were deleted, with their files"],
     };
     let all = false;
+    // The filters for which all were chosen: under others it would be others.
+    let allOf = "";
+    let busy = false;
 
     const boxes = () => [...document.querySelectorAll("[data-select]")];
     const ticked = () => boxes().filter(box => box.checked).map(box => Number(box.value));
@@ -18,29 +21,15 @@
         const bar = document.getElementById("chosen");
         if (!bar) return;
         const number = ticked().length;
-        if (number === 0) all = false;
+        if (number === 0 || allOf !== bar.dataset.filter) all = false;
         bar.hidden = number === 0;
+        for (const button of bar.querySelectorAll("button, select")) button.disabled = busy;
+        if (busy) return;
         document.getElementById("chosen-text").textContent = all ? "All that match are selected" : `${number} selected`;
         const head = document.querySelector("[data-select-all]");
         if (!head) return;
         head.checked = number > 0 && number === boxes().length;
         head.indeterminate = number > 0 && !head.checked;
-    }
-
-    /// Does it, or says what it would do; the sums over all its steps.
-    async function run(body) {
-        const sum = { matched: 0, done: 0, refused: {} };
-        let cursor;
-        do {
-            const step = await blobforge.send("POST", "/api/jobs/bulk", cursor ? { ...body, cursor } : body);
-            sum.matched += step.matched;
-            sum.done += step.done;
-            for (const [code, { jobs: number }] of Object.entries(step.refused)) {
-                sum.refused[code] = (sum.refused[code] ?? 0) + number;
-            }
-            cursor = step.next_cursor;
-        } while (cursor);
-        return sum;
     }
 
     const left = ({ refused }) => {
@@ -53,9 +42,18 @@
         const which = all ? filter ? { filter: JSON.parse(filter) } : { everything: true } : { ids: ticked() };
         const body = { action, ...which, ...(priority ? { priority } : {}) };
         const [verb, done] = WORDS[action];
+        const tell = text => { document.getElementById("chosen-text").textContent = text; };
+        busy = true;
+        show();
         try {
+            if (all) {
+                // What comes in after the question was not asked about.
+                const page = await blobforge.send("GET", "/api/jobs?limit=1");
+                const [newest] = page.items ?? page.jobs ?? [];
+                if (newest) body.cursor = String(newest.id + 1);
+            }
             if (all || action === "delete" || action === "cancel") {
-                const would = await run({ ...body, dry_run: true });
+                const would = await blobforge.bulk({ ...body, dry_run: true }, sum => tell(`Counting: ${sum.done}`));
                 if (would.done === 0) {
                     blobforge.toast(`Nothing to do.${left(would)}`, { bad: true });
                     return;
@@ -63,12 +61,16 @@
                 const question = `${verb} ${jobs(would.done)}?${left(would)}`;
                 if (!await blobforge.confirm(question, `${verb.split(" ")[0]} ${would.done}`)) return;
             }
-            const did = await run(body);
+            const did = await blobforge.bulk(body, sum => tell(`${sum.done} done`));
             blobforge.toast(`${jobs(did.done)} ${done}.${left(did)}`, { bad: did.done === 0 });
+            busy = false;
             none();
-            blobforge.changed();
         } catch (error) {
             blobforge.toast(error.message, { bad: true });
+        } finally {
+            busy = false;
+            show();
+            blobforge.changed();
         }
     }
 
@@ -98,6 +100,7 @@
         if (button.matches("[data-all-matching]")) {
             for (const box of boxes()) box.checked = true;
             all = true;
+            allOf = document.getElementById("chosen").dataset.filter;
             return show();
         }
         return bulk(button.dataset.bulk);

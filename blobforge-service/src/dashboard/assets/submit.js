@@ -93,7 +93,7 @@
 
     function sum() {
         const over = items.filter(item => item.over).length;
-        document.getElementById("sum").textContent = `${over} of ${items.length} handed in`;
+        document.getElementById("sum").textContent = `${over} of ${items.length} submitted`;
     }
 
     function hash(item) {
@@ -119,12 +119,15 @@
             request.upload.addEventListener("progress", event => came(event.loaded));
             request.addEventListener("load", () => {
                 if (request.status >= 200 && request.status < 300) done(request.getResponseHeader("etag"));
-                else failed(new Error(`The store answered ${request.status}.`));
+                else failed(Object.assign(new Error(`The store answered ${request.status}.`), { status: request.status }));
             });
             request.addEventListener("error", () => failed(new Error("The connection broke.")));
             request.send(bytes);
         });
     }
+
+    /// Whether the same would be refused again: but an address that has run out is asked for anew.
+    const isFinal = ({ status }) => status >= 400 && status < 500 && ![408, 429].includes(status);
 
     /// Tries again what may go well the next time, each time a little later.
     async function patiently(act) {
@@ -132,24 +135,31 @@
             try {
                 return await act(tried);
             } catch (error) {
-                if (tried === TRIES) throw error;
+                if (tried === TRIES || isFinal(error)) throw error;
                 await pause(Math.min(500 * 2 ** tried, 8000));
             }
         }
     }
 
+    /// What a store answers where an address is older than it may be.
+    const RAN_OUT = 403;
     const ask = (job, parts) => blobforge.send("POST", "/api/files/upload-url", { job_id: job, ...(parts ? { parts } : {}) });
 
     async function sendWhole(item, upload) {
         await patiently(async tried => {
             const to = tried === 1 ? upload : await ask(item.job);
-            await put(to, item.file, bytes => item.come(bytes, "sent"));
+            try {
+                await put(to, item.file, bytes => item.come(bytes, "sent"));
+            } catch (error) {
+                throw error.status === RAN_OUT ? new Error(error.message) : error;
+            }
         });
     }
 
     /// Sends the parts that are missing, some at once, and tells of each so that it need never be sent again.
     async function sendParts(item, upload) {
         let next = upload;
+        let ranOut = 0;
         while (next.parts.length > 0) {
             const before = item.file.size - next.missing_parts * next.parts[0].size;
             const came = new Map();
@@ -166,14 +176,15 @@
             };
             const senders = await Promise.allSettled(Array.from({ length: PARTS_AT_ONCE }, sender));
             const broken = senders.find(({ status }) => status === "rejected");
-            if (broken) throw broken.reason;
+            if (broken && (broken.reason.status !== RAN_OUT || ++ranOut === TRIES)) throw broken.reason;
             next = await patiently(() => ask(item.job));
         }
     }
 
     async function handIn(item) {
         item.is("hashing", "running");
-        const source_hash = await hash(item);
+        item.hash ??= await hash(item);
+        const source_hash = item.hash;
         const said = await blobforge.send("POST", "/api/jobs", {
             ...item.wish,
             source_hash,

@@ -12,24 +12,31 @@
     // Storage is switched off in some browsers: the system's theme is then what there is.
     try { chosen = localStorage.getItem(KEY) ?? "system"; } catch { /* as above */ }
     apply(chosen);
-    document.addEventListener("DOMContentLoaded", () => {
+    // No script runs in a document's frame: it is told by its address.
+    const themed = address => {
+        const url = new URL(address, location.href);
+        url.searchParams.set("theme", chosen);
+        return url.href;
+    };
+    const tell = () => {
         const choice = document.getElementById("theme");
-        if (!choice) return;
-        choice.value = chosen;
-        // No script runs in a document's frame: it is told by its address.
-        const tell = () => {
-            for (const frame of document.querySelectorAll("iframe[data-themed]")) {
-                const address = new URL(frame.src);
-                if ((address.searchParams.get("theme") ?? "system") === choice.value) continue;
-                address.searchParams.set("theme", choice.value);
-                frame.src = address;
-            }
-        };
+        if (choice) choice.value = chosen;
+        for (const frame of document.querySelectorAll("iframe[data-themed]")) {
+            const told = new URL(frame.src).searchParams.get("theme") ?? "system";
+            if (told !== chosen) frame.src = themed(frame.src);
+        }
+    };
+    document.addEventListener("DOMContentLoaded", tell);
+    document.addEventListener("htmx:after:swap", tell);
+    document.addEventListener("change", event => {
+        if (event.target.id !== "theme") return;
+        chosen = event.target.value;
+        apply(chosen);
         tell();
-        choice.addEventListener("change", () => {
-            apply(choice.value);
-            tell();
-            try { localStorage.setItem(KEY, choice.value); } catch { /* as above */ }
-        });
+        try { localStorage.setItem(KEY, chosen); } catch { /* as above */ }
+    });
+    document.addEventListener("click", event => {
+        const link = event.target.closest?.("a[href*='/preview']");
+        if (link) link.href = themed(link.href);
     });
 })();

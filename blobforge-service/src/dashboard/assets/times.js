@@ -15,14 +15,24 @@
         return seconds < 5 ? "just now" : `${about(seconds)} ago`;
     }
 
+    // The service's clock is the one that counts: how far this machine's is ahead of it.
+    let ahead = 0;
+
+    function compare() {
+        const now = Date.parse(document.getElementById("main")?.dataset.now);
+        if (now) ahead = Date.now() - now;
+    }
+
     function renew() {
         if (document.hidden) return;
         for (const time of document.querySelectorAll("time[data-ago]")) {
-            const text = words((Date.now() - Date.parse(time.dateTime)) / 1000);
+            const text = words((Date.now() - ahead - Date.parse(time.dateTime)) / 1000);
             if (time.textContent !== text) time.textContent = text;
         }
     }
 
+    document.addEventListener("DOMContentLoaded", compare);
+    document.addEventListener("htmx:after:swap", compare);
     setInterval(renew, 5000);
     document.addEventListener("visibilitychange", renew);
 })();

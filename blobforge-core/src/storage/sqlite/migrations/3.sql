@@ -8,3 +8,5 @@ CREATE TABLE hours (
     failed    INTEGER NOT NULL,
     PRIMARY KEY (type, slot)
 ) STRICT, WITHOUT ROWID;
+-- What is finished is listed also where many wait that came later.
+CREATE INDEX jobs_completed ON jobs (id) WHERE status = 3;
