@@ -64,6 +64,13 @@ async fn a_page_follows_what_happens_and_moves_nothing_under_the_pointer() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "scripts/web installs what it needs"]
+async fn what_comes_too_late_or_is_no_page_changes_nothing() {
+    let forge = Forge::start(30).await;
+    browse("stale.mjs", &forge.url(), &forge.token(), &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "scripts/web installs what it needs"]
 async fn one_job_several_and_all_that_match_are_steered_from_pages() {
     let forge = Forge::start(300).await;
     browse("acting.mjs", &forge.url(), &forge.token(), &[]).await;
