@@ -90,7 +90,7 @@ pub(super) struct Frame {
     /// Its own address, by which it is asked for again.
     pub(super) here: String,
     /// When it was made, by the service's clock.
-    now: String,
+    pub(super) now: String,
     /// What changes are sent with, so that no other site can ask for them.
     pub(super) csrf: String,
     /// Who is logged in.
