@@ -37,7 +37,7 @@ await withPage(async page => {
     await page.locator('[data-bulk=cancel]').click();
     await page.getByRole('dialog').getByText('Cancel 60 jobs?').waitFor();
     await page.getByRole('button', { name: 'Cancel 60', exact: true }).click();
-    await page.getByText('60 jobs were called off').waitFor();
+    await page.getByText('60 jobs were cancelled').waitFor();
     if (await count('cancelled') !== 60) throw new Error('not all were called off');
 
     // One, and undone.

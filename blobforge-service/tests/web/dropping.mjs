@@ -24,7 +24,7 @@ await withPage(async page => {
     await page.locator('#job-type').selectOption('pdf-text');
     await page.locator('#job-tags').fill('letters, dropped');
     await drop(page);
-    await page.getByText('3 of 3 handed in').waitFor();
+    await page.getByText('3 of 3 submitted').waitFor();
     await page.locator('#files .status', { hasText: 'completed' }).nth(2).waitFor({ timeout: 120_000 });
     await drop(page, files.slice(0, 1));
     await page.locator('#files .status', { hasText: 'already converted' }).waitFor();

@@ -31,7 +31,7 @@ await withPage(async page => {
     await page.goto(`${process.env.SERVICE}/submit`);
     broken = false;
     await drop(page);
-    await page.getByText('1 of 1 handed in').waitFor();
+    await page.getByText('1 of 1 submitted').waitFor();
     if (sent.length !== 3 || new Set(sent).size !== 3) throw new Error(`each part goes once: ${sent.join(' ')}`);
     const { jobs } = await ask('GET', '/api/jobs');
     if (jobs.length !== 1 || jobs[0].status !== 'pending') throw new Error(`not handed in once: ${JSON.stringify(jobs)}`);
