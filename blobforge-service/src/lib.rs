@@ -13,6 +13,7 @@ mod problem;
 pub mod serve;
 mod service;
 mod stats;
+mod steering;
 mod webhooks;
 
 pub use auth::{Access, ROUTES, Route, Scope, TokenText};
