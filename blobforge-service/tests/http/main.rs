@@ -16,6 +16,7 @@ mod limits;
 mod metrics;
 mod pages;
 mod paging;
+mod providers;
 mod receiver;
 mod repeats;
 mod stats;
