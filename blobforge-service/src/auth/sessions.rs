@@ -225,21 +225,24 @@ impl Accounts {
         holder: &str,
         with: Option<RecordChange>,
     ) -> Result<u32, QueueError> {
+        let (now, seen) = (self.queue.now(), self.seen().await?);
         let of_holder = |(key, value)| {
             let session: SessionRecord = serde_json::from_value(value).ok()?;
-            (session.holder.key() == holder).then_some(key)
+            let is_open = session.is_open(seen.get(&key).copied(), now);
+            (session.holder.key() == holder).then_some((key, is_open))
         };
         let sessions = self.queue.storage().records(SESSIONS).await?;
-        let ended: Vec<String> = sessions.into_iter().filter_map(of_holder).collect();
-        let forgotten = ended.iter().flat_map(|key| forget_session(key));
+        let ended: Vec<(String, bool)> = sessions.into_iter().filter_map(of_holder).collect();
+        let forgotten = ended.iter().flat_map(|(key, _)| forget_session(key));
         let changes: Vec<_> = with.into_iter().chain(forgotten).collect();
         if !changes.is_empty() {
             self.commit(changes).await?;
         }
-        for key in &ended {
+        for (key, _) in &ended {
             self.standings.end(key);
         }
-        Ok(u32::try_from(ended.len()).unwrap_or(u32::MAX))
+        let were_open = ended.iter().filter(|(_, is_open)| *is_open).count();
+        Ok(u32::try_from(were_open).unwrap_or(u32::MAX))
     }
 
     /// How many sessions are open, by their holders' keys.
