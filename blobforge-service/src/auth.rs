@@ -4,9 +4,12 @@ mod accounts;
 mod address;
 mod bound;
 mod budget;
+mod confirmation;
 mod cookie;
 mod csrf;
+mod entries;
 mod gate;
+mod lapse;
 mod leftovers;
 mod local_path;
 mod login;
@@ -21,7 +24,7 @@ mod users;
 
 use std::sync::Arc;
 
-use blobforge_core::{Clock, JobId, Timestamp, WorkerId};
+use blobforge_core::{JobId, Timestamp, WorkerId};
 use poem_openapi::Enum;
 use serde::{Deserialize, Serialize};
 
@@ -32,9 +35,12 @@ pub(crate) use budget::Budgets;
 pub(crate) use cookie::{Cookie, session_secret};
 pub(crate) use csrf::csrf_token;
 pub(crate) use gate::Gate;
+pub(crate) use lapse::Lapsed;
 pub(crate) use local_path::{leading_back, local_path};
 pub(crate) use login::LoginLinks;
-pub(crate) use oidc::{Identity, LOGIN_WITHIN, Oidc, OidcError, Provider, SentBack};
+pub(crate) use oidc::{
+    Finished, Guest, Identity, LOGIN_WITHIN, Oidc, OidcError, Provider, Rules, SentBack, Wish,
+};
 pub(crate) use people::Person;
 pub use routes::{Access, ROUTES, Route};
 pub(crate) use routes::{LOGIN, OIDC_CALLBACK, OIDC_LOGIN};
@@ -105,23 +111,6 @@ impl Principal {
         let needed = scope.map_or("another", Scope::as_str);
         let detail = format!("this needs the scope {needed}; {:?} has {}", self.name, has.join(", "));
         Problem::forbidden("forbidden", detail)
-    }
-
-    /// Waits until its credentials are good no more: revoked, switched off, logged out or expired.
-    pub(crate) fn lapse(&self, clock: Arc<dyn Clock>) -> impl Future<Output = ()> + Send + use<> {
-        let (standing, expires_at) = (self.standing.clone(), self.expires_at);
-        let expired = async move {
-            let Some(at) = expires_at else { return std::future::pending().await };
-            while clock.now() < at {
-                clock.sleep(at.since(clock.now())).await;
-            }
-        };
-        async move {
-            tokio::select! {
-                () = standing.ended() => {}
-                () = expired => {}
-            }
-        }
     }
 
     /// Refuses to act as any other worker than its own.

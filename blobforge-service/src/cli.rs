@@ -242,7 +242,11 @@ fn log_to_stderr(level: &str, format: LogFormat) {
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new(level));
     let color = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     // A second subscriber can only come from a program that embeds this one, and then the first one stays.
-    let log = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    // Who reads it may leave: to complain of that on the same standard error would end whatever wanted to say something.
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .log_internal_errors(false);
     let _ = match format {
         LogFormat::Text => log.with_ansi(color).try_init(),
         LogFormat::Json => log.json().try_init(),

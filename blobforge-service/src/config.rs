@@ -3,6 +3,8 @@
 mod file;
 mod layers;
 mod oidc;
+mod private_host;
+mod provider;
 mod s3;
 mod secret;
 
@@ -19,7 +21,8 @@ use ipnet::IpNet;
 pub(crate) use file::SettingsFile;
 pub(crate) use layers::{Layers, Misread};
 pub(crate) use oidc::OidcArgs;
-pub use oidc::{Guests, OidcOptions};
+pub(crate) use private_host::is_private;
+pub use provider::{Guests, OidcOptions};
 pub(crate) use s3::S3Args;
 pub use secret::SecretText;
 

@@ -14,6 +14,7 @@ mod problem;
 pub mod serve;
 mod service;
 mod stats;
+mod steering;
 mod webhooks;
 mod words;
 

@@ -52,7 +52,7 @@ use reply::Replies;
 
 use crate::{
     api,
-    auth::{Accounts, Budgets, Gate, LoginLinks, Oidc, Provider},
+    auth::{Accounts, Budgets, Gate, LoginLinks, Oidc, Provider, Rules},
     config::ServeConfig,
     events::EventHub,
     metrics::Metrics,
@@ -168,7 +168,8 @@ impl Service {
             warn_of_files_left(&folder);
         }
         let queue = open_queue(&config, blobs, Some(metrics.clone())).await?;
-        let accounts = Accounts::new(queue.clone());
+        let rules = config.oidc.as_ref().map(Rules::of);
+        let accounts = Accounts::new(queue.clone(), &config.clock(), rules);
         let admin = admin::find_or_make(&config, &accounts).await?;
         let hooks = Hooks::new(queue.clone(), Reach::new(config.webhook_allow_private.clone()));
         webhooks::show_secret(&folder, &hooks).await?;
@@ -301,10 +302,14 @@ where
 
 /// How people log in with an identity provider. It is asked once somebody does: the service runs without it as well.
 fn open_oidc(config: &ServeConfig) -> Result<Option<Oidc>, ServiceError> {
-    let provider = config.oidc.clone().map(|options| Provider::new(options, config.clock())).transpose();
-    let provider =
-        provider.map_err(|error| ServiceError::Config(format!("no HTTP client can be made: {error}")))?;
-    Ok(provider.map(Oidc::new))
+    let Some(options) = &config.oidc else { return Ok(None) };
+    options.check().map_err(ServiceError::Config)?;
+    if options.guests.everybody {
+        tracing::warn!("everybody whom {} knows may log in", options.host());
+    }
+    let provider = Provider::new(options.clone(), config.clock())
+        .map_err(|error| ServiceError::Config(format!("no HTTP client can be made: {error}")))?;
+    Ok(Some(Oidc::new(provider)))
 }
 
 /// Where files are kept, and what is needed of them if they go through the service.

@@ -11,6 +11,6 @@ mod signature;
 
 pub(crate) use deliverer::Deliverer;
 pub(crate) use hook::{Delivery, Hook, Hooks, JOB_HOOKS, NewHook, Outcome, event_id, event_of};
-pub(crate) use reach::{Reach, is_public, origin};
+pub(crate) use reach::{Reach, origin};
 pub(crate) use sender::innermost;
 pub(crate) use signature::SigningSecret;

@@ -46,7 +46,7 @@ impl EventsApi {
         last_event_id: Header<Option<String>>,
     ) -> Result<EventStream<BoxStream<'static, EventView>>, Problem> {
         let open = self.0.streams.enter(&principal.id)?;
-        let lapse = principal.lapse(self.0.config.clock());
+        let lapse = self.0.accounts.lapse(&principal, self.0.config.clock());
         let told = self.0.events.subscribe(last_event_id.0.as_deref()).take_until(lapse);
         // It is open for as long as somebody reads it.
         let told = told.map(move |told| {

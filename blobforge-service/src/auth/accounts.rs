@@ -3,16 +3,19 @@
 use std::{sync::Arc, time::Duration};
 
 use blobforge_core::{
-    Queue, QueueError, Timestamp, WorkerId,
+    Clock, Queue, QueueError, Timestamp, WorkerId,
     queue::Notice,
     storage::{Command, RecordChange},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::Value;
+use tokio::sync::Mutex;
 
 use super::{
     Principal, Scope, TokenText,
     bound::MAX_OF_WORKER,
+    entries::Entries,
+    oidc::Rules,
     sessions::Holder,
     standing::{Standing, Standings},
     token::random_hex,
@@ -62,11 +65,23 @@ pub(crate) struct NewToken {
 pub(crate) struct Accounts {
     pub(super) queue: Queue,
     pub(super) standings: Standings,
+    /// By which rules people come in, where a provider lets them in.
+    pub(super) rules: Option<Arc<Rules>>,
+    /// What the audit takes down of who comes and leaves.
+    pub(super) entries: Arc<Entries>,
+    /// Held by whoever opens a session.
+    pub(super) opening: Arc<Mutex<()>>,
 }
 
 impl Accounts {
-    pub(crate) fn new(queue: Queue) -> Self {
-        Self { queue, standings: Standings::default() }
+    pub(crate) fn new(queue: Queue, clock: &Arc<dyn Clock>, rules: Option<Rules>) -> Self {
+        Self {
+            queue,
+            standings: Standings::default(),
+            rules: rules.map(Arc::new),
+            entries: Arc::new(Entries::new(clock)),
+            opening: Arc::default(),
+        }
     }
 
     /// Who holds this token, if it is good.
@@ -125,7 +140,7 @@ impl Accounts {
         }
         match self.good_session(&standing.key).await?.map(|session| session.holder) {
             Some(Holder::Token(token)) => Ok(self.good_token(&token).await?.is_some()),
-            Some(Holder::Person(person)) => Ok(self.person(&person).await?.is_some()),
+            Some(Holder::Person(person)) => Ok(self.welcome(&person).await?.is_some()),
             None => Ok(false),
         }
     }

@@ -21,13 +21,15 @@ use poem::{
     http::{HeaderName, HeaderValue, StatusCode},
 };
 
-use super::{Access, Route};
+use super::{Access, LOGIN, OIDC_CALLBACK, OIDC_LOGIN, Route};
 use crate::{config::ServeConfig, problem::Problem};
 
 /// A budget is for so long; what is left of it grows back evenly.
 const WINDOW: Duration = Duration::from_secs(60);
 /// An address has the budgets of so many accounts: whole offices and halls of machines stand behind one.
 const ACCOUNTS_BEHIND_AN_ADDRESS: u32 = 10;
+/// How often somebody at an address may be sent to the provider, or come back. Each login takes both.
+pub(super) const STEPS_OF_LOGINS: u32 = 60;
 /// What workers say is worth so much more: a heartbeat that is refused costs a lease.
 const FOR_WORKERS: u32 = 10;
 /// The most accounts or addresses that are told apart; beyond them, others share budgets.
@@ -44,6 +46,7 @@ const LEFT: HeaderName = HeaderName::from_static("ratelimit");
 #[derive(Debug)]
 pub(crate) struct Budgets {
     logins: Option<Budget>,
+    provider: Option<Budget>,
     addresses: Option<Budget>,
     accounts: Option<Budget>,
     workers: Option<Budget>,
@@ -55,6 +58,7 @@ impl Budgets {
         let changes = config.rate_limit;
         Self {
             logins: budget("login", config.login_rate_limit),
+            provider: budget("login", steps_of_logins(config)),
             addresses: budget("address", changes.saturating_mul(ACCOUNTS_BEHIND_AN_ADDRESS)),
             accounts: budget("account", changes),
             workers: budget("worker", changes.saturating_mul(FOR_WORKERS)),
@@ -67,8 +71,12 @@ impl Budgets {
         route: &Route,
         address: Option<IpAddr>,
     ) -> Result<Option<Left>, Spent> {
-        let is_login = (route.method, route.pattern) == ("POST", "/auth/login");
-        let budget = if is_login { &self.logins } else { &self.addresses };
+        let is_login = (route.method, route.pattern) == ("POST", LOGIN);
+        let budget = match route.pattern {
+            OIDC_LOGIN | OIDC_CALLBACK => &self.provider,
+            _ if is_login => &self.logins,
+            _ => &self.addresses,
+        };
         let (Some(budget), Some(address)) = (budget, address) else { return Ok(None) };
         budget.spend(customer(address)).map(|left| is_login.then_some(left))
     }
@@ -78,6 +86,11 @@ impl Budgets {
         let budget = if route.access == Access::Worker { &self.workers } else { &self.accounts };
         budget.as_ref().map(|budget| budget.spend(account.to_owned())).transpose()
     }
+}
+
+/// How many steps of logins with the provider there may be from an address: they cost no guesses, but memory and questions.
+fn steps_of_logins(config: &ServeConfig) -> u32 {
+    if config.login_rate_limit == 0 { 0 } else { STEPS_OF_LOGINS.max(config.login_rate_limit) }
 }
 
 /// Those who share one budget.
@@ -93,7 +106,7 @@ pub(super) fn customer(address: IpAddr) -> String {
 
 /// The same number of changes for each of many spenders.
 #[derive(Debug)]
-struct Budget {
+pub(super) struct Budget {
     name: &'static str,
     changes: NonZeroU32,
     clock: Uptime,
@@ -105,10 +118,20 @@ struct Budget {
 }
 
 impl Budget {
-    /// `None` where there is no limit.
+    /// So many in a minute; `None` where there is no limit.
     fn new(name: &'static str, changes: u32, clock: Arc<dyn Clock>) -> Option<Self> {
+        Self::within(WINDOW, name, changes, clock)
+    }
+
+    /// So many in so long a time; `None` where there is no limit.
+    pub(super) fn within(
+        window: Duration,
+        name: &'static str,
+        changes: u32,
+        clock: Arc<dyn Clock>,
+    ) -> Option<Self> {
         let changes = NonZeroU32::new(changes)?;
-        let quota = Quota::per_minute(changes);
+        let quota = Quota::with_period(window / changes.get())?.allow_burst(changes);
         let clock = Uptime(clock);
         let limiter = RateLimiter::new(quota, HashMapStateStore::default(), clock.clone());
         Some(Self {
@@ -121,7 +144,7 @@ impl Budget {
         })
     }
 
-    fn spend(&self, spender: String) -> Result<Left, Spent> {
+    pub(super) fn spend(&self, spender: String) -> Result<Left, Spent> {
         let spender = if self.is_crowded() { self.shared(&spender) } else { spender };
         let left = |changes| Left { name: self.name, of: self.changes.get(), changes };
         match self.limiter.check_key(&spender) {

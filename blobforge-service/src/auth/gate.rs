@@ -9,13 +9,13 @@ use poem::{
 };
 
 use super::{
-    Access, BySession, Principal, Route, TokenText,
+    Access, BySession, Lapsed, Principal, Route, TokenText,
     address::client_address,
     budget::{Left, Spent},
     csrf, routes,
     routes::{LOGIN, OIDC_CALLBACK, OIDC_LOGIN},
     session_secret,
-    stranger::{Stranger, sent_to, unauthenticated},
+    stranger::{Stranger, sent_to, unauthenticated, unconfirmed},
 };
 use crate::{
     audit::Actor,
@@ -84,14 +84,18 @@ impl<E: Endpoint> Gate<E> {
         let Some(principal) = principal else {
             return self.inner.call(request).await.map(IntoResponse::into_response);
         };
-        let lapse = principal.lapse(self.shared.config.clock());
+        let lapse = self.shared.accounts.lapse(&principal, self.shared.config.clock());
         request.set_data(Actor { id: principal.id.clone(), name: principal.name.clone(), address });
         request.set_data(principal);
+        let cut_short = |lapsed| match lapsed {
+            Lapsed::Ended => unauthenticated(NO_GOOD).into_response(),
+            Lapsed::Unconfirmed => unconfirmed().into_response(),
+        };
         tokio::select! {
             // A reply that is there goes out, even to who has just revoked its own token.
             biased;
             reply = self.inner.call(request) => reply.map(IntoResponse::into_response),
-            () = lapse => Ok(unauthenticated(NO_GOOD).into_response()),
+            lapsed = lapse => Ok(cut_short(lapsed)),
         }
     }
 }

@@ -7,8 +7,9 @@ use blobforge_core::{QueueError, storage::RecordChange};
 use super::{
     Accounts,
     accounts::{USES, forget},
+    confirmation::CONFIRMED,
     people::{PEOPLE, Person},
-    sessions::{CONFIRMED, Holder, SEEN, SESSIONS, SessionRecord, forget_session},
+    sessions::{Holder, SEEN, SESSIONS, SessionRecord, forget_session},
 };
 
 /// The most sessions of one token or person: whoever opens one more ends the oldest.
@@ -27,42 +28,57 @@ pub(super) struct Leftovers {
 }
 
 impl Accounts {
-    /// Looks for sessions that are over or whose holder is gone, for what was noted of such, and for people beyond number;
-    /// and for what has to go so that this holder can have one more session.
+    /// Looks for sessions that are over or whose holder is gone, for what was noted of sessions that are not there, and for
+    /// people beyond number; and for what has to go so that this holder can have one more session.
+    ///
+    /// A session comes together with its notes and its holder. What is read later may be newer than what was read before: so
+    /// notes are read before sessions and those before holders, or else what has just come would be taken for a leftover.
     pub(super) async fn leftovers(&self, holder: &Holder) -> Result<Leftovers, QueueError> {
-        let (now, people) = (self.queue.now(), self.people().await?);
+        let now = self.queue.now();
+        let seen = self.seen().await?;
+        let noted = self.noted().await?;
+        let sessions = self.queue.storage().records(SESSIONS).await?;
+        let people = self.people().await?;
         let tokens = self.tokens().await?.into_iter().map(|(key, _)| key);
-        let mut holders: BTreeSet<_> = tokens.chain(people.iter().map(|(key, _)| key.clone())).collect();
+        let welcome = people.iter().filter(|(_, person)| self.knows(person)).map(|(key, _)| key.clone());
+        let mut holders: BTreeSet<_> = tokens.chain(welcome).collect();
         holders.insert(holder.key().to_owned());
-        let (mut gone, mut kept, mut at_home) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
-        let mut of_holder = Vec::new();
-        for (key, value) in self.queue.storage().records(SESSIONS).await? {
+        let mut stray = noted;
+        let (mut gone, mut at_home, mut of_holder) = (Vec::new(), BTreeSet::new(), Vec::new());
+        for (key, value) in sessions {
+            stray.remove(&key);
             let session = serde_json::from_value::<SessionRecord>(value).ok();
-            let good =
-                session.filter(|session| session.expires_at > now && holders.contains(session.holder.key()));
+            let good = session.filter(|session| {
+                session.is_open(seen.get(&key).copied(), now) && holders.contains(session.holder.key())
+            });
             let Some(session) = good else {
-                gone.insert(key);
+                gone.push(key);
                 continue;
             };
             if session.holder == *holder {
-                of_holder.push((session.expires_at, key.clone()));
+                of_holder.push((session.expires_at, key));
             }
             at_home.insert(session.holder.key().to_owned());
-            kept.insert(key);
-        }
-        for collection in [SEEN, CONFIRMED] {
-            let noted = self.queue.storage().records(collection).await?.into_iter().map(|(key, _)| key);
-            gone.extend(noted.filter(|key| !kept.contains(key)));
         }
         of_holder.sort();
         let one_too_many = (of_holder.len() + 1).saturating_sub(MAX_SESSIONS);
-        let sessions = gone.iter().take(FORGOTTEN_AT_ONCE).flat_map(|key| forget_session(key));
+        let sessions = gone.iter().flat_map(|key| forget_session(key));
+        let notes = stray.iter().flat_map(|key| [SEEN, CONFIRMED].map(|collection| forget(collection, key)));
         let strangers = beyond_number(people, &at_home).into_iter().take(FORGOTTEN_AT_ONCE / 2);
         let strangers = strangers.flat_map(|key| [PEOPLE, USES].map(|collection| forget(collection, &key)));
         Ok(Leftovers {
-            useless: sessions.chain(strangers).collect(),
+            useless: sessions.chain(notes).take(FORGOTTEN_AT_ONCE * 3).chain(strangers).collect(),
             ended: of_holder.into_iter().take(one_too_many).map(|(_, key)| key).collect(),
         })
+    }
+
+    /// The keys of the sessions of which something is noted.
+    async fn noted(&self) -> Result<BTreeSet<String>, QueueError> {
+        let mut keys = BTreeSet::new();
+        for collection in [SEEN, CONFIRMED] {
+            keys.extend(self.queue.storage().records(collection).await?.into_iter().map(|(key, _)| key));
+        }
+        Ok(keys)
     }
 }
 
@@ -77,9 +93,15 @@ fn beyond_number(people: Vec<(String, Person)>, at_home: &BTreeSet<String>) -> V
 
 #[cfg(test)]
 mod tests {
-    use blobforge_core::Timestamp;
+    use std::sync::Arc;
+
+    use blobforge_core::{Clock, Queue, SystemClock, Timestamp};
 
     use super::*;
+    use crate::{
+        auth::{BySession, Guest, Identity, Rules, Scope},
+        config::OidcOptions,
+    };
 
     #[test]
     fn people_beyond_number_are_forgotten_unless_they_are_logged_in() {
@@ -103,5 +125,43 @@ mod tests {
         assert!(forgotten(MAX_PEOPLE - 1).is_empty());
         assert_eq!(forgotten(MAX_PEOPLE), ["1"]);
         assert_eq!(forgotten(MAX_PEOPLE + 1), ["1", "2"]);
+    }
+
+    /// Each of these is a process of its own, as far as the accounts are concerned.
+    #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+    async fn who_logs_in_at_the_same_moment_does_not_end_the_sessions_of_others() {
+        const LOGINS: usize = 12;
+        let folder = tempfile::tempdir().unwrap();
+        let queue = Queue::builder().open(&folder.path().join("blobforge.db")).await.unwrap();
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let options = OidcOptions::new("https://auth.lan", "forge", "https://forge.lan/auth/callback");
+        let accounts = || Accounts::new(queue.clone(), &clock, Some(Rules::of(&options)));
+        let all = (0..LOGINS).map(|process| {
+            let accounts = accounts();
+            tokio::spawn(async move {
+                let mut opened = Vec::new();
+                for n in 0..LOGINS {
+                    let identity = Identity {
+                        issuer: "https://auth.lan".to_owned(),
+                        subject: format!("{process} {n}"),
+                        name: None,
+                        email: None,
+                        groups: Vec::new(),
+                    };
+                    let guest = Guest { identity, scopes: vec![Scope::Submit] };
+                    opened.push(accounts.log_person_in(&guest, None, false, None).await.unwrap());
+                }
+                opened
+            })
+        });
+        let (mut lost, here) = (0, accounts());
+        for opened in all.collect::<Vec<_>>() {
+            for secret in opened.await.unwrap() {
+                let found = here.by_session(&secret).await.unwrap();
+                lost += usize::from(!matches!(found, BySession::Somebody(_)));
+            }
+        }
+        assert_eq!(lost, 0, "of {}", LOGINS * LOGINS);
+        queue.close().await;
     }
 }

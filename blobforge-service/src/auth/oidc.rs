@@ -3,22 +3,33 @@
 mod attempts;
 mod guests;
 mod http;
+mod id_token;
 mod identity;
 mod provider;
+mod rules;
 
-use std::net::IpAddr;
+use std::{net::IpAddr, time::Duration};
 
 use blobforge_core::{QueueError, Timestamp};
 use serde::Deserialize;
+use tokio::{sync::Semaphore, time::timeout};
 
-use super::{Scope, token::random_hex};
+use super::{
+    Scope,
+    token::{fingerprint, random_hex},
+};
 pub(crate) use attempts::LIFETIME as LOGIN_WITHIN;
-use attempts::{Attempt, Attempts, Missed};
+use attempts::{Attempt, Attempts, Missed, NoRoom};
 pub(crate) use identity::Identity;
 pub(crate) use provider::Provider;
+pub(crate) use rules::Rules;
 
 /// The longest text of the provider's that is shown, in characters.
 const MAX_SHOWN: usize = 300;
+/// About how many people the provider is asked at a time.
+const ASKED_AT_ONCE: usize = 16;
+/// How long somebody waits for their turn.
+const TURN_WITHIN: Duration = Duration::from_secs(10);
 
 /// Why somebody cannot log in with the provider.
 #[derive(Debug, thiserror::Error)]
@@ -31,6 +42,9 @@ pub(crate) enum OidcError {
         /// Why.
         why: String,
     },
+    /// So many log in that there is no room for one more.
+    #[error("too many people are logging in")]
+    Crowded,
     /// There is no such login, any more.
     #[error("this login was finished already, or took longer than 10 minutes")]
     Unknown,
@@ -60,6 +74,12 @@ impl From<Missed> for OidcError {
     }
 }
 
+impl From<NoRoom> for OidcError {
+    fn from(_: NoRoom) -> Self {
+        Self::Crowded
+    }
+}
+
 /// With what the provider sends a browser back.
 #[derive(Clone, Debug, Deserialize)]
 pub(crate) struct SentBack {
@@ -76,8 +96,30 @@ pub(crate) struct SentBack {
 pub(crate) struct Guest {
     pub(crate) identity: Identity,
     pub(crate) scopes: Vec<Scope>,
+}
+
+/// What somebody wants who is sent to the provider.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Wish<'a> {
+    /// Where they are going.
+    pub(crate) next: &'a str,
+    /// What the browser keeps of a login that it has begun.
+    pub(crate) browser_has: Option<&'a str>,
+    /// The secret of the session that the provider has to confirm, if that is all they want.
+    pub(crate) session: Option<&'a str>,
+    /// Whence they come.
+    pub(crate) address: Option<IpAddr>,
+}
+
+/// A login that has come to its end.
+#[derive(Debug)]
+pub(crate) struct Finished {
     /// Where they were going.
     pub(crate) next: String,
+    /// It was begun to confirm the session that the browser has.
+    pub(crate) confirms: bool,
+    /// Whether they may come in.
+    pub(crate) guest: Result<Guest, OidcError>,
 }
 
 /// A login that has begun.
@@ -94,11 +136,12 @@ pub(crate) struct Begun {
 pub(crate) struct Oidc {
     provider: Provider,
     attempts: Attempts,
+    turns: Semaphore,
 }
 
 impl Oidc {
     pub(crate) fn new(provider: Provider) -> Self {
-        Self { provider, attempts: Attempts::default() }
+        Self { provider, attempts: Attempts::default(), turns: Semaphore::new(ASKED_AT_ONCE) }
     }
 
     /// How people know the provider.
@@ -111,46 +154,55 @@ impl Oidc {
         self.provider.options().origin()
     }
 
-    /// Begins a login. A browser that has begun one in another tab keeps its secret, so that both can be finished.
+    /// Begins a login. A browser that has begun one in another tab keeps its secret, so that both can be finished; any other
+    /// gets a new one, since what it has may have been planted.
     ///
     /// # Errors
-    /// When the provider does not answer.
-    pub(crate) async fn begin(
-        &self,
-        next: &str,
-        browser_has: Option<&str>,
-        address: Option<IpAddr>,
-        now: Timestamp,
-    ) -> Result<Begun, OidcError> {
+    /// When the provider does not answer, or too many have begun.
+    pub(crate) async fn begin(&self, wish: Wish<'_>, now: Timestamp) -> Result<Begun, OidcError> {
         let question = self.provider.question().await?;
-        let browser = match browser_has.filter(|secret| is_secret(secret)) {
+        let browser = match wish.browser_has.filter(|secret| self.attempts.has_of(secret, now)) {
             Some(secret) => secret.to_owned(),
             None => random_hex().map_err(|error| OidcError::Service(QueueError::Randomness(error)))?,
         };
         let attempt = Attempt {
             nonce: question.nonce,
             verifier: question.verifier,
-            next: next.to_owned(),
-            browser: browser.clone(),
-            address,
+            next: wish.next.to_owned(),
+            browser: fingerprint(&browser),
+            session: wish.session.map(fingerprint),
+            address: wish.address,
         };
-        self.attempts.begin(&question.state, attempt, now);
+        self.attempts.begin(&question.state, attempt, now)?;
         Ok(Begun { url: question.url, browser })
     }
 
-    /// Finishes a login; who may come in.
+    /// Whether a browser that has this secret has begun another login.
+    pub(crate) fn has_begun(&self, browser: &str, now: Timestamp) -> bool {
+        self.attempts.has_of(browser, now)
+    }
+
+    /// Finishes a login in a browser that has these secrets, of the login and of a session.
     ///
     /// # Errors
-    /// When they may not.
+    /// When it is none of this browser's.
     pub(crate) async fn finish(
         &self,
         back: SentBack,
         browser: Option<&str>,
+        session: Option<&str>,
         now: Timestamp,
-    ) -> Result<Guest, OidcError> {
-        let state = back.state.ok_or(OidcError::Unknown)?;
-        let attempt = self.attempts.take(&state, browser, now)?;
+    ) -> Result<Finished, OidcError> {
+        let state = back.state.as_ref().ok_or(OidcError::Unknown)?;
+        let mut attempt = self.attempts.take(state, browser, now)?;
         // From here on it is known that this browser comes from where it was sent.
+        let confirms = attempt.session.is_some() && attempt.session == session.map(fingerprint);
+        let next = std::mem::take(&mut attempt.next);
+        Ok(Finished { next, confirms, guest: self.guest(back, attempt).await })
+    }
+
+    /// Who comes back, if they may come in.
+    async fn guest(&self, back: SentBack, attempt: Attempt) -> Result<Guest, OidcError> {
         let options = self.provider.options();
         if back.iss.is_some_and(|issuer| issuer != options.issuer) {
             return Err(OidcError::Untrusted("another provider answers".to_owned()));
@@ -162,9 +214,11 @@ impl Oidc {
         }
         let code =
             back.code.ok_or_else(|| OidcError::Untrusted("there is no code in the answer".to_owned()))?;
+        let turn = timeout(TURN_WITHIN, self.turns.acquire()).await.map_err(|_| OidcError::Crowded)?;
         let identity = self.provider.who(code, &attempt.nonce, attempt.verifier).await?;
+        drop(turn);
         match options.guests.scopes_of(&identity) {
-            Some(scopes) => Ok(Guest { identity, scopes, next: attempt.next }),
+            Some(scopes) => Ok(Guest { identity, scopes }),
             None => Err(OidcError::NotAGuest(Box::new(identity))),
         }
     }
@@ -173,11 +227,6 @@ impl Oidc {
     pub(crate) async fn farewell(&self) -> Option<String> {
         self.provider.farewell().await
     }
-}
-
-/// Whether a browser can have this from us.
-fn is_secret(text: &str) -> bool {
-    text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// What of a text of somebody else's is shown and logged.

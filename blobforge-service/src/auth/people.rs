@@ -6,7 +6,7 @@ use blobforge_core::{QueueError, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    Accounts, Identity, Principal, Scope,
+    Accounts, Guest, Identity, Principal, Scope,
     accounts::{decoded, put},
     sessions::Holder,
     standing::Standing,
@@ -15,6 +15,8 @@ use super::{
 use crate::audit::Actor;
 
 pub(super) const PEOPLE: &str = "people";
+/// How much of somebody's key is their id: so much that nobody finds a subject with the id of somebody else.
+const ID_DIGITS: usize = 32;
 
 /// What is kept of somebody: as it was when the provider last confirmed them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -54,7 +56,7 @@ fn key_of(who: &Identity) -> String {
 
 /// What somebody is called in lists and in the audit.
 fn id_of(key: &str) -> String {
-    key.chars().take(12).collect()
+    key.chars().take(ID_DIGITS).collect()
 }
 
 fn actor(who: &Identity, address: Option<IpAddr>) -> Actor {
@@ -62,38 +64,52 @@ fn actor(who: &Identity, address: Option<IpAddr>) -> Actor {
 }
 
 impl Accounts {
-    /// Takes note of somebody whom the provider has let in, and confirms the session that this browser has, or opens another
-    /// one; its secret goes into the cookie.
+    /// Takes note of somebody whom the provider has let in, and opens a session for them; its secret goes into the cookie.
+    /// Where this only confirms the session that the browser has, that one goes on.
     pub(crate) async fn log_person_in(
         &self,
-        who: &Identity,
-        scopes: Vec<Scope>,
+        guest: &Guest,
         browser_has: Option<&str>,
+        confirms: bool,
         address: Option<IpAddr>,
     ) -> Result<String, QueueError> {
-        let now = self.queue.now();
+        let (now, who) = (self.queue.now(), &guest.identity);
         let key = key_of(who);
-        let mut person = Person::new(who, scopes, now);
+        let mut person = Person::new(who, guest.scopes.clone(), now);
         if let Some(known) = self.person(&key).await? {
             person.created_at = known.created_at;
         }
         let note = put(PEOPLE, &key, &person)?;
         let holder = Holder::Person(key);
-        if let Some(secret) = browser_has {
+        if let Some(secret) = browser_has.filter(|_| confirms) {
             let session = fingerprint(secret);
             if self.good_session(&session).await?.is_some_and(|found| found.holder == holder) {
                 self.commit(vec![note, self.confirmed(&session)?]).await?;
                 return Ok(secret.to_owned());
             }
         }
+        let is_taken_down = self.entries.takes_coming_of(holder.key());
         let entry = actor(who, address).did("logged_in", &who.issuer, now);
-        self.session_of(holder, browser_has, vec![note, entry]).await
+        let with = [note].into_iter().chain(Some(entry).filter(|_| is_taken_down)).collect();
+        self.session_of(holder, browser_has, with).await
     }
 
     /// Takes note of somebody whom the provider knows and this service does not want, or no longer: their sessions end.
     pub(crate) async fn turn_away(&self, who: &Identity, address: Option<IpAddr>) -> Result<(), QueueError> {
+        let key = key_of(who);
+        let is_taken_down = self.entries.takes_refusal_of(&key);
         let entry = actor(who, address).did("login_refused", &who.issuer, self.queue.now());
-        self.end_sessions_of(&key_of(who), vec![entry]).await.map(drop)
+        self.end_sessions_of(&key, Some(entry).filter(|_| is_taken_down)).await.map(drop)
+    }
+
+    /// Somebody whom the provider has let in that people log in with now.
+    pub(super) async fn welcome(&self, key: &str) -> Result<Option<Person>, QueueError> {
+        Ok(self.person(key).await?.filter(|person| self.knows(person)))
+    }
+
+    /// Whether the provider that people log in with now has let somebody in, and not an earlier one.
+    pub(super) fn knows(&self, person: &Person) -> bool {
+        self.rules.as_ref().is_some_and(|rules| rules.issuer == person.issuer)
     }
 
     pub(super) async fn person(&self, key: &str) -> Result<Option<Person>, QueueError> {

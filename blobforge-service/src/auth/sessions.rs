@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     Accounts, Principal, TokenText,
     accounts::{ADMIN_ID, USE_NOTED_EVERY, USES, forget, principal, put},
+    confirmation::{CONFIRMED, is_ahead},
     people,
     token::{fingerprint, random_hex},
 };
@@ -16,20 +17,12 @@ use crate::audit::Actor;
 pub(super) const SESSIONS: &str = "sessions";
 /// When each session was last used. Apart from the sessions, so that noting a use cannot bring back one that has ended.
 pub(super) const SEEN: &str = "session_uses";
-/// Until when the provider's word for each session of a person holds; apart for the same reason.
-pub(super) const CONFIRMED: &str = "sessions_confirmed";
 /// How long a session lasts at most.
 pub(crate) const SESSION_LIFETIME: Duration = Duration::from_secs(30 * 24 * 60 * 60);
 /// How long a session lasts that nobody uses, if a token opened it: to come back, that has to be found again.
 const IDLE_OF_TOKEN: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 /// How long one lasts that nobody uses, if the provider opened it: to come back takes one click.
 const IDLE_OF_PERSON: Duration = Duration::from_secs(12 * 60 * 60);
-/// For how long the provider's word holds, on who somebody is and to which groups they belong.
-const CONFIRMED_FOR: Duration = Duration::from_secs(60 * 60);
-/// For how long it holds all the same while the provider is away, counted from when it was given.
-const CONFIRMED_AT_MOST: Duration = Duration::from_secs(12 * 60 * 60);
-/// When somebody whose provider is away is sent there again.
-const TRIED_EVERY: Duration = Duration::from_secs(10 * 60);
 
 /// Whose session it is: it ends with them.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -65,18 +58,12 @@ pub(super) struct SessionRecord {
     pub(super) expires_at: Timestamp,
 }
 
-/// The provider's word for a session.
-#[derive(Clone, Copy, Debug, Serialize, Deserialize)]
-struct Confirmed {
-    /// When it was given.
-    at: Timestamp,
-    /// Until when it is not asked for again.
-    until: Timestamp,
-}
-
-impl Confirmed {
-    fn holds_at_most(&self) -> Timestamp {
-        self.at + CONFIRMED_AT_MOST
+impl SessionRecord {
+    /// Whether it has not ended, by its time or by being left. It was last seen then, if it was.
+    pub(super) fn is_open(&self, seen: Option<Timestamp>, now: Timestamp) -> bool {
+        let is_over = self.expires_at <= now || is_ahead(self.expires_at, now + SESSION_LIFETIME);
+        let is_left = seen.is_some_and(|seen| now.since(seen) >= self.holder.idle() || is_ahead(seen, now));
+        !is_over && !is_left
     }
 }
 
@@ -92,13 +79,25 @@ pub(crate) enum BySession {
 }
 
 impl Accounts {
-    /// Whose session this is, if it is good.
+    /// Whose session this is, if it is good; takes note of its use.
     pub(crate) async fn by_session(&self, secret: &str) -> Result<BySession, QueueError> {
         let key = fingerprint(secret);
-        let Some(session) = self.good_session(&key).await? else { return Ok(BySession::Nobody) };
-        let standing = self.standings.enter(&key, session.holder.key());
+        let found = self.session(&key).await?;
+        if let BySession::Somebody(principal) = &found
+            && let Err(error) = self.note_session(&key, &principal.standing.holder).await
+        {
+            // With a full disk, say, everything can still be read.
+            tracing::debug!(%error, "the use of a session could not be noted");
+        }
+        Ok(found)
+    }
+
+    /// Whose session is kept under this key, if it is good.
+    pub(super) async fn session(&self, key: &str) -> Result<BySession, QueueError> {
+        let Some(session) = self.good_session(key).await? else { return Ok(BySession::Nobody) };
+        let standing = self.standings.enter(key, session.holder.key());
         // Once more, now that whoever ends it would end this too.
-        if self.good_session(&key).await?.is_none() {
+        if self.good_session(key).await?.is_none() {
             return Ok(BySession::Nobody);
         }
         let (principal, until) = match &session.holder {
@@ -107,20 +106,12 @@ impl Accounts {
                 (record.map(|record| principal(record, standing, true)), session.expires_at)
             }
             Holder::Person(person) => {
-                let confirmed: Option<Confirmed> = self.read(CONFIRMED, &key).await?;
-                let now = self.queue.now();
-                let Some(until) = confirmed.map(|word| word.until).filter(|until| *until > now) else {
-                    return Ok(BySession::Unconfirmed);
-                };
-                let person = self.person(person).await?;
-                (person.map(|person| people::principal(person, standing)), until)
+                let Some(person) = self.welcome(person).await? else { return Ok(BySession::Nobody) };
+                let Some(until) = self.confirmed_until(key).await? else { return Ok(BySession::Unconfirmed) };
+                (Some(people::principal(person, standing)), until)
             }
         };
         let Some(principal) = principal else { return Ok(BySession::Nobody) };
-        if let Err(error) = self.note_session(&key, &session.holder).await {
-            // With a full disk, say, everything can still be read.
-            tracing::debug!(%error, "the use of a session could not be noted");
-        }
         let until = until.min(session.expires_at);
         let ends = principal.expires_at.map_or(until, |at| at.min(until));
         Ok(BySession::Somebody(Principal { expires_at: Some(ends), ..principal }))
@@ -128,22 +119,21 @@ impl Accounts {
 
     /// A session that has not ended: by its time, by being left, or by somebody who ended it.
     pub(super) async fn good_session(&self, key: &str) -> Result<Option<SessionRecord>, QueueError> {
-        let session: Option<SessionRecord> = self.read(SESSIONS, key).await?;
         let now = self.queue.now();
-        let Some(session) = session.filter(|session| session.expires_at > now) else { return Ok(None) };
-        let seen: Option<Timestamp> = self.read(SEEN, key).await?;
-        let is_left = seen.is_some_and(|seen| now.since(seen) >= session.holder.idle());
-        Ok(Some(session).filter(|_| !is_left))
+        let session: Option<SessionRecord> = self.read(SESSIONS, key).await?;
+        let Some(session) = session else { return Ok(None) };
+        let seen = self.read(SEEN, key).await?;
+        Ok(Some(session).filter(|session| session.is_open(seen, now)))
     }
 
     /// Notes that a session is used, and with it its token or person.
-    async fn note_session(&self, key: &str, holder: &Holder) -> Result<(), QueueError> {
+    async fn note_session(&self, key: &str, holder: &str) -> Result<(), QueueError> {
         let now = self.queue.now();
         let last: Option<Timestamp> = self.read(SEEN, key).await?;
         if last.is_some_and(|last| now.since(last) < USE_NOTED_EVERY) {
             return Ok(());
         }
-        self.commit(vec![put(SEEN, key, &now)?, put(USES, holder.key(), &now)?]).await
+        self.commit(vec![put(SEEN, key, &now)?, put(USES, holder, &now)?]).await
     }
 
     /// Opens a session for the holder of a token, in place of the one that the browser has; the secret goes into the cookie.
@@ -180,6 +170,8 @@ impl Accounts {
         browser_has: Option<&str>,
         with: Vec<RecordChange>,
     ) -> Result<String, QueueError> {
+        // One after the other: each looks at what there is, and then changes it.
+        let _opening = self.opening.lock().await;
         let left = self.leftovers(&holder).await?;
         let now = self.queue.now();
         let secret = random_hex().map_err(QueueError::Randomness)?;
@@ -201,24 +193,6 @@ impl Accounts {
         Ok(secret)
     }
 
-    /// Notes that the provider has just confirmed a session.
-    pub(super) fn confirmed(&self, key: &str) -> Result<RecordChange, QueueError> {
-        let now = self.queue.now();
-        put(CONFIRMED, key, &Confirmed { at: now, until: now + CONFIRMED_FOR })
-    }
-
-    /// Lets a session go on for a while that the provider cannot confirm because it is away; `false` where that has been so
-    /// for too long, or there is no such session.
-    pub(crate) async fn put_off(&self, secret: &str) -> Result<bool, QueueError> {
-        let (key, now) = (fingerprint(secret), self.queue.now());
-        let confirmed: Option<Confirmed> = self.read(CONFIRMED, &key).await?;
-        let good = self.good_session(&key).await?.and(confirmed).filter(|word| word.holds_at_most() > now);
-        let Some(word) = good else { return Ok(false) };
-        let until = word.holds_at_most().min(now + TRIED_EVERY);
-        self.commit(vec![put(CONFIRMED, &key, &Confirmed { until, ..word })?]).await?;
-        Ok(true)
-    }
-
     /// Closes a session, and ends what goes on in it; whose it was.
     pub(crate) async fn close_session(
         &self,
@@ -233,8 +207,8 @@ impl Accounts {
                 let record = self.good_token(token).await?;
                 (record.map(|record| (record.id, record.name)), Closed::OfToken)
             }
-            Holder::Person(person) => {
-                let person = self.person(person).await?;
+            Holder::Person(key) => {
+                let person = self.person(key).await?.filter(|_| self.entries.takes_coming_of(key));
                 (person.map(|person| (person.id, person.name)), Closed::OfPerson)
             }
         };
@@ -249,36 +223,48 @@ impl Accounts {
     pub(super) async fn end_sessions_of(
         &self,
         holder: &str,
-        with: Vec<RecordChange>,
+        with: Option<RecordChange>,
     ) -> Result<u32, QueueError> {
+        let (now, seen) = (self.queue.now(), self.seen().await?);
         let of_holder = |(key, value)| {
             let session: SessionRecord = serde_json::from_value(value).ok()?;
-            (session.holder.key() == holder).then_some(key)
+            let is_open = session.is_open(seen.get(&key).copied(), now);
+            (session.holder.key() == holder).then_some((key, is_open))
         };
         let sessions = self.queue.storage().records(SESSIONS).await?;
-        let ended: Vec<String> = sessions.into_iter().filter_map(of_holder).collect();
-        let mut changes = with;
-        changes.extend(ended.iter().flat_map(|key| forget_session(key)));
-        self.commit(changes).await?;
-        for key in &ended {
+        let ended: Vec<(String, bool)> = sessions.into_iter().filter_map(of_holder).collect();
+        let forgotten = ended.iter().flat_map(|(key, _)| forget_session(key));
+        let changes: Vec<_> = with.into_iter().chain(forgotten).collect();
+        if !changes.is_empty() {
+            self.commit(changes).await?;
+        }
+        for (key, _) in &ended {
             self.standings.end(key);
         }
-        Ok(u32::try_from(ended.len()).unwrap_or(u32::MAX))
+        let were_open = ended.iter().filter(|(_, is_open)| *is_open).count();
+        Ok(u32::try_from(were_open).unwrap_or(u32::MAX))
     }
 
     /// How many sessions are open, by their holders' keys.
     pub(super) async fn sessions_by_holder(&self) -> Result<BTreeMap<String, u32>, QueueError> {
-        let now = self.queue.now();
+        let (now, seen) = (self.queue.now(), self.seen().await?);
         let mut counts = BTreeMap::new();
-        for (_, value) in self.queue.storage().records(SESSIONS).await? {
+        for (key, value) in self.queue.storage().records(SESSIONS).await? {
             match serde_json::from_value::<SessionRecord>(value) {
-                Ok(session) if session.expires_at > now => {
+                Ok(session) if session.is_open(seen.get(&key).copied(), now) => {
                     *counts.entry(session.holder.key().to_owned()).or_default() += 1;
                 }
                 _ => {}
             }
         }
         Ok(counts)
+    }
+
+    /// When each session was last seen. What cannot be read counts as never.
+    pub(super) async fn seen(&self) -> Result<BTreeMap<String, Timestamp>, QueueError> {
+        let noted = self.queue.storage().records(SEEN).await?;
+        let readable = |(key, at)| Some((key, serde_json::from_value(at).ok()?));
+        Ok(noted.into_iter().filter_map(readable).collect())
     }
 }
 
@@ -296,14 +282,17 @@ pub(super) fn forget_session(key: &str) -> [RecordChange; 3] {
 
 #[cfg(test)]
 mod tests {
-    use blobforge_core::{Queue, queue::MAX_RECORDS};
+    use std::sync::Arc;
+
+    use blobforge_core::{Clock, Queue, SystemClock, queue::MAX_RECORDS};
 
     use super::*;
 
     #[tokio::test]
     async fn sessions_that_nobody_needs_keep_nobody_out_and_are_forgotten() {
         let queue = Queue::in_memory();
-        let accounts = Accounts::new(queue.clone());
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let accounts = Accounts::new(queue.clone(), &clock, None);
         let token = TokenText::draw().unwrap();
         accounts.set_admin(&token, None).await.unwrap();
         let never = queue.now() + SESSION_LIFETIME;

@@ -30,11 +30,7 @@ impl Stranger {
     pub(super) fn refused(self, request: &Request) -> Response {
         let mut reply = match self {
             Self::Refused(problem) => *problem,
-            Self::Unconfirmed => {
-                let detail = "the identity provider has to confirm this session. Nothing was changed";
-                Problem::new(StatusCode::UNAUTHORIZED, "session_unconfirmed", detail)
-                    .hint("load a page of this service: it goes to the provider and comes back")
-            }
+            Self::Unconfirmed => unconfirmed(),
         }
         .into_response();
         refresh_fragment(request, &mut reply);
@@ -63,6 +59,13 @@ pub(super) fn sent_to(login: &str, request: &Request) -> Response {
         .status(StatusCode::SEE_OTHER)
         .header(header::LOCATION, leading_back(login, wanted))
         .finish()
+}
+
+/// What is said where the provider has to say again who somebody is.
+pub(super) fn unconfirmed() -> Problem {
+    let detail = "the identity provider has to confirm this session";
+    Problem::new(StatusCode::UNAUTHORIZED, "session_unconfirmed", detail)
+        .hint("load a page of this service: it goes to the provider and comes back")
 }
 
 pub(super) fn unauthenticated(detail: &str) -> Problem {

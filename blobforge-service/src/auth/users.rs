@@ -92,7 +92,7 @@ impl Accounts {
             None => self.people().await?.into_iter().find(|(_, person)| person.id == id).map(|(key, _)| key),
         };
         match holder {
-            Some(holder) => self.end_sessions_of(&holder, vec![entry]).await.map(Some),
+            Some(holder) => self.end_sessions_of(&holder, Some(entry)).await.map(Some),
             None => Ok(None),
         }
     }

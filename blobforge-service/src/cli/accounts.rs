@@ -77,6 +77,7 @@ pub(super) async fn audit(args: AuditArgs) -> Result<ExitCode, CliError> {
     let columns = [
         Column::Text("when"),
         Column::Text("who"),
+        Column::Text("account"),
         Column::Text("what"),
         Column::Text("to what"),
         Column::Text("from"),
@@ -85,6 +86,7 @@ pub(super) async fn audit(args: AuditArgs) -> Result<ExitCode, CliError> {
         vec![
             ago(&field(entry, "at")),
             field(entry, "account"),
+            field(entry, "account_id"),
             field(entry, "action"),
             field(entry, "target"),
             field(entry, "address"),

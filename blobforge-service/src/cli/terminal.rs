@@ -10,7 +10,7 @@ use blobforge_core::{Clock, SystemClock, Timestamp};
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
-use crate::words;
+use crate::{steering::steers, words};
 pub(super) use crate::words::{cut, size, span};
 
 /// Writes a line to standard output. Who reads it may leave early, as `head` does.
@@ -26,16 +26,13 @@ pub(super) fn say(text: impl AsRef<str>) -> io::Result<()> {
 
 /// Text without what steers terminals or turns its direction: names and logs come from anybody.
 fn visible(text: &str) -> Cow<'_, str> {
-    let steers = |letter: char| {
-        letter.is_control() && !matches!(letter, '\n' | '\t')
-            || matches!(letter, '\u{202A}'..='\u{202E}' | '\u{2066}'..='\u{2069}')
-    };
-    if !text.contains(steers) {
+    let is_bad = |letter: char| steers(letter) && !matches!(letter, '\n' | '\t');
+    if !text.contains(is_bad) {
         return Cow::Borrowed(text);
     }
     Cow::Owned(
         text.chars()
-            .map(|letter| if steers(letter) { char::REPLACEMENT_CHARACTER } else { letter })
+            .map(|letter| if is_bad(letter) { char::REPLACEMENT_CHARACTER } else { letter })
             .collect(),
     )
 }

@@ -43,7 +43,14 @@ pub(super) fn secret(
         (None, Some(file)) => {
             let read = fs::read_to_string(file);
             let read = read.map_err(|source| ServiceError::File { path: file.to_owned(), source })?;
-            Ok(Some(SecretText(read.trim().to_owned())))
+            let text = read.trim();
+            if text.is_empty() {
+                return Err(ServiceError::Config(format!(
+                    "{}, which {name}_FILE names, is empty",
+                    file.display()
+                )));
+            }
+            Ok(Some(SecretText(text.to_owned())))
         }
     }
 }

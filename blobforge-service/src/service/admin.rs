@@ -68,7 +68,8 @@ pub(crate) async fn reset_admin(config: &ServeConfig) -> Result<PathBuf, Service
     let reset = match secret::write_private(&file, token.reveal()) {
         Ok(()) => {
             let entry = Actor::on_the_machine().did("admin_token_reset", ADMIN_ID, queue.now());
-            Accounts::new(queue.clone()).set_admin(&token, Some(entry)).await.map_err(ServiceError::from)
+            let accounts = Accounts::new(queue.clone(), &config.clock(), None);
+            accounts.set_admin(&token, Some(entry)).await.map_err(ServiceError::from)
         }
         Err(source) => Err(ServiceError::File { path: file.clone(), source }),
     };

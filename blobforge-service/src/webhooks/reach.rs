@@ -93,7 +93,7 @@ impl Reach {
 }
 
 /// Whether an address belongs to the public network.
-pub(crate) fn is_public(address: IpAddr) -> bool {
+fn is_public(address: IpAddr) -> bool {
     match address.to_canonical() {
         IpAddr::V4(address) => !SPECIAL_V4.iter().any(|special| special.contains(&address)),
         IpAddr::V6(address) => {

@@ -63,3 +63,21 @@ fn whoever_hangs_on_does_not_keep_the_service_from_ending_in_good_order() {
     let beside = forge.folder.path().join("blobforge.db-wal");
     assert!(fs::metadata(&beside).map_or(0, |file| file.len()) == 0, "{}", beside.display());
 }
+
+#[test]
+fn who_stops_reading_what_the_service_says_does_not_stop_the_service() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = blobforge();
+    command.args(["serve", "--port", "0", "--db-path"]).arg(folder.path().join("blobforge.db"));
+    let mut service = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let mut first = String::new();
+    BufReader::new(service.stdout.take().unwrap()).read_line(&mut first).unwrap();
+    drop(service.stderr.take());
+    let url = first.trim().split_once("serves ").unwrap().1.to_owned();
+    let mut forge = Forge { folder, service, url, http: reqwest::Client::new() };
+    for request in ["GET /api/health\n\r\n", "GET /auth/login\n\r\n", "GET /api/jobs/7\n\r\n"] {
+        read_until(&mut forge.open(request), "\r\n");
+    }
+    kill_process(Pid::from_child(&forge.service), Signal::TERM).unwrap();
+    assert!(forge.service.wait().unwrap().success());
+}

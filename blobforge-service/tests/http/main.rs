@@ -17,6 +17,7 @@ mod limits;
 mod metrics;
 mod pages;
 mod paging;
+mod providers;
 mod receiver;
 mod repeats;
 mod stats;

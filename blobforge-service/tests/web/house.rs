@@ -2,7 +2,7 @@
 
 use std::{net::TcpListener, sync::Arc, time::Duration};
 
-use blobforge_core::{Clock as _, ManualClock, Timestamp};
+use blobforge_core::{ManualClock, Timestamp};
 use blobforge_service::{Guests, OidcOptions, ServeConfig, Service};
 use reqwest::{Client, Method, StatusCode, Url};
 use serde_json::Value;
@@ -127,9 +127,5 @@ impl House {
         let files = std::fs::read_dir(self.folder.path()).unwrap().map(|entry| entry.unwrap().path());
         let mut files = files.filter(|path| path.is_file()).map(|path| std::fs::read(path).unwrap());
         files.any(|bytes| bytes.windows(secret.len()).any(|window| window == secret.as_bytes()))
-    }
-
-    pub(crate) fn now(&self) -> Timestamp {
-        self.clock.now()
     }
 }

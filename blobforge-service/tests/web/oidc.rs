@@ -144,6 +144,55 @@ async fn an_id_token_of_another_login_or_another_key_is_no_good() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "scripts/web installs what it needs"]
+async fn what_a_provider_says_wrongly_is_not_believed() {
+    let house = House::open(IdTokens::Subject).await;
+    for (lie, why) in [
+        ("other audience", "audience"),
+        ("other issuer", "issuer"),
+        ("expired", "expired"),
+        ("from the future", "from the future"),
+        ("later", "holds later only"),
+        ("other client", "another client"),
+        ("long subject", "255"),
+        ("signed with the secret", "algorithm"),
+        ("unsigned", "cannot be trusted"),
+        ("other person", "subject"),
+        ("redirecting", "cannot be trusted"),
+    ] {
+        house.provider.lie(lie).await;
+        let mut bob = Visitor::new();
+        let page = house.log_in(&mut bob, "bob").await;
+        page.refused(502, "cannot be trusted");
+        assert!(page.text.contains(why), "{lie}: {page:?}");
+        assert_eq!(house.session(&bob), None, "{lie}");
+        house.clock.advance(HOUR / 60);
+    }
+    for (lie, why) in [("huge", "more than"), ("failing", "503")] {
+        house.provider.lie(lie).await;
+        house.log_in(&mut Visitor::new(), "bob").await.refused(503, why);
+        house.clock.advance(HOUR / 60);
+    }
+    house.provider.lie("").await;
+    assert!(house.log_in(&mut Visitor::new(), "bob").await.status.is_success());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "scripts/web installs what it needs"]
+async fn a_login_leaves_nothing_behind_and_takes_nothing_that_was_planted() {
+    let house = House::open(IdTokens::Subject).await;
+    let key = (house.service.url(), "bf_login".to_owned());
+    let mut bob = Visitor::new();
+    let planted = "0".repeat(64);
+    bob.cookies.insert(key.clone(), planted.clone());
+    let question = house.begin(&mut bob, "/").await;
+    assert_ne!(bob.cookies[&key], planted);
+    let back = house.answer(&mut bob, &question, "bob").await;
+    assert!(bob.visit(back.as_str()).await.status.is_success());
+    assert_eq!(bob.cookies.get(&key), None);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "scripts/web installs what it needs"]
 async fn new_keys_of_the_provider_are_asked_for_when_one_is_unknown() {
     let house = House::open(IdTokens::Subject).await;
     assert!(house.log_in(&mut Visitor::new(), "bob").await.status.is_success());
@@ -221,23 +270,25 @@ async fn people_log_in_and_out_with_a_browser() {
 async fn the_doctor_looks_at_the_provider() {
     let house = House::open(IdTokens::Subject).await;
     let folder = tempfile::tempdir().unwrap();
-    let found = |issuer: &str, admins: &str| {
+    let found = |issuer: &str, admins: Option<&str>| {
         let mut doctor = Command::new(env!("CARGO_BIN_EXE_blobforge"));
         doctor.args(["doctor", "--json"]).current_dir(folder.path());
         doctor.env("BLOBFORGE_OIDC_ISSUER", issuer).env("BLOBFORGE_OIDC_CLIENT_ID", "blobforge");
-        doctor.env("BLOBFORGE_OIDC_ADMIN_GROUPS", admins).env("BLOBFORGE_PUBLIC_URL", house.service.url());
+        doctor.env("BLOBFORGE_PUBLIC_URL", house.service.url());
+        doctor.envs(admins.map(|admins| ("BLOBFORGE_OIDC_ADMIN_GROUPS", admins)));
         let said = String::from_utf8(doctor.output().unwrap().stdout).unwrap();
         let lines = said.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
         let state = |line: &Value| (line["what"].as_str().unwrap().to_owned(), line["state"].clone());
         lines.map(|line| state(&line)).collect::<BTreeMap<_, _>>()
     };
-    let well = found(&house.provider.issuer, "forge-admins");
+    let well = found(&house.provider.issuer, Some("forge-admins"));
     assert_eq!((&well["OpenID provider"], well.get("administrators")), (&json!("ok"), None), "{well:?}");
-    assert_eq!(found(&house.provider.issuer, "")["administrators"], "warn");
+    assert_eq!(well["guests"], "warn", "everybody may come in");
+    assert_eq!(found(&house.provider.issuer, None)["administrators"], "warn");
     // It has to be called as it calls itself, and to be there.
     assert_eq!(
-        found(&house.provider.issuer.replace("127.0.0.1", "localhost"), "a")["OpenID provider"],
+        found(&house.provider.issuer.replace("127.0.0.1", "localhost"), Some("a"))["OpenID provider"],
         "fail"
     );
-    assert_eq!(found("http://127.0.0.1:1", "a")["OpenID provider"], "fail");
+    assert_eq!(found("http://127.0.0.1:1", Some("a"))["OpenID provider"], "fail");
 }

@@ -2,7 +2,7 @@
 // consent. What a test sends to /tests changes who is in which groups, changes the keys, or has the provider lie. Its first
 // line says where it is.
 import http from 'node:http';
-import { decodeJwt, decodeProtectedHeader, exportJWK, generateKeyPair, SignJWT } from 'jose';
+import { decodeJwt, decodeProtectedHeader, exportJWK, generateKeyPair, SignJWT, UnsecuredJWT } from 'jose';
 import Provider from 'oidc-provider';
 
 const { PORT, SERVICE, SECRET, ID_TOKEN_CLAIMS } = process.env;
@@ -14,6 +14,7 @@ const people = {
     tom: person('Tom', 'forge-users,forge-admins'),
 };
 let lie = null;
+let own;
 // Nobody reads more than the first line.
 console.info = console.error;
 
@@ -21,7 +22,8 @@ const newKey = () => generateKeyPair('RS256', { extractable: true });
 
 /// A provider with a key of its own, as what answers requests.
 async function provider(issuer) {
-    const { privateKey } = await newKey();
+    own = await newKey();
+    const { privateKey } = own;
     const provider = new Provider(issuer, {
         clients: [{
             client_id: 'blobforge', client_secret: SECRET, redirect_uris: [`${SERVICE}/auth/callback`],
@@ -31,6 +33,7 @@ async function provider(issuer) {
         jwks: { keys: [{ ...await exportJWK(privateKey), use: 'sig', alg: 'RS256', kid: crypto.randomUUID() }] },
         claims: { openid: ['sub'], email: ['email', 'email_verified'], profile: ['name'], groups: ['groups'] },
         conformIdTokenClaims: ID_TOKEN_CLAIMS !== 'all',
+        enabledJWA: { idTokenSigningAlgValues: ['RS256', 'HS256'] },
         pkce: { required: () => true },
         features: { devInteractions: { enabled: false }, rpInitiatedLogout: { enabled: true, logoutSource } },
         findAccount: (_, id) => people[id] && { accountId: id, claims: async () => ({ sub: id, ...people[id] }) },
@@ -59,18 +62,48 @@ async function interact(provider, request, response) {
     return done({ consent: { grantId: await grant.save() } });
 }
 
-/// Puts another ID token into the answer: signed by somebody else, under the same name or another one.
-function lying(response) {
+const seconds = () => Math.floor(Date.now() / 1000);
+/// What ID tokens say that nobody may believe, although the provider itself has signed them.
+const untrue = {
+    'other audience': () => ({ aud: 'another' }),
+    'other issuer': () => ({ iss: 'https://other.example.test' }),
+    'expired': () => ({ iat: seconds() - 600, exp: seconds() - 120 }),
+    'from the future': () => ({ iat: seconds() + 3600, exp: seconds() + 7200 }),
+    'later': () => ({ nbf: seconds() + 3600 }),
+    'other client': () => ({ azp: 'another' }),
+    'long subject': () => ({ sub: 'x'.repeat(256) }),
+};
+
+/// Another ID token: of other claims, or signed by somebody else, under the same name or another one.
+async function lied(token) {
+    const claims = { ...decodeJwt(token), ...untrue[lie]?.() };
+    if (lie === 'unsigned') return new UnsecuredJWT(claims).encode();
+    const header = decodeProtectedHeader(token);
+    if (lie === 'signed with the secret') {
+        return new SignJWT(claims).setProtectedHeader({ alg: 'HS256' }).sign(new TextEncoder().encode(SECRET));
+    }
+    if (lie === 'unknown key') header.kid = crypto.randomUUID();
+    const key = lie in untrue ? own.privateKey : (await newKey()).privateKey;
+    return new SignJWT(claims).setProtectedHeader(header).sign(key);
+}
+
+/// Puts another text into an answer.
+function change(response, changed) {
     const end = response.end.bind(response);
     response.end = async text => {
-        const answer = JSON.parse(text);
-        const header = decodeProtectedHeader(answer.id_token);
-        if (lie === 'unknown key') header.kid = crypto.randomUUID();
-        answer.id_token = await new SignJWT(decodeJwt(answer.id_token)).setProtectedHeader(header).sign((await newKey()).privateKey);
-        const body = JSON.stringify(answer);
+        const body = JSON.stringify(await changed(JSON.parse(text)));
         response.setHeader('content-length', Buffer.byteLength(body));
         end(body);
     };
+}
+
+/// Answers at the token endpoint as no provider should; whether that was all.
+function misbehaves(response) {
+    if (lie === 'failing') response.writeHead(503).end();
+    else if (lie === 'redirecting') response.writeHead(307, { location: `${issuer}/token` }).end();
+    else if (lie === 'huge') response.writeHead(200, { 'content-type': 'application/json' }).end(' '.repeat(2 << 20));
+    else return false;
+    return true;
 }
 
 async function told(request, response) {
@@ -90,7 +123,11 @@ server.on('request', async (request, response) => {
         if (request.url === '/tests') return await told(request, response);
         // Browsers ask every site for it, and complain.
         if (request.url === '/favicon.ico') return response.writeHead(204).end();
-        if (request.url === '/token' && lie) lying(response);
+        if (request.url === '/token' && misbehaves(response)) return;
+        if (request.url === '/token' && lie && lie !== 'other person') {
+            change(response, async answer => ({ ...answer, id_token: await lied(answer.id_token) }));
+        }
+        if (request.url === '/me' && lie === 'other person') change(response, answer => ({ ...answer, sub: 'ann' }));
         await answer(request, response);
     } catch (error) {
         console.error(error);

@@ -71,7 +71,7 @@ impl Provider {
         self.told(json!({"newKeys": true})).await;
     }
 
-    /// Has another key sign its ID tokens: `other key` under the same name, or `unknown key`.
+    /// Has it answer otherwise than it should, as its script says under this name; as it should again with none.
     pub(crate) async fn lie(&self, how: &str) {
         self.told(json!({"lie": how})).await;
     }

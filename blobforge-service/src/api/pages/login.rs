@@ -91,11 +91,13 @@ pub(in crate::api) async fn log_out(request: &Request, shared: Data<&Arc<Shared>
     let https = shared.config.is_https();
     let forget = Cookie::Session.set("", 0, https);
     let address = client_address(request, &shared.config.trusted_proxies);
-    let closed = match session_secret(request.headers(), https) {
+    let session = session_secret(request.headers(), https);
+    let closed = match session {
         Some(secret) => shared.accounts.close_session(secret, address).await.map_err(Problem::from)?,
         None => None,
     };
-    if let (Some(Closed::OfPerson), Some(oidc)) = (closed, &shared.oidc)
+    // One that has ended already, and of which nothing is left, may have been a person's.
+    if let (Some(_), Some(oidc)) = (session.filter(|_| closed != Some(Closed::OfToken)), &shared.oidc)
         && let Some(farewell) = oidc.farewell().await
     {
         return Ok(left(&oidc.host(), &farewell, &forget));

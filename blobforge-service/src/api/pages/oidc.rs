@@ -1,17 +1,20 @@
 //! Logging in with an identity provider: there and back.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc};
 
 use poem::{
     Request, Response, Result, handler,
-    http::StatusCode,
+    http::{HeaderValue, StatusCode, header},
     web::{Data, Query},
 };
 use serde::Deserialize;
 
 use super::login::{LoginPage, session_cookie, to};
 use crate::{
-    auth::{Cookie, LOGIN_WITHIN, Oidc, OidcError, SentBack, client_address, local_path, session_secret},
+    auth::{
+        Cookie, Finished, LOGIN_WITHIN, Oidc, OidcError, SentBack, Wish, client_address, local_path,
+        session_secret,
+    },
     problem::Problem,
     service::Shared,
 };
@@ -31,19 +34,17 @@ pub(in crate::api) async fn begin(
     let Some(oidc) = &shared.oidc else { return Ok(no_provider(next)) };
     let (headers, https) = (request.headers(), shared.config.is_https());
     let address = client_address(request, &shared.config.trusted_proxies);
+    let now = shared.queue.now();
+    let session = session_secret(headers, https);
+    let awaits = match session {
+        Some(secret) => shared.accounts.awaits_confirmation(secret).await.map_err(Problem::from)?,
+        None => false,
+    };
     let browser_has = Cookie::Login.read(headers, https);
-    match oidc.begin(next, browser_has, address, shared.queue.now()).await {
+    let wish = Wish { next, browser_has, session: session.filter(|_| awaits), address };
+    match oidc.begin(wish, now).await {
         Ok(begun) => Ok(to(&begun.url, &Cookie::Login.set(&begun.browser, LOGIN_WITHIN.as_secs(), https))),
-        Err(error @ OidcError::Away { .. }) => {
-            // Who was let in before goes on while the provider is away, for a while.
-            if let Some(secret) = session_secret(headers, https)
-                && shared.accounts.put_off(secret).await.map_err(Problem::from)?
-            {
-                return Ok(to(next, &session_cookie(&shared, secret)));
-            }
-            failed(oidc, next, error)
-        }
-        Err(error) => failed(oidc, next, error),
+        Err(error) => gone_on_or_failed(&shared, oidc, session, next, error).await,
     }
 }
 
@@ -55,21 +56,59 @@ pub(in crate::api) async fn finish(
 ) -> Result<Response> {
     let Some(oidc) = &shared.oidc else { return Ok(no_provider("/")) };
     let (headers, https) = (request.headers(), shared.config.is_https());
-    let address = client_address(request, &shared.config.trusted_proxies);
+    let (now, session) = (shared.queue.now(), session_secret(headers, https));
     let browser = Cookie::Login.read(headers, https);
-    match oidc.finish(back, browser, shared.queue.now()).await {
+    let finished = match oidc.finish(back, browser, session, now).await {
+        Ok(finished) => finished,
+        Err(error) => return failed(oidc, "/", error),
+    };
+    let address = client_address(request, &shared.config.trusted_proxies);
+    let mut reply = arrived(&shared, oidc, finished, session, address).await?;
+    // It is kept for a login in another tab.
+    if !browser.is_some_and(|browser| oidc.has_begun(browser, now))
+        && let Ok(cookie) = HeaderValue::from_str(&Cookie::Login.set("", 0, https))
+    {
+        reply.headers_mut().append(header::SET_COOKIE, cookie);
+    }
+    Ok(reply)
+}
+
+/// Lets somebody in who has come back from the provider, or says why not.
+async fn arrived(
+    shared: &Shared,
+    oidc: &Oidc,
+    finished: Finished,
+    session: Option<&str>,
+    address: Option<IpAddr>,
+) -> Result<Response> {
+    let Finished { next, confirms, guest } = finished;
+    match guest {
         Ok(guest) => {
-            let browser_has = session_secret(headers, https);
-            let opened =
-                shared.accounts.log_person_in(&guest.identity, guest.scopes, browser_has, address).await;
-            Ok(to(&guest.next, &session_cookie(&shared, &opened.map_err(Problem::from)?)))
+            let opened = shared.accounts.log_person_in(&guest, session, confirms, address).await;
+            Ok(to(&next, &session_cookie(shared, &opened.map_err(Problem::from)?)))
         }
         Err(OidcError::NotAGuest(who)) => {
             shared.accounts.turn_away(&who, address).await.map_err(Problem::from)?;
             failed(oidc, "/", OidcError::NotAGuest(who))
         }
-        Err(error) => failed(oidc, "/", error),
+        Err(error) => gone_on_or_failed(shared, oidc, session, &next, error).await,
     }
+}
+
+/// Has somebody go on for a while who was let in before, where the provider is away; and otherwise says why they cannot.
+async fn gone_on_or_failed(
+    shared: &Shared,
+    oidc: &Oidc,
+    session: Option<&str>,
+    next: &str,
+    error: OidcError,
+) -> Result<Response> {
+    if let (OidcError::Away { .. }, Some(secret)) = (&error, session)
+        && shared.accounts.put_off(secret).await.map_err(Problem::from)?
+    {
+        return Ok(to(next, &session_cookie(shared, secret)));
+    }
+    failed(oidc, next, error)
 }
 
 /// Where no provider is set up, people log in with tokens.
@@ -89,6 +128,7 @@ fn failed(oidc: &Oidc, next: &str, error: OidcError) -> Result<Response> {
             StatusCode::SERVICE_UNAVAILABLE,
             "Try again in a minute; with an API token you can log in meanwhile".to_owned(),
         ),
+        OidcError::Crowded => (StatusCode::TOO_MANY_REQUESTS, "Try again in a minute".to_owned()),
         OidcError::Unknown => (StatusCode::FORBIDDEN, "Log in once more".to_owned()),
         OidcError::OtherBrowser => {
             (StatusCode::FORBIDDEN, format!("Begin and finish it in one browser, at {}", oidc.origin()))
@@ -103,7 +143,13 @@ fn failed(oidc: &Oidc, next: &str, error: OidcError) -> Result<Response> {
             "Ask the administrator to add you to one of the groups that may".to_owned(),
         ),
     };
-    tracing::warn!(%error, "somebody could not log in with the identity provider");
+    match &error {
+        // Anybody can come with these, as often as they like.
+        OidcError::Unknown | OidcError::OtherBrowser | OidcError::Crowded => {
+            tracing::debug!(%error, "somebody could not log in with the identity provider");
+        }
+        _ => tracing::warn!(%error, "somebody could not log in with the identity provider"),
+    }
     let text = sentence(&format!("{error}. {advice}."));
     let page = LoginPage { next: Some(next), error: Some(&text), link: None };
     Ok(with_status(page.shown(Some(oidc)), status))

@@ -3,7 +3,7 @@
 use std::{future::Future, pin::Pin, time::Duration};
 
 use openidconnect::{AsyncHttpClient, HttpRequest, HttpResponse};
-use reqwest::{Client, redirect::Policy};
+use reqwest::{Client, StatusCode, redirect::Policy};
 
 /// How long an answer may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
@@ -23,6 +23,8 @@ pub(super) enum Unanswered {
     Http(#[from] reqwest::Error),
     #[error("the answer has more than {MAX_ANSWER} bytes")]
     TooLarge,
+    #[error("it answers with {0}")]
+    Failing(StatusCode),
 }
 
 impl ProviderHttp {
@@ -40,6 +42,10 @@ impl ProviderHttp {
 
     async fn answer(&self, request: HttpRequest) -> Result<HttpResponse, Unanswered> {
         let mut answer = self.0.execute(request.try_into()?).await?;
+        // What stands in front of it says so while it is away itself.
+        if answer.status().is_server_error() {
+            return Err(Unanswered::Failing(answer.status()));
+        }
         let mut body = Vec::new();
         while let Some(chunk) = answer.chunk().await? {
             if body.len() + chunk.len() > MAX_ANSWER {

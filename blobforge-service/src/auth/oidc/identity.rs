@@ -7,6 +7,8 @@ use openidconnect::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use crate::steering::steers;
+
 /// The longest name or address that is kept, in characters.
 const MAX_NAME: usize = 200;
 
@@ -18,6 +20,11 @@ pub(super) struct OtherClaims(Map<String, Value>);
 impl AdditionalClaims for OtherClaims {}
 
 impl OtherClaims {
+    /// Before when this is not to be believed, in seconds since 1970.
+    pub(super) fn not_before(&self) -> Option<f64> {
+        self.0.get("nbf")?.as_f64()
+    }
+
     /// The groups under this name. A list of texts counts, and nothing else: what a text with commas in it means, or a number
     /// in the list, only its author knows.
     fn groups(&self, claim: &str) -> Option<Vec<String>> {
@@ -44,9 +51,18 @@ pub(crate) struct Identity {
 impl Identity {
     /// How people are shown them.
     pub(crate) fn shown(&self) -> String {
-        let shown = self.name.as_ref().or(self.email.as_ref()).unwrap_or(&self.subject);
-        shown.chars().filter(|c| !c.is_control()).take(MAX_NAME).collect()
+        let names = [&self.name, &self.email].into_iter().flatten().chain([&self.subject]);
+        let plain =
+            names.map(|name| name.chars().filter(|c| is_plain(*c)).take(MAX_NAME).collect::<String>());
+        plain.into_iter().find(|name| !name.trim().is_empty()).unwrap_or_default()
     }
+}
+
+/// Whether a letter of a name is one that people see, and that leaves the others where they are.
+fn is_plain(letter: char) -> bool {
+    let is_invisible =
+        matches!(letter, '\u{AD}' | '\u{200B}'..='\u{200D}' | '\u{2060}'..='\u{2064}' | '\u{FEFF}');
+    !steers(letter) && !is_invisible
 }
 
 /// What one answer of the provider says of somebody. What one leaves out another may say.
@@ -117,7 +133,11 @@ impl Told {
             issuer: issuer.to_owned(),
             subject: subject.to_owned(),
             name: self.name,
-            email: self.email.filter(|email| email.is_verified).map(|email| email.address),
+            // A longer one is nobody's; cut short, it would be another.
+            email: self
+                .email
+                .filter(|email| email.is_verified && email.address.chars().count() <= MAX_NAME)
+                .map(|email| email.address),
             groups: self.groups.unwrap_or_default(),
         }
     }
@@ -165,6 +185,8 @@ mod tests {
             found(Told::default().or(email("ann@example.org", true))),
             Some("ann@example.org".to_owned())
         );
+        let long = format!("{}@example.org", "a".repeat(MAX_NAME));
+        assert_eq!(found(email(&long, true)), None);
     }
 
     #[test]
@@ -172,5 +194,9 @@ mod tests {
         let told = Told { name: Some("Ann\u{1b}[2J".to_owned()), ..Told::default() };
         assert_eq!(told.of("issuer", "subject").shown(), "Ann[2J");
         assert_eq!(Told::default().of("issuer", "subject").shown(), "subject");
+        let told = Told { name: Some("\u{202E}nnA\u{200B}".to_owned()), ..Told::default() };
+        assert_eq!(told.of("issuer", "subject").shown(), "nnA");
+        let told = Told { name: Some("\u{2066}\u{200B} ".to_owned()), ..Told::default() };
+        assert_eq!(told.of("issuer", "subject").shown(), "subject");
     }
 }

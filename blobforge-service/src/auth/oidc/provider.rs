@@ -4,13 +4,11 @@ use std::{error::Error, sync::Arc, time::Duration};
 
 use blobforge_core::Clock;
 use openidconnect::{
-    AccessTokenHash, AuthType, AuthenticationFlow, AuthorizationCode, ClaimsVerificationError, Client,
-    ClientId, ClientSecret, CsrfToken, DiscoveryError, EmptyExtraTokenFields, EndpointMaybeSet,
-    EndpointNotSet, EndpointSet, IdTokenClaims, IdTokenFields, IssuerUrl, LogoutRequest, Nonce,
-    OAuth2TokenResponse as _, PkceCodeChallenge, PkceCodeVerifier, PostLogoutRedirectUrl,
-    ProviderMetadataWithLogout, RedirectUrl, RequestTokenError, Scope, SignatureVerificationError,
-    StandardErrorResponse, StandardTokenResponse, SubjectIdentifier, TokenResponse as _, UserInfoClaims,
-    UserInfoError,
+    AuthType, AuthenticationFlow, AuthorizationCode, Client, ClientId, ClientSecret, CsrfToken,
+    DiscoveryError, EmptyExtraTokenFields, EndpointMaybeSet, EndpointNotSet, EndpointSet, IdTokenFields,
+    IssuerUrl, LogoutRequest, Nonce, OAuth2TokenResponse as _, PkceCodeChallenge, PkceCodeVerifier,
+    PostLogoutRedirectUrl, ProviderMetadataWithLogout, RedirectUrl, RequestTokenError, Scope,
+    StandardErrorResponse, StandardTokenResponse, SubjectIdentifier, UserInfoClaims, UserInfoError,
     core::{
         CoreAuthDisplay, CoreAuthPrompt, CoreClientAuthMethod, CoreErrorResponseType, CoreGenderClaim,
         CoreJsonWebKey, CoreJweContentEncryptionAlgorithm, CoreJwsSigningAlgorithm, CoreResponseType,
@@ -22,10 +20,15 @@ use tokio::sync::Mutex;
 use super::{
     Identity, OidcError,
     http::ProviderHttp,
+    id_token::{is_of_unknown_key, verified},
     identity::{OtherClaims, Told},
     shortened,
 };
-use crate::{auth::LOGIN, config::OidcOptions, webhooks::innermost};
+use crate::{
+    auth::LOGIN,
+    config::{OidcOptions, is_private},
+    webhooks::innermost,
+};
 
 /// For how long what the provider says of itself is believed.
 const BELIEVED_FOR: Duration = Duration::from_secs(60 * 60);
@@ -45,8 +48,8 @@ type Fields = IdTokenFields<
     CoreJweContentEncryptionAlgorithm,
     CoreJwsSigningAlgorithm,
 >;
-type Tokens = StandardTokenResponse<Fields, CoreTokenType>;
-type Asking = Client<
+pub(super) type Tokens = StandardTokenResponse<Fields, CoreTokenType>;
+pub(super) type Asking = Client<
     OtherClaims,
     CoreAuthDisplay,
     CoreGenderClaim,
@@ -68,12 +71,12 @@ type Asking = Client<
 type Metadata = ProviderMetadataWithLogout;
 
 /// The provider that people log in with.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) struct Provider {
     options: OidcOptions,
     http: ProviderHttp,
     clock: Arc<dyn Clock>,
-    last: Mutex<Option<Heard>>,
+    last: Arc<Mutex<Option<Heard>>>,
 }
 
 /// What the provider said when it was last asked about itself, or why it did not.
@@ -96,7 +99,7 @@ impl Provider {
     /// # Errors
     /// When no HTTP client can be made.
     pub(crate) fn new(options: OidcOptions, clock: Arc<dyn Clock>) -> Result<Self, reqwest::Error> {
-        Ok(Self { options, http: ProviderHttp::new()?, clock, last: Mutex::default() })
+        Ok(Self { options, http: ProviderHttp::new()?, clock, last: Arc::default() })
     }
 
     /// What it was told to be.
@@ -148,12 +151,12 @@ impl Provider {
             RequestTokenError::Request(error) => self.away(innermost(&error)),
             other => untrusted(&other),
         })?;
-        let mut claims = verified(&client, &tokens, nonce);
+        let mut claims = verified(&client, &self.options.client_id, &tokens, nonce);
         if matches!(&claims, Err(error) if is_of_unknown_key(error)) {
             // It may have changed its keys since it was asked.
             metadata = self.heard_within(ASKED_EVERY).await?;
             client = self.client(&metadata)?;
-            claims = verified(&client, &tokens, nonce);
+            claims = verified(&client, &self.options.client_id, &tokens, nonce);
         }
         let claims = claims.map_err(|error| untrusted(&error))?;
         let mut told = Told::by_token(claims, &self.options.groups_claim);
@@ -191,29 +194,37 @@ impl Provider {
         Some(request.http_get_url().into())
     }
 
-    /// What it says of itself, if it was asked no longer ago than this; otherwise it is asked.
+    /// What it says of itself, if it was asked no longer ago than this; otherwise it is asked. It is asked to the end even if
+    /// whoever wants to know goes away, so that the next one need not ask again.
     async fn heard_within(&self, age: Duration) -> Result<Arc<Metadata>, OidcError> {
-        let mut last = self.last.lock().await;
+        let mut last = self.last.clone().lock_owned().await;
         let age_of = |heard: &Heard| self.clock.uptime().saturating_sub(heard.at);
         let good_for = |heard: &Heard| if heard.answer.is_ok() { age } else { ASKED_EVERY };
-        let heard = match last.take().filter(|heard| age_of(heard) <= good_for(heard)) {
-            Some(heard) => heard,
-            None => {
-                let answer = self.ask().await.map(Arc::new);
-                Heard { at: self.clock.uptime(), answer }
-            }
-        };
-        last.insert(heard).answer.clone().map_err(|why| self.away(why))
+        if let Some(heard) = last.as_ref().filter(|heard| age_of(heard) <= good_for(heard)) {
+            return heard.answer.clone().map_err(|why| self.away(why));
+        }
+        let provider = self.clone();
+        let asked = tokio::spawn(async move {
+            let answer = provider.ask().await.map(Arc::new);
+            *last = Some(Heard { at: provider.clock.uptime(), answer: answer.clone() });
+            answer
+        });
+        let answer = asked.await.unwrap_or_else(|_| Err("it could not be asked".to_owned()));
+        answer.map_err(|why| self.away(why))
     }
 
     async fn ask(&self) -> Result<Metadata, String> {
         let issuer = IssuerUrl::new(self.options.issuer.clone()).map_err(|error| error.to_string())?;
         let asked = Metadata::discover_async(issuer, &self.http).await;
-        asked.map_err(|error| match error {
+        let metadata = asked.map_err(|error| match error {
             DiscoveryError::Response(_, _, why) => why,
             DiscoveryError::Validation(why) => format!("it calls itself otherwise: {why}"),
             other => innermost(&other),
-        })
+        })?;
+        match unencrypted(&self.options.issuer, &metadata) {
+            Some(address) => Err(format!("it wants to be asked at {address}, which is not encrypted")),
+            None => Ok(metadata),
+        }
     }
 
     fn away(&self, why: String) -> OidcError {
@@ -264,37 +275,18 @@ fn offers(metadata: &Metadata, scope: &str) -> bool {
     scopes.is_some_and(|scopes| scopes.iter().any(|offered| offered.as_str() == scope))
 }
 
-type Claims = IdTokenClaims<OtherClaims, CoreGenderClaim>;
-
-/// What the ID token says, once it is known to be the provider's, for this service, in time, and of this login.
-fn verified<'t>(
-    client: &Asking,
-    tokens: &'t Tokens,
-    nonce: &Nonce,
-) -> Result<&'t Claims, ClaimsVerificationError> {
-    let other = |why: &str| ClaimsVerificationError::Other(why.to_owned());
-    let token = tokens.id_token().ok_or_else(|| other("there is no ID token in the answer"))?;
-    let verifier = client.id_token_verifier();
-    let claims = token.claims(&verifier, nonce)?;
-    if let Some(expected) = claims.access_token_hash() {
-        let found = token.signing_alg().map_err(ClaimsVerificationError::SignatureVerification).and_then(
-            |algorithm| {
-                let key =
-                    token.signing_key(&verifier).map_err(ClaimsVerificationError::SignatureVerification)?;
-                AccessTokenHash::from_token(tokens.access_token(), algorithm, key)
-                    .map_err(|error| other(&error.to_string()))
-            },
-        )?;
-        if found != *expected {
-            return Err(other("the access token is not the one that the ID token was given with"));
-        }
-    }
-    Ok(claims)
-}
-
-fn is_of_unknown_key(error: &ClaimsVerificationError) -> bool {
-    let unknown = SignatureVerificationError::NoMatchingKey;
-    matches!(error, ClaimsVerificationError::SignatureVerification(why) if *why == unknown)
+/// An address that a provider with an encrypted one has for anybody on the way to read. To a private one there is no such way.
+fn unencrypted(issuer: &str, metadata: &Metadata) -> Option<String> {
+    let addresses = [
+        Some(metadata.authorization_endpoint().url()),
+        metadata.token_endpoint().map(|endpoint| endpoint.url()),
+        metadata.userinfo_endpoint().map(|endpoint| endpoint.url()),
+        Some(metadata.jwks_uri().url()),
+        metadata.additional_metadata().end_session_endpoint.as_ref().map(|endpoint| endpoint.url()),
+    ];
+    let is_open = |address: &&reqwest::Url| address.scheme() != "https" && !is_private(address.as_str());
+    let found = addresses.into_iter().flatten().find(is_open);
+    found.filter(|_| issuer.starts_with("https://")).map(ToString::to_string)
 }
 
 fn untrusted(error: &(dyn Error + 'static)) -> OidcError {

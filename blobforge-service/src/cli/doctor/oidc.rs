@@ -30,6 +30,11 @@ pub(super) async fn look(config: &ServeConfig) -> Vec<Finding> {
                       BLOBFORGE_OIDC_SCOPES and BLOBFORGE_OIDC_GROUPS_CLAIM";
         findings.push(Finding::warn("groups", found, remedy));
     }
+    if guests.everybody {
+        let found = format!("everybody whom {} knows may log in", options.host());
+        let remedy = "Set BLOBFORGE_OIDC_ALLOWED_GROUPS or BLOBFORGE_OIDC_ALLOWED_USERS unless that is meant";
+        findings.push(Finding::warn("guests", found, remedy));
+    }
     if guests.admin_groups.is_empty() && guests.admin_users.is_empty() {
         let remedy = "Set BLOBFORGE_OIDC_ADMIN_GROUPS or BLOBFORGE_OIDC_ADMIN_USERS if somebody should be";
         findings.push(Finding::warn("administrators", "nobody who logs in by it is one", remedy));
