@@ -5,6 +5,7 @@ mod blobs;
 mod candidates;
 mod config;
 mod connection;
+mod conversion;
 mod demo;
 mod doctor;
 mod download;
@@ -183,7 +184,7 @@ async fn run(cli: Cli, layers: &Layers) -> Result<ExitCode, CliError> {
         }
         Command::Worker(args) => {
             log_to_stderr(args.log_level(), args.log_format);
-            worker::run(*args).await
+            worker::run(*args, layers.of_command()).await
         }
         Command::Submit(args) => submit::run(args).await,
         Command::Ingest(args) => ingest::run(*args).await,

@@ -8,7 +8,10 @@ use std::{
 };
 
 use async_trait::async_trait;
-use futures_util::{StreamExt, TryStreamExt, stream::BoxStream};
+use futures_util::{
+    StreamExt, TryStreamExt,
+    stream::{self, BoxStream},
+};
 use object_store::{
     Error, GetOptions, GetRange, ObjectStore, ObjectStoreExt, local::LocalFileSystem, memory::InMemory,
     path::Path,
@@ -139,7 +142,10 @@ impl ObjectBlobs {
     /// # });
     /// ```
     pub fn list(&self, below: &str) -> BoxStream<'static, Result<(String, u64, Timestamp), BlobError>> {
-        let below = Path::from(format!("{}{below}", self.prefix));
+        let below = match self.path(below.trim_end_matches('/')) {
+            Ok(below) => below,
+            Err(error) => return stream::once(std::future::ready(Err(error))).boxed(),
+        };
         let prefix = self.prefix.clone();
         let listed = self.store.list(Some(&below)).map_err(BlobError::Store);
         let file = move |found: object_store::ObjectMeta| {

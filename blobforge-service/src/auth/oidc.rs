@@ -24,7 +24,7 @@ const MAX_SHOWN: usize = 300;
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OidcError {
     /// It cannot be reached, or is not one.
-    #[error("{host} does not answer as it should: {why}")]
+    #[error("the provider {host} does not answer as it should: {why}")]
     Away {
         /// Which.
         host: String,

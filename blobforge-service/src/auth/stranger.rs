@@ -2,7 +2,7 @@
 
 use poem::{
     IntoResponse, Request, Response,
-    http::{HeaderName, HeaderValue, StatusCode, header},
+    http::{HeaderName, HeaderValue, Method, StatusCode, header},
 };
 
 use super::leading_back;
@@ -56,7 +56,9 @@ pub(super) fn sent_to(login: &str, request: &Request) -> Response {
         refresh_fragment(request, &mut reply);
         return reply;
     }
-    let wanted = request.uri().path_and_query().map_or("/", |wanted| wanted.as_str());
+    // Whoever comes back looks at something; to change it they ask once more.
+    let looks = matches!(*request.method(), Method::GET | Method::HEAD);
+    let wanted = request.uri().path_and_query().filter(|_| looks).map_or("/", |wanted| wanted.as_str());
     Response::builder()
         .status(StatusCode::SEE_OTHER)
         .header(header::LOCATION, leading_back(login, wanted))

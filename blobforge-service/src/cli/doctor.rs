@@ -93,13 +93,12 @@ pub(super) async fn run(
             findings.push(Finding::fail("settings", error.to_string(), remedy));
         }
     }
-    match worker::settings_of_marker() {
-        Ok(settings) => {
-            findings.extend(machine::look(settings.use_gpu).await);
-            findings.push(engine::look(&settings).await);
-        }
-        Err(error) => findings.push(Finding::fail("worker", error.to_string(), "Put that setting right")),
-    }
+    let worker = worker::settings_of_marker();
+    findings.extend(machine::look(worker.as_ref().is_ok_and(|settings| settings.use_gpu)).await);
+    findings.push(match worker {
+        Ok(settings) => engine::look(&settings).await,
+        Err(error) => Finding::fail("worker settings", error.to_string(), "Put that one right"),
+    });
     if args.json {
         for finding in &findings {
             say(serde_json::to_string(finding)?)?;

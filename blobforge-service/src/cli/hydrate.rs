@@ -3,39 +3,37 @@
 mod document;
 mod draft;
 mod memory;
+mod origin;
 mod place;
 mod summary;
 
 use std::{
-    collections::{HashMap, HashSet},
-    io,
+    collections::{HashMap, HashSet, hash_map::Entry},
     path::{Path, PathBuf},
     process::ExitCode,
     time::Duration,
 };
 
-use blobforge_core::{HashBeginning, Sha256, Status};
-use blobforge_worker_sdk::client::{Client, JobView};
+use blobforge_core::Sha256;
 use futures_util::{StreamExt as _, stream};
-use sha2::{Digest as _, Sha256 as Hasher};
 
-pub(super) use self::document::Document;
+#[cfg(test)]
+pub(super) use self::place::mark_as_written;
+pub(super) use self::{document::Document, origin::fetch, place::is_written};
 use self::{
     memory::{Memory, Version},
-    place::{Place, Placed},
+    origin::Origin,
+    place::Place,
     summary::{Fate, Outcome, print},
 };
 use super::{
     CliError, Connection, fingerprint,
-    intake::Outage,
+    intake::{Answer, Outage},
     listing::ListStyle,
     terminal::{Bars, complain},
-    walk::{Wanted, walk},
+    walk::{Found, Wanted, walk},
 };
-use crate::archive::unpack;
 
-/// The type whose results go before those of others.
-const BEST_TYPE: &str = blobforge_worker_sdk::marker::JOB_TYPE;
 /// How many files are looked after at once.
 const AT_ONCE: usize = 4;
 /// How many files are asked about at once.
@@ -56,7 +54,7 @@ pub(super) struct HydrateArgs {
     #[arg(value_name = "DIR")]
     dir: PathBuf,
     /// Only results of this type; unless said, those of the type pdf go before others, and newer ones before older ones.
-    #[arg(long = "type", value_name = "TYPE")]
+    #[arg(long = "type", value_name = "TYPE", conflicts_with = "results")]
     job_type: Option<String>,
     /// Extensions of the files that are meant, separated by commas; pdf unless said.
     #[arg(long, value_delimiter = ',', value_name = "EXT", default_value = "pdf")]
@@ -67,7 +65,7 @@ pub(super) struct HydrateArgs {
     /// Replace also what somebody has changed.
     #[arg(long)]
     force: bool,
-    /// Write nothing, and say what would be.
+    /// Put nothing beside any source, and say what would be.
     #[arg(long)]
     dry_run: bool,
     /// Go on, and put results beside their sources as they come out.
@@ -82,43 +80,6 @@ pub(super) struct HydrateArgs {
     connection: Connection,
 }
 
-/// A result that is ready.
-enum Ready {
-    Job(Box<JobView>),
-    Zip(PathBuf),
-}
-
-impl Ready {
-    /// The same for results that are the same.
-    fn name(&self, source: Sha256) -> String {
-        let job = match self {
-            Self::Job(job) => job,
-            // Somebody may put another one there.
-            Self::Zip(zip) => return format!("zip {source} {:?}", Version::of(zip)),
-        };
-        let mut hasher = Hasher::new();
-        for output in &job.outputs {
-            let hash = output.sha256.map_or_else(|| format!("of job {}", job.id), |hash| hash.to_string());
-            hasher.update(format!("{} {} {hash}\n", output.name, output.size));
-        }
-        Sha256::from_bytes(hasher.finalize().into()).to_string()
-    }
-
-    /// Whether it has more than one file, as far as that is known.
-    fn has_assets(&self) -> bool {
-        match self {
-            Self::Job(job) => job.outputs.iter().any(|output| output.name.contains('/')),
-            Self::Zip(_) => false,
-        }
-    }
-}
-
-/// Where results come from.
-enum Origin {
-    Service { client: Client, job_type: Option<String> },
-    Folder(PathBuf),
-}
-
 pub(super) async fn run(args: HydrateArgs) -> Result<ExitCode, CliError> {
     let origin = match &args.results {
         Some(folder) => Origin::Folder(folder.clone()),
@@ -129,20 +90,23 @@ pub(super) async fn run(args: HydrateArgs) -> Result<ExitCode, CliError> {
         let mut outcomes = Vec::new();
         let ended = pass(&origin, &args, &mut memory, &mut outcomes).await;
         // Whatever kept it from its end, what was done until then is told.
-        let is_news = memory.takes_note_of(&outcomes);
-        if !args.watch || is_news {
-            print(&outcomes, args.style, args.dry_run)?;
+        if args.watch {
+            let news = memory.news(outcomes);
+            if !news.is_empty() {
+                print(&news, args.style, false)?;
+            }
+            match ended {
+                // Whoever watches goes on when the service is back.
+                Err(error) if error.is_away() => complain(error.to_string()),
+                other => other?,
+            }
+            tokio::time::sleep(Duration::from_secs(args.every)).await;
+            continue;
         }
-        match ended {
-            // Whoever watches goes on when the service is back.
-            Err(error) if args.watch && error.is_away() => complain(error.to_string()),
-            other => other?,
-        }
-        if !args.watch {
-            let failed = outcomes.iter().any(|outcome| matches!(outcome.fate, Fate::Failed { .. }));
-            return Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS });
-        }
-        tokio::time::sleep(Duration::from_secs(args.every)).await;
+        print(&outcomes, args.style, args.dry_run)?;
+        ended?;
+        let failed = outcomes.iter().any(|outcome| matches!(outcome.fate, Fate::Failed { .. }));
+        return Ok(if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS });
     }
 }
 
@@ -167,185 +131,116 @@ async fn pass(
     let found = found.map_err(|error| CliError::new(format!("the files could not be found: {error}")))?;
     bar.set_length(found.len() as u64);
     let mut outage = match origin {
-        Origin::Service { client, .. } => Some(Outage::new(client.clone())),
+        Origin::Service { client, .. } => Some((Outage::new(client.clone()), 0)),
         Origin::Folder(_) => None,
     };
-    let mut sources = Vec::new();
-    let mut taken: HashMap<PathBuf, PathBuf> = HashMap::new();
-    // Nothing is put where a source lies, whatever is said.
-    for path in found.iter().flatten().map(|found| &found.path) {
-        taken.insert(path.clone(), path.clone());
-    }
-    for file in found {
-        match file.map(|found| found.path) {
-            Ok(path) => match taken.insert(Place::beside(&path).markdown().to_owned(), path.clone()) {
-                None => sources.push(path),
-                Some(other) => {
-                    let reason = format!("its result would lie where that of {} lies", other.display());
-                    taken.insert(Place::beside(&path).markdown().to_owned(), other);
-                    outcomes.push(Outcome { path, fate: Fate::Failed { reason } });
-                }
-            },
-            Err((path, reason)) => outcomes.push(Outcome { path, fate: Fate::Failed { reason } }),
-        }
-    }
+    let sources = with_room(found, outcomes);
     for batch in sources.chunks(BATCH) {
-        let read =
-            stream::iter(batch).map(|path| hash(path.clone())).buffered(AT_ONCE).collect::<Vec<_>>().await;
-        let hashes: Vec<_> = read.iter().filter_map(|read| read.as_ref().ok().copied()).collect();
+        let read = stream::iter(batch).map(|path| hash(path.clone(), memory.hash(path)));
+        let read = read.buffered(AT_ONCE).collect::<Vec<_>>().await;
+        let hashes: Vec<_> = read.iter().filter_map(|read| Some(read.as_ref().ok()?.1)).collect();
         let ready = origin.ready(&hashes).await?;
         let known = &*memory;
         let fates = batch.iter().zip(read).map(|(path, read)| {
-            let (ready, bar) = (&ready, &bar);
+            let ready = &ready;
             async move {
-                let (name, fate) = match read {
-                    Ok(sha256) => origin.see_to(path, sha256, ready.get(&sha256), args, known).await,
-                    Err(reason) => (None, Ok(Fate::Failed { reason })),
+                let (name, fate) = match &read {
+                    Ok((_, sha256)) => origin.see_to(path, *sha256, ready.get(sha256), args, known).await,
+                    Err(reason) => (None, Ok(Fate::Failed { reason: reason.clone() })),
                 };
-                bar.inc(1);
-                (path.clone(), name, fate)
+                (path.clone(), read.ok(), name, fate)
             }
         });
-        let fates = stream::iter(fates).buffered(AT_ONCE).collect::<Vec<_>>().await;
-        for (path, name, fate) in fates {
-            let went_wrong = fate.as_ref().is_err_and(CliError::is_away);
-            let is_away = match &mut outage {
-                Some(outage) => outage.is_seen_after(went_wrong).await,
-                None => false,
-            };
-            let fate = match fate {
-                Err(error) if is_away => return Err(error),
-                Err(error) => Fate::Failed { reason: error.to_string() },
-                Ok(fate) => fate,
-            };
-            if args.watch {
-                memory.keep(&path, name, &fate);
+        let (mut seen, mut away) = (Vec::new(), None);
+        {
+            let mut fates = std::pin::pin!(stream::iter(fates).buffered(AT_ONCE));
+            while let Some((path, read, name, fate)) = fates.next().await {
+                let is_over = is_away(&mut outage, fate.as_ref().err()).await;
+                let fate = match fate {
+                    Err(error) if is_over => {
+                        away = Some(error);
+                        break;
+                    }
+                    Err(error) => Fate::Failed { reason: error.to_string() },
+                    Ok(fate) => fate,
+                };
+                bar.inc(1);
+                seen.push((path.clone(), read, name, fate.clone()));
+                outcomes.push(Outcome { path, fate });
             }
-            outcomes.push(Outcome { path, fate });
+        }
+        for (path, read, name, fate) in seen.into_iter().filter(|_| args.watch) {
+            memory.keep(&path, name, &fate);
+            if let Some((version, sha256)) = read {
+                memory.keep_hash(&path, version, sha256);
+            }
+        }
+        if let Some(error) = away {
+            return Err(error);
         }
     }
     bar.finish_and_clear();
     Ok(())
 }
 
-async fn hash(path: PathBuf) -> Result<Sha256, String> {
+/// The sources whose results have a place of their own; the others have their fate.
+fn with_room(found: Vec<Result<Found, (PathBuf, String)>>, outcomes: &mut Vec<Outcome>) -> Vec<PathBuf> {
+    let mut sources = Vec::new();
+    let (mut taken, mut folders) = (HashMap::new(), HashSet::new());
+    // Nothing is put where a source lies, whatever is said, and no folder is replaced in which one does.
+    for path in found.iter().flatten().map(|found| &found.path) {
+        taken.insert(path.clone(), path.clone());
+        folders.extend(path.ancestors().skip(1).map(Path::to_owned));
+    }
+    let mut fails = |path, reason| outcomes.push(Outcome { path, fate: Fate::Failed { reason } });
+    for file in found {
+        let path = match file {
+            Ok(found) => found.path,
+            Err((path, reason)) => {
+                fails(path, reason);
+                continue;
+            }
+        };
+        let place = Place::beside(&path);
+        if folders.contains(place.assets()) {
+            let reason =
+                format!("its pictures would lie in {}, where other files are", place.assets().display());
+            fails(path, reason);
+            continue;
+        }
+        match taken.entry(place.markdown().to_owned()) {
+            Entry::Occupied(other) => {
+                let reason = format!("its result would lie where that of {} lies", other.get().display());
+                fails(path, reason);
+            }
+            Entry::Vacant(free) => {
+                free.insert(path.clone());
+                sources.push(path);
+            }
+        }
+    }
+    sources
+}
+
+/// Whether nobody answers any more, after something went wrong or did not.
+async fn is_away(outage: &mut Option<(Outage, u64)>, error: Option<&CliError>) -> bool {
+    let Some((outage, requests)) = outage else { return false };
+    *requests += 1;
+    let answer =
+        if error.is_some_and(CliError::is_away) { Answer::Missing(*requests) } else { Answer::Given };
+    outage.is_seen_after(answer).await
+}
+
+/// The hash of a source, which may be known, and what the source was then.
+async fn hash(path: PathBuf, known: Option<Sha256>) -> Result<(Version, Sha256), String> {
+    let version = Version::of(&path);
+    if let Some(known) = known {
+        return Ok((version, known));
+    }
     let taken = tokio::task::spawn_blocking(move || fingerprint::take(&path, &|_| {})).await;
     match taken {
-        Ok(Ok(fingerprint)) => Ok(fingerprint.content.sha256),
+        Ok(Ok(fingerprint)) => Ok((version, fingerprint.content.sha256)),
         Ok(Err(error)) => Err(error.to_string()),
         Err(error) => Err(format!("it could not be read: {error}")),
     }
-}
-
-impl Origin {
-    /// The results that are ready, by the hashes of their sources.
-    async fn ready(&self, sources: &[Sha256]) -> Result<HashMap<Sha256, Ready>, CliError> {
-        match self {
-            Self::Folder(folder) => {
-                let zip = |sha256: &Sha256| (*sha256, folder.join(format!("{sha256}.zip")));
-                let there = sources.iter().map(zip).filter(|(_, zip)| zip.is_file());
-                Ok(there.map(|(sha256, zip)| (sha256, Ready::Zip(zip))).collect())
-            }
-            Self::Service { client, job_type } => {
-                let beginnings: Vec<_> = sources.iter().map(|hash| HashBeginning::from(*hash)).collect();
-                let known = client.look_up(&beginnings, job_type.as_deref()).await?;
-                let completed = |mut jobs: Vec<JobView>| {
-                    jobs.retain(|job| job.status == Status::Completed && !job.outputs.is_empty());
-                    // The newest, but nothing takes the place of what marker made.
-                    let best = jobs.iter().position(|job| job.job_type == BEST_TYPE).unwrap_or(0);
-                    (best < jobs.len()).then(|| jobs.swap_remove(best))
-                };
-                let jobs =
-                    sources.iter().zip(known).filter_map(|(hash, jobs)| Some((*hash, completed(jobs)?)));
-                Ok(jobs.map(|(hash, job)| (hash, Ready::Job(Box::new(job)))).collect())
-            }
-        }
-    }
-
-    /// Puts a result beside its source, unless it is known what comes of that; what the result is called, and its fate.
-    async fn see_to(
-        &self,
-        path: &Path,
-        sha256: Sha256,
-        ready: Option<&Ready>,
-        args: &HydrateArgs,
-        memory: &Memory,
-    ) -> (Option<String>, Result<Fate, CliError>) {
-        let Some(ready) = ready else { return (None, Ok(Fate::Waiting)) };
-        let (place, name) = (Place::beside(path), ready.name(sha256));
-        let fate = match memory.of(path, &name) {
-            Some(fate) => Ok(fate),
-            None => self.placed(&place, ready, &name, args).await,
-        };
-        (Some(name), fate)
-    }
-
-    async fn placed(
-        &self,
-        place: &Place,
-        ready: &Ready,
-        name: &str,
-        args: &HydrateArgs,
-    ) -> Result<Fate, CliError> {
-        if place.has(name, ready.has_assets()) {
-            return Ok(Fate::Unchanged);
-        }
-        if args.dry_run {
-            let is_kept = !args.force && place.is_changed()?;
-            return Ok(if is_kept { Fate::Kept } else { Fate::Written });
-        }
-        Ok(match self.put(place, ready, name.to_owned(), args.force).await? {
-            Placed::Written => Fate::Written,
-            Placed::Same => Fate::Unchanged,
-            Placed::Changed => Fate::Kept,
-        })
-    }
-
-    async fn put(&self, place: &Place, ready: &Ready, name: String, force: bool) -> Result<Placed, CliError> {
-        let draft = place.draft()?;
-        let document = self.fetch(ready, draft.path()).await?;
-        let place = place.clone();
-        let put = move || {
-            let placed = place.put(&document, &name, force);
-            // Until here it holds what is put.
-            drop(draft);
-            placed
-        };
-        let put = tokio::task::spawn_blocking(put).await;
-        Ok(put.map_err(io::Error::other)??)
-    }
-
-    /// Fetches a result into a folder, and finds out what is what.
-    async fn fetch(&self, ready: &Ready, draft: &Path) -> Result<Document, CliError> {
-        match (self, ready) {
-            (Self::Service { client, .. }, Ready::Job(job)) => fetch(client, job, draft).await,
-            (_, Ready::Zip(zip)) => unpacked(zip.clone(), draft.join("unpacked")).await,
-            (Self::Folder(_), Ready::Job(_)) => Err(CliError::new("a job's result is with its service")),
-        }
-    }
-}
-
-/// Fetches what a job produced into a folder, and finds out what is what.
-pub(super) async fn fetch(client: &Client, job: &JobView, draft: &Path) -> Result<Document, CliError> {
-    let fetched = client.download_outputs(job.id, &draft.join("fetched")).await?;
-    if let [only] = &fetched[..]
-        && only.extension().is_some_and(|extension| extension == "zip")
-    {
-        return unpacked(only.clone(), draft.join("unpacked")).await;
-    }
-    Document::in_folder(&draft.join("fetched"))?.ok_or_else(|| {
-        let what = "it has no Markdown, or several: save its files with: blobforge download";
-        CliError::new(format!("job {}: {what} {}", job.id, job.id))
-    })
-}
-
-async fn unpacked(zip: PathBuf, to: PathBuf) -> Result<Document, CliError> {
-    let name = zip.display().to_string();
-    let unpacked = tokio::task::spawn_blocking(move || {
-        unpack(&zip, &to)?;
-        Document::in_folder(&to)
-    });
-    let document = unpacked.await.map_err(io::Error::other)?;
-    let document = document.map_err(|error| CliError::new(format!("{name}: {error}")))?;
-    document.ok_or_else(|| CliError::new(format!("{name}: it has no content.md")))
 }

@@ -81,9 +81,12 @@ pub(super) async fn run(args: ImportArgs) -> Result<ExitCode, CliError> {
     ];
     let rows = counts.into_iter().map(|(name, count)| vec![name.to_owned(), count.to_string()]).collect();
     say(table(&[Column::Text(""), Column::Number("jobs")], rows))?;
-    if !imported.failed.is_empty() {
-        let rows = imported.failed.iter().take(SHOWN).map(|(hash, why)| vec![hash.clone(), why.clone()]);
-        say(table(&[Column::Text("not taken over"), Column::Text("why")], rows.collect()))?;
+    for (what, which) in [("not taken over", &imported.failed), ("taken without its file", &imported.damaged)]
+    {
+        if !which.is_empty() {
+            let rows = which.iter().take(SHOWN).map(|one| vec![one.name.clone(), one.why.clone()]);
+            say(table(&[Column::Text(what), Column::Text("why")], rows.collect()))?;
+        }
     }
     if imported.without_source > 0 {
         let what = "came without their file: blobforge ingest sends it, should it be needed";

@@ -73,7 +73,9 @@ pub(super) async fn run(args: IngestArgs) -> Result<ExitCode, CliError> {
             true => summary.add(outcome, args.style),
             false => Ok(()),
         };
-        intake::take(how.clone(), &args.paths, &wanted, &mut seen, count).await?;
+        if !intake::take(how.clone(), &args.paths, &wanted, &mut seen, count).await? {
+            summary.breaks_off();
+        }
         if !args.watch || summary.files() > 0 {
             summary.print(args.style, args.dry_run)?;
         }

@@ -3,53 +3,42 @@
 //! the next one.
 
 mod outage;
+mod reading;
 mod summary;
 
 use std::{
-    collections::{HashMap, HashSet},
+    collections::HashSet,
     ffi::OsStr,
-    path::{Path, PathBuf},
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::SystemTime,
+    path::PathBuf,
+    sync::{
+        Mutex, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
 };
 
 use blobforge_core::{HashBeginning, MAX_TAGS, Sha256, Status};
-use blobforge_worker_sdk::{
-    client::{Announced, Client, ClientError, Content, JobView, SubmitFile},
-    marker,
-};
-use futures_util::{Stream, StreamExt as _, stream};
+use blobforge_worker_sdk::client::{Announced, Client, ClientError, Content, JobView, SubmitFile};
+use futures_util::{StreamExt as _, stream};
 use indicatif::ProgressBar;
-use serde_json::Value;
-use tokio::sync::mpsc;
-use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::StreamExt as _;
 
+use self::reading::{Item, Reader};
 pub(super) use self::{
-    outage::Outage,
+    outage::{Answer, Outage},
+    reading::Seen,
     summary::{Fate, Outcome, Summary},
 };
-use super::{
-    CliError, fingerprint,
-    fingerprint::Fingerprint,
-    submit::{JobArgs, USUAL_TYPE},
-    terminal::Bars,
-    walk::{Found, Wanted, walk},
-};
+use super::{CliError, conversion, fingerprint::Fingerprint, submit::JobArgs, terminal::Bars, walk::Wanted};
 
 /// How many files are asked about at once.
 const BATCH: usize = 100;
-/// How many files are read for their hashes at once.
-const READ_AT_ONCE: usize = 2;
+/// How long a batch waits to become full.
+const FILLED_WITHIN: Duration = Duration::from_millis(200);
 /// How many files are sent at once.
 const SENT_AT_ONCE: usize = 4;
-/// How many files are found ahead of time.
-const FOUND_AHEAD: usize = 1024;
 /// A file of that size gets a bar of its own while it is sent, in bytes.
 const BAR_FROM: u64 = 8 * 1024 * 1024;
-
-/// What files were as they were seen to their ends: their sizes, and when they had last been modified.
-pub(super) type Seen = HashMap<PathBuf, Version>;
-type Version = (u64, Option<SystemTime>);
 
 /// How files are handed in.
 #[derive(Clone)]
@@ -62,13 +51,6 @@ pub(super) struct How<'a> {
     pub(super) dry_run: bool,
 }
 
-/// A file that was read.
-struct Item {
-    path: PathBuf,
-    tags: Vec<String>,
-    fingerprint: Fingerprint,
-}
-
 /// A file on its way to its fate.
 enum Next {
     Done(Outcome),
@@ -79,15 +61,14 @@ enum Next {
 struct Intake<'a> {
     how: How<'a>,
     bars: Bars,
-    read: ProgressBar,
     /// What this run sends, or has sent: the same content may lie in several files.
     sends: Mutex<HashSet<Sha256>>,
-    /// What each file was as it was read.
-    versions: Mutex<Seen>,
+    /// How many requests have failed.
+    failed_requests: AtomicU64,
 }
 
 /// Hands in the files that lie at or below some paths and are not in `seen`, which is told of each that was seen to its
-/// end. `heard` is told what became of each; once nobody answers, the rest is not tried.
+/// end. `heard` is told what became of each. Whether all were tried: once nobody answers, the rest is not.
 ///
 /// # Errors
 /// What `heard` says.
@@ -97,81 +78,35 @@ pub(super) async fn take(
     wanted: &Wanted,
     seen: &mut Seen,
     mut heard: impl FnMut(Outcome) -> Result<(), CliError>,
-) -> Result<(), CliError> {
+) -> Result<bool, CliError> {
     let bars = Bars::new();
-    let read = bars.add("read", "bytes");
+    let reader = Reader::new(bars.add("read", "bytes"), std::mem::take(seen));
     let mut outage = Outage::new(how.client.clone());
-    let intake = Intake { how, bars, read, sends: Mutex::default(), versions: Mutex::default() };
-    let known = Arc::new(std::mem::take(seen));
-    let next = intake.read_files(paths, wanted, known.clone()).ready_chunks(BATCH);
-    let next = next.then(|batch| intake.known(batch)).flat_map(stream::iter);
-    let mut outcomes = std::pin::pin!(next.map(|next| intake.see_to(next)).buffer_unordered(SENT_AT_ONCE));
+    let intake = Intake { how, bars, sends: Mutex::default(), failed_requests: AtomicU64::new(0) };
+    let batches = reader.clone().files(paths.to_owned(), wanted.clone()).chunks_timeout(BATCH, FILLED_WITHIN);
+    let next = futures_util::StreamExt::then(batches, |batch| intake.known(batch)).flat_map(stream::iter);
+    let mut outcomes = std::pin::pin!(
+        futures_util::StreamExt::map(next, |next| intake.see_to(next)).buffer_unordered(SENT_AT_ONCE)
+    );
     let mut ended = Vec::new();
-    while let Some(mut outcome) = outcomes.next().await {
-        // What is known of a file says nothing of whether the service is there.
-        outcome.away = outage.is_seen_after(outcome.away).await;
-        if !matches!(outcome.fate, Fate::Failed { .. }) {
-            ended.extend(lock(&intake.versions).remove_entry(&outcome.path));
+    let mut is_away = false;
+    while let Some(outcome) = futures_util::StreamExt::next(&mut outcomes).await {
+        is_away = outage.is_seen_after(outcome.answer).await;
+        // What waits for another file to arrive has not ended.
+        if matches!(outcome.fate, Fate::Submitted { .. } | Fate::Existing { .. }) && !outcome.is_uploading() {
+            ended.push(outcome.path.clone());
         }
-        let is_over = outcome.away;
         heard(outcome)?;
-        if is_over {
+        if is_away {
             // Each further file would wait for as long and say the same.
             break;
         }
     }
-    intake.read.finish_and_clear();
-    *seen = Arc::try_unwrap(known).unwrap_or_else(|known| (*known).clone());
-    seen.extend(ended);
-    Ok(())
-}
-
-fn lock<T>(shared: &Mutex<T>) -> MutexGuard<'_, T> {
-    shared.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn version(path: &Path) -> Option<Version> {
-    std::fs::metadata(path).ok().map(|found| (found.len(), found.modified().ok()))
+    *seen = reader.close(ended);
+    Ok(!is_away)
 }
 
 impl Intake<'_> {
-    /// Finds files, and reads them for their hashes.
-    fn read_files(
-        &self,
-        paths: &[PathBuf],
-        wanted: &Wanted,
-        seen: Arc<Seen>,
-    ) -> impl Stream<Item = Result<Item, Outcome>> + '_ + use<'_> {
-        let (paths, wanted) = (paths.to_owned(), wanted.clone());
-        let (found, files) = mpsc::channel(FOUND_AHEAD);
-        // Ends when nobody takes what it finds.
-        tokio::task::spawn_blocking(move || {
-            let all = paths.iter().flat_map(|path| walk(path, &wanted));
-            let is_new =
-                |found: &Found| seen.get(&found.path).is_none_or(|was| Some(*was) != version(&found.path));
-            let new = all.filter(|file| file.as_ref().map_or(true, is_new));
-            for file in new {
-                if found.blocking_send(file).is_err() {
-                    return;
-                }
-            }
-        });
-        ReceiverStream::new(files).map(|found| self.read(found)).buffered(READ_AT_ONCE)
-    }
-
-    async fn read(&self, found: Result<Found, (PathBuf, String)>) -> Result<Item, Outcome> {
-        let Found { path, tags } = found.map_err(|(path, why)| Outcome::failed(path, why))?;
-        lock(&self.versions).extend(version(&path).map(|version| (path.clone(), version)));
-        let (file, read) = (path.clone(), self.read.clone());
-        let fingerprint =
-            tokio::task::spawn_blocking(move || fingerprint::take(&file, &|bytes| read.inc(bytes)));
-        match fingerprint.await {
-            Ok(Ok(fingerprint)) => Ok(Item { path, tags, fingerprint }),
-            Ok(Err(error)) => Err(Outcome::failed(path, error.to_string())),
-            Err(error) => Err(Outcome::failed(path, format!("it could not be read: {error}"))),
-        }
-    }
-
     /// Finds out what is known of some files, and says of the others that they are there.
     async fn known(&self, batch: Vec<Result<Item, Outcome>>) -> Vec<Next> {
         let (mut items, mut next) = (Vec::with_capacity(batch.len()), Vec::with_capacity(batch.len()));
@@ -190,14 +125,14 @@ impl Intake<'_> {
         match self.jobs_of(&to_ask).await {
             Ok(jobs) => {
                 for (item, job) in to_ask.into_iter().zip(jobs) {
-                    if only_asks(&item) || job.as_ref().is_some_and(|job| !is_plain(job)) {
+                    if only_asks(&item) {
                         next.push(Next::Done(self.asked(item, job).await));
                     } else {
                         to_announce.push((item, job.map(|job| job.job_type)));
                     }
                 }
             }
-            Err(error) => next.extend(to_ask.into_iter().map(|item| Next::Done(refused(item.path, &error)))),
+            Err(error) => next.extend(self.all_refused(to_ask, &error)),
         }
         next.extend(self.announced(to_announce).await);
         next
@@ -209,7 +144,11 @@ impl Intake<'_> {
             items.iter().map(|item| HashBeginning::from(item.fingerprint.content.sha256)).collect();
         let job_type = self.how.job.one_type();
         let known = self.how.client.look_up(&hashes, job_type).await?;
-        Ok(known.into_iter().map(|jobs| best(jobs, job_type)).collect())
+        let of_file = |jobs: Vec<JobView>| match job_type {
+            Some(_) => jobs.into_iter().next(),
+            None => conversion::of_file(jobs),
+        };
+        Ok(known.into_iter().map(of_file).collect())
     }
 
     /// What becomes of a file of which nothing is sent.
@@ -219,10 +158,13 @@ impl Intake<'_> {
         match job {
             Some(job) if self.is_to_run_again(job.status) => match self.how.client.retry(job.id).await {
                 Ok(job) => Outcome::existing(path, sha256, job.id, job.status),
-                Err(error) => refused(path, &error),
+                Err(error) => self.refused(path, &error),
             },
             Some(job) => Outcome::existing(path, sha256, job.id, job.status),
-            None if fingerprint.lies_at.is_some() => Outcome::new(path, sha256),
+            None if fingerprint.lies_at.is_some() => match self.is_first(sha256) {
+                true => Outcome::new(path, sha256),
+                false => Outcome::twin(path, sha256),
+            },
             None => Outcome::failed(path, ONLY_A_POINTER),
         }
     }
@@ -258,9 +200,7 @@ impl Intake<'_> {
             Ok(announced) => {
                 items.zip(announced).map(|(item, announced)| self.to_send(item, Ok(announced))).collect()
             }
-            Err(error) if error.is_retryable() => {
-                items.map(|item| Next::Done(refused(item.path, &error))).collect()
-            }
+            Err(error) if error.is_retryable() => self.all_refused(items, &error).collect(),
             Err(_) => {
                 let mut next = Vec::with_capacity(items.len());
                 for (item, (file, content)) in items.zip(files) {
@@ -275,10 +215,9 @@ impl Intake<'_> {
         let Item { path, fingerprint: Fingerprint { content, lies_at }, .. } = item;
         let announced = match announced {
             Ok(announced) => announced,
-            Err(error) => return Next::Done(refused(path, &error)),
+            Err(error) => return Next::Done(self.refused(path, &error)),
         };
-        let is_mine = lock(&self.sends).insert(content.sha256);
-        if announced.is_to_be_sent() && !is_mine {
+        if !self.is_first(content.sha256) && announced.is_to_be_sent() {
             let (job, status) = (announced.reply.job_id, announced.reply.status);
             return Next::Done(Outcome::existing(path, content.sha256, job, status));
         }
@@ -304,71 +243,37 @@ impl Intake<'_> {
         bar.iter().for_each(ProgressBar::finish_and_clear);
         match sent {
             Ok(reply) => Outcome::of(path, content.sha256, &reply),
-            Err(error) => refused(path, &error),
+            Err(error) => self.refused(path, &error),
         }
     }
-}
 
-/// The job that a file has, of all that were made of it. Who means no one type means all that make the same of it.
-fn best(jobs: Vec<JobView>, job_type: Option<&str>) -> Option<JobView> {
-    if job_type.is_some() {
-        return jobs.into_iter().next();
+    /// Whether no other file of this run has this content.
+    fn is_first(&self, sha256: Sha256) -> bool {
+        self.sends.lock().unwrap_or_else(PoisonError::into_inner).insert(sha256)
     }
-    let converts = |job: &JobView| [USUAL_TYPE, marker::JOB_TYPE].contains(&job.job_type.as_str());
-    let rank = |job: &JobView| match job.status {
-        Status::Completed => 0,
-        Status::Running => 1,
-        Status::Pending => 2,
-        Status::Uploading => 3,
-        Status::Failed => 4,
-        Status::Cancelled => 5,
-    };
-    // Of equal ones the first, which is the newest.
-    jobs.into_iter().filter(converts).min_by_key(rank)
-}
 
-/// Whether a job is the one that an announcement without parameters finds again.
-fn is_plain(job: &JobView) -> bool {
-    job.more.get("params").and_then(Value::as_object).is_none_or(serde_json::Map::is_empty)
+    fn refused(&self, path: PathBuf, error: &ClientError) -> Outcome {
+        let answer = if error.is_retryable() {
+            Answer::Missing(self.failed_requests.fetch_add(1, Ordering::Relaxed))
+        } else {
+            Answer::Given
+        };
+        Outcome { answer, ..Outcome::failed(path, error.to_string()) }
+    }
+
+    /// Files that were in one request, which failed.
+    fn all_refused(
+        &self,
+        items: impl IntoIterator<Item = Item>,
+        error: &ClientError,
+    ) -> impl Iterator<Item = Next> {
+        let Outcome { fate, answer, .. } = self.refused(PathBuf::new(), error);
+        items.into_iter().map(move |Item { path, .. }| {
+            Next::Done(Outcome { path, sha256: None, fate: fate.clone(), answer })
+        })
+    }
 }
 
 /// Why a pointer is not handed in.
 const ONLY_A_POINTER: &str =
     "it is a pointer of Git LFS, and what it stands for is neither known nor here: run git lfs pull";
-
-fn refused(path: PathBuf, error: &ClientError) -> Outcome {
-    Outcome { away: error.is_retryable(), ..Outcome::failed(path, error.to_string()) }
-}
-
-#[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn job(id: i64, job_type: &str, status: &str) -> JobView {
-        let job = json!({
-            "id": id, "type": job_type, "status": status, "status_label": status, "priority": 3, "source_hash": null,
-            "source_path": null, "progress": null, "last_error": null, "result": null, "outputs": [],
-        });
-        serde_json::from_value(job).unwrap()
-    }
-
-    #[test]
-    fn who_names_no_type_has_what_was_converted_by_any_engine() {
-        let jobs = || {
-            vec![
-                job(9, "word-count", "completed"),
-                job(8, "pdf-text", "failed"),
-                job(7, "pdf", "pending"),
-                job(6, "pdf", "completed"),
-                job(5, "pdf-text", "completed"),
-            ]
-        };
-        let id = |job: Option<JobView>| job.map(|job| job.id.get());
-        assert_eq!(id(best(jobs(), None)), Some(6));
-        assert_eq!(id(best(jobs()[1..3].to_vec(), None)), Some(7));
-        assert_eq!(id(best(jobs()[..1].to_vec(), None)), None, "that makes something else of it");
-        assert_eq!(id(best(jobs()[..1].to_vec(), Some("word-count"))), Some(9));
-    }
-}

@@ -1,5 +1,7 @@
 //! Lists, as people, scripts and programs want them.
 
+use std::path::Path;
+
 use serde::Serialize;
 use serde_json::Value;
 
@@ -89,6 +91,11 @@ impl ListStyle {
         }
         Ok(())
     }
+}
+
+/// A path in JSON, which takes only text: what is none is shown as well as it can be.
+pub(super) fn as_text<S: serde::Serializer>(path: &Path, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(&path.to_string_lossy())
 }
 
 /// What a reply says of a field, for people.

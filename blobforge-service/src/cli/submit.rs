@@ -127,15 +127,11 @@ pub(super) async fn run(args: SubmitArgs) -> Result<ExitCode, CliError> {
         outcomes.push(outcome);
         Ok(())
     };
-    intake::take(how, &files, &Wanted::default(), &mut Seen::new(), heard).await?;
+    let is_whole = intake::take(how, &files, &Wanted::default(), &mut Seen::new(), heard).await?;
     // As they were named, and not as they came.
     let place = |outcome: &Outcome| args.files.iter().position(|path| *path == outcome.path);
     outcomes.sort_by_key(place);
-    let summary = report(&outcomes, args.style)?;
-    let untried = args.files.len().saturating_sub(outcomes.len());
-    if untried > 0 {
-        complain(format!("{untried} more were not tried"));
-    }
+    let summary = report(&outcomes, is_whole, args.style)?;
     if (args.wait || args.output.is_some())
         && !see_through(&client, &outcomes, args.output.as_deref(), args.style).await?
     {
@@ -145,17 +141,17 @@ pub(super) async fn run(args: SubmitArgs) -> Result<ExitCode, CliError> {
 }
 
 /// Prints what became of each file.
-fn report(outcomes: &[Outcome], style: ListStyle) -> Result<Summary, CliError> {
+fn report(outcomes: &[Outcome], is_whole: bool, style: ListStyle) -> Result<Summary, CliError> {
     let row = |outcome: &Outcome| {
-        let (job, what, status) = match &outcome.fate {
-            Fate::Submitted { job_id, status, .. } => (*job_id, "submitted", *status),
-            Fate::Existing { job_id, status } => (Some(*job_id), "existing", Some(*status)),
-            Fate::Failed { .. } => (None, "not submitted", None),
+        let (what, status) = match &outcome.fate {
+            Fate::Submitted { status, .. } => ("submitted", *status),
+            Fate::Existing { status, .. } => ("existing", *status),
+            Fate::Failed { .. } => ("not submitted", None),
         };
         let text = |found: Option<String>| found.unwrap_or_default();
         let name = outcome.path.display().to_string();
         vec![
-            text(job.map(|id| id.to_string())),
+            text(outcome.job().map(|id| id.to_string())),
             what.to_owned(),
             text(status.map(|status| status.to_string())),
             name,
@@ -169,6 +165,9 @@ fn report(outcomes: &[Outcome], style: ListStyle) -> Result<Summary, CliError> {
     for outcome in outcomes {
         summary.add(outcome.clone(), style)?;
     }
+    if !is_whole {
+        summary.breaks_off();
+    }
     summary.print(style, false)?;
     Ok(summary)
 }
@@ -181,11 +180,15 @@ async fn see_through(
     style: ListStyle,
 ) -> Result<bool, CliError> {
     let (mut fine, mut folders) = (true, Folders::default());
-    for Outcome { path, fate, .. } in outcomes {
-        let (Fate::Submitted { job_id: Some(job), .. } | Fate::Existing { job_id: job, .. }) = fate else {
+    for outcome in outcomes {
+        let (path, Some(job)) = (&outcome.path, outcome.job()) else { continue };
+        // All that was to be sent has been: what is missing now does not come from here.
+        if outcome.is_uploading() && client.job(job).await?.status == Status::Uploading {
+            complain(format!("{} has not arrived: submit it again", path.display()));
+            fine = false;
             continue;
-        };
-        let job = ended(client, *job).await?;
+        }
+        let job = ended(client, job).await?;
         if job.status != Status::Completed {
             let why = job.last_error.map_or(String::new(), |error| format!(": {}", error.message));
             complain(format!("{} {}{why}", path.display(), job.status));

@@ -9,6 +9,8 @@ use std::{
 use blobforge_core::{MAX_TAG_BYTES, MAX_TAGS};
 use walkdir::{DirEntry, WalkDir};
 
+use super::hydrate;
+
 /// A file that is to be handed in.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Found {
@@ -32,11 +34,18 @@ pub(super) fn walk(root: &Path, wanted: &Wanted) -> impl Iterator<Item = Result<
     let (root_path, wanted) = (root.to_owned(), wanted.clone());
     let files = WalkDir::new(root).sort_by_file_name().into_iter().filter_entry(is_looked_at);
     files.filter_map(move |entry| match entry {
-        Ok(entry) if entry.depth() == 0 && entry.file_type().is_file() => {
-            Some(Ok(Found { path: entry.into_path(), tags: Vec::new() }))
-        }
+        // Who names a file means it, whatever it is called.
+        Ok(entry) if entry.depth() == 0 => match entry.path().metadata() {
+            Ok(about) if about.is_file() => Some(Ok(Found { path: entry.into_path(), tags: Vec::new() })),
+            Ok(about) if about.is_dir() => None,
+            Ok(_) => Some(Err((entry.into_path(), NO_FILE.to_owned()))),
+            Err(error) => Some(Err((entry.into_path(), error.to_string()))),
+        },
         Ok(entry) if is_file(&entry) && wanted.has(entry.path()) => {
             Some(Ok(Found { tags: tags(&root_path, entry.path()), path: entry.into_path() }))
+        }
+        Ok(entry) if entry.path_is_symlink() && !entry.path().exists() && wanted.fits(entry.path()) => {
+            Some(Err((entry.into_path(), LEADS_NOWHERE.to_owned())))
         }
         Ok(_) => None,
         Err(error) => {
@@ -47,11 +56,16 @@ pub(super) fn walk(root: &Path, wanted: &Wanted) -> impl Iterator<Item = Result<
     })
 }
 
+/// Why what was named is not handed in.
+const NO_FILE: &str = "it is neither a file nor a folder: save what it gives in a file first";
+/// Why a link in a folder is not.
+const LEADS_NOWHERE: &str = "it is a link to what is not there";
+
 fn is_looked_at(entry: &DirEntry) -> bool {
     let name = entry.file_name().to_string_lossy();
     let is_of_hydrate = entry.file_type().is_dir()
         && name.ends_with(".assets")
-        && entry.path().with_extension("md").symlink_metadata().is_ok();
+        && hydrate::is_written(&entry.path().with_extension("md"));
     entry.depth() == 0 || !(name.starts_with('.') || is_of_hydrate)
 }
 
@@ -63,24 +77,28 @@ fn is_file(entry: &DirEntry) -> bool {
 impl Wanted {
     /// The files that jobs of a type are made of, unless extensions are named.
     pub(super) fn of(job_type: &str, named: &[String]) -> Self {
-        let named: Vec<_> = named.iter().map(|name| name.trim_start_matches('.').to_lowercase()).collect();
+        let named = named.iter().map(|name| name.trim_start_matches('.').to_lowercase());
+        let named: Vec<_> = named.filter(|name| !name.is_empty()).collect();
         let usual = named.is_empty() && job_type.starts_with("pdf");
         let extensions = if usual { vec!["pdf".to_owned()] } else { named };
         Self { extensions, untouched_for: Duration::ZERO }
     }
 
     fn has(&self, path: &Path) -> bool {
+        self.fits(path) && (self.untouched_for.is_zero() || self.is_settled(path))
+    }
+
+    fn fits(&self, path: &Path) -> bool {
         let extension = path.extension().map(|extension| extension.to_string_lossy().to_lowercase());
-        let fits = self.extensions.is_empty()
-            || extension.is_some_and(|extension| self.extensions.contains(&extension));
-        fits && (self.untouched_for.is_zero() || self.is_settled(path))
+        self.extensions.is_empty() || extension.is_some_and(|extension| self.extensions.contains(&extension))
     }
 
     fn is_settled(&self, path: &Path) -> bool {
         let modified = fs::metadata(path).and_then(|found| found.modified());
         // What cannot be looked at is said to be so when it is read.
         modified.map_or(true, |modified| {
-            SystemTime::now().duration_since(modified).is_ok_and(|age| age >= self.untouched_for)
+            // Of what comes from a clock that is ahead nobody knows how old it is.
+            SystemTime::now().duration_since(modified).map_or(true, |age| age >= self.untouched_for)
         })
     }
 }
@@ -127,6 +145,7 @@ mod tests {
             fs::write(at(name), name).unwrap();
         }
         std::os::unix::fs::symlink(at("rpg"), at("again")).unwrap();
+        crate::cli::hydrate::mark_as_written(&at("c.md"));
         let tags = |tags: &[&str]| tags.iter().map(ToString::to_string).collect::<Vec<_>>();
         let expected = vec![
             ("c.pdf".to_owned(), tags(&[])),
@@ -141,5 +160,11 @@ mod tests {
         assert_eq!(walk(&at("c.md"), &named).count(), 1, "who names a file means it");
         assert_eq!(walk(folder.path(), &named).count(), 0, "all were just written");
         assert!(walk(&at("missing"), &named).next().unwrap().is_err());
+        std::os::unix::fs::symlink(at("c.md"), at("link")).unwrap();
+        assert_eq!(walk(&at("link"), &named).count(), 1, "also by a link");
+        std::os::unix::fs::symlink(at("nowhere"), at("dangling.pdf")).unwrap();
+        let wrong: Vec<_> = walk(folder.path(), &named).map(Result::unwrap_err).collect();
+        assert_eq!(wrong, [(at("dangling.pdf"), LEADS_NOWHERE.to_owned())]);
+        assert!(walk(Path::new("/dev/null"), &named).next().unwrap().is_err(), "no file");
     }
 }

@@ -11,7 +11,7 @@ use blobforge_core::WorkerId;
 use blobforge_worker_sdk::{
     RunWindow, Worker, WorkerBuilder, marker::Settings, program::PYTHON_HELPER, shutdown_signal,
 };
-use clap::Parser;
+use clap::{ArgMatches, Parser};
 
 use super::{CliError, Connection, terminal::say};
 use crate::config::LogFormat;
@@ -102,8 +102,12 @@ impl WorkerArgs {
 /// # Errors
 /// When the environment says what makes no sense.
 pub(super) fn settings_of_marker() -> Result<Settings, CliError> {
-    let args = Alone::try_parse_from(["blobforge", "--engine", "marker"]);
-    let WorkerArgs { handler, use_gpu, .. } = args.map_err(|error| CliError::new(error.to_string()))?.worker;
+    let args = Alone::try_parse_from(["blobforge", "--engine", "marker"]).map_err(|error| {
+        // The rest is about a command line that nobody has written.
+        let text = error.to_string();
+        CliError::new(text.lines().next().unwrap_or_default().trim_start_matches("error: "))
+    });
+    let WorkerArgs { handler, use_gpu, .. } = args?.worker;
     Ok(handler.marker_settings(use_gpu).unwrap_or_default())
 }
 
@@ -114,7 +118,9 @@ struct Alone {
     worker: WorkerArgs,
 }
 
-pub(super) async fn run(args: WorkerArgs) -> Result<ExitCode, CliError> {
+/// Does jobs, or what else was asked for. `matches` tells what was said, and where.
+pub(super) async fn run(args: WorkerArgs, matches: &ArgMatches) -> Result<ExitCode, CliError> {
+    args.handler.check(matches)?;
     if args.print_python_helper {
         say(PYTHON_HELPER.trim_end())?;
         return Ok(ExitCode::SUCCESS);

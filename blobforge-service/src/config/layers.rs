@@ -65,9 +65,14 @@ impl Layers {
         Ok(Self { matches, file: Some(file) })
     }
 
+    /// What was said to the command that was given.
+    pub(crate) fn of_command(&self) -> &ArgMatches {
+        deepest(&self.matches)
+    }
+
     /// The settings among these arguments, as they hold for the command that was given.
     pub(crate) fn settings(&self, of: &Command) -> Vec<Setting> {
-        let matches = deepest(&self.matches);
+        let matches = self.of_command();
         of.get_arguments().filter_map(|argument| self.setting(argument, matches)).collect()
     }
 

@@ -9,6 +9,7 @@ mod imported;
 mod importer;
 
 use std::{
+    collections::{HashMap, hash_map::Entry},
     io,
     path::{Path, PathBuf},
 };
@@ -16,12 +17,12 @@ use std::{
 use blobforge_core::{Failure, JobType, Priority, Queue, Sha256, Timestamp};
 use futures_util::{StreamExt as _, stream};
 
-pub(crate) use self::imported::Imported;
+pub(crate) use self::imported::{Imported, NotTaken};
 use self::{
     files::Files,
     importer::{Importer, look},
 };
-use super::{ServiceError, open_files, open_queue};
+use super::{ServiceError, open_files, open_queue, secret::private_folder};
 use crate::{audit::Actor, config::ServeConfig};
 
 /// How many jobs are taken over at once.
@@ -56,6 +57,18 @@ pub(super) enum OldState {
     Cancelled,
 }
 
+impl OldState {
+    /// How far a job came, the furthest first.
+    fn rank(&self) -> u8 {
+        match self {
+            Self::Done => 0,
+            Self::ToDo => 1,
+            Self::Dead(_) => 2,
+            Self::Cancelled => 3,
+        }
+    }
+}
+
 /// What an earlier installation tells of.
 #[derive(Debug, Default)]
 pub(super) struct Old {
@@ -81,6 +94,13 @@ pub(crate) struct Wish {
     pub(crate) dry_run: bool,
 }
 
+impl Wish {
+    /// What kind of work a job is here: what is wished, or else what it was.
+    fn type_of(&self, old: &OldJob) -> JobType {
+        self.job_type.as_ref().or(old.job_type.as_ref()).unwrap_or(&self.usual_type).clone()
+    }
+}
+
 /// Takes over the jobs of an earlier installation. `heard` is told of each.
 ///
 /// # Errors
@@ -91,8 +111,10 @@ pub(crate) async fn import(
     heard: &(dyn Fn(u64) + Sync),
 ) -> Result<Imported, ServiceError> {
     let (Old { jobs, unread }, files) = read(config, wish).await?;
+    let jobs = one_of_each(jobs, wish);
     heard(jobs.len() as u64);
-    let mut imported = Imported { failed: unread.into_iter().collect(), ..Imported::default() };
+    let failed = unread.into_iter().map(|(name, why)| NotTaken { name, why }).collect();
+    let mut imported = Imported { failed, ..Imported::default() };
     if wish.dry_run && !config.db_path.exists() {
         for job in &jobs {
             imported.count(job, &look(&files, job, wish).await?);
@@ -100,10 +122,32 @@ pub(crate) async fn import(
         }
         return Ok(imported);
     }
+    private_folder(&config.data_folder())?;
     let queue = open_queue(config, open_files(config)?.0, None).await?;
     let all = all(&queue, &files, jobs, wish, &mut imported, heard).await;
     queue.close().await;
     all.map(|()| imported)
+}
+
+/// What is one job here may have been several there, of which the one counts that came furthest.
+fn one_of_each(jobs: Vec<OldJob>, wish: &Wish) -> Vec<OldJob> {
+    let mut at: HashMap<(JobType, Sha256), usize> = HashMap::new();
+    let mut kept: Vec<OldJob> = Vec::with_capacity(jobs.len());
+    for job in jobs {
+        match at.entry((wish.type_of(&job), job.sha256)) {
+            Entry::Vacant(new) => {
+                new.insert(kept.len());
+                kept.push(job);
+            }
+            Entry::Occupied(there) => {
+                let there = &mut kept[*there.get()];
+                if job.state.rank() < there.state.rank() {
+                    *there = job;
+                }
+            }
+        }
+    }
+    kept
 }
 
 /// Finds out what is named, and reads the jobs of it.
@@ -159,4 +203,40 @@ async fn all(
         heard(0);
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn of_several_jobs_that_are_one_here_the_one_counts_that_came_furthest() {
+        let job = |job_type: &str, state| OldJob {
+            job_type: Some(JobType::new(job_type).unwrap()),
+            sha256: Sha256::from_bytes([7; 32]),
+            size: None,
+            paths: Vec::new(),
+            tags: Vec::new(),
+            priority: Priority::default(),
+            state,
+            failures: 0,
+            max_attempts: None,
+            created_at: Timestamp::ZERO,
+            ended_at: Timestamp::ZERO,
+        };
+        let jobs =
+            vec![job("text", OldState::ToDo), job("pdf", OldState::Done), job("scan", OldState::Cancelled)];
+        let mut wish = Wish {
+            from: None,
+            files: None,
+            bucket_prefix: None,
+            job_type: None,
+            usual_type: JobType::new("pdf").unwrap(),
+            dry_run: false,
+        };
+        assert_eq!(one_of_each(jobs.clone(), &wish).len(), 3);
+        wish.job_type = Some(JobType::new("pdf").unwrap());
+        let one = one_of_each(jobs, &wish);
+        assert_eq!((one.len(), &one[0].state), (1, &OldState::Done));
+    }
 }

@@ -45,7 +45,7 @@ fn a_folder_is_handed_in_once_whatever_lies_in_it() {
     forge.book("notes.txt", b"notes");
     forge.book("large.pdf", pointer.as_bytes());
     let said = forge.on_books(&["ingest", "--dry-run"]);
-    assert_eq!((said.code, last(&said)), (Some(1), "3 to submit, 0 existing, 1 failed"), "{said:?}");
+    assert_eq!((said.code, last(&said)), (Some(1), "2 to submit, 1 existing, 1 failed"), "{said:?}");
     assert!(said.out.contains("git lfs pull"), "{}", said.out);
     assert_eq!(run(&mut forge.command(&["jobs", "list", "--quiet"])).out, "", "nothing was submitted");
     let said = forge.on_books(&["ingest"]);
@@ -254,5 +254,69 @@ fn the_admin_token_of_this_machine_is_shown_to_no_other() {
     let said = run(&mut command);
     assert_eq!(said.code, Some(1), "{said:?}");
     assert!(said.err.contains("no API token is given for http://forge.invalid:8080"), "{said:?}");
+    forge.stop();
+}
+
+#[test]
+fn what_is_no_file_or_leads_nowhere_is_said_and_no_success() {
+    use std::os::unix::ffi::OsStrExt as _;
+    let forge = Forge::serve(&[]);
+    let said = run(&mut forge.command(&["submit", "/dev/null"]));
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.out.contains("neither a file nor a folder"), "{}", said.out);
+    // A name that is no text is one all the same.
+    let name = std::ffi::OsStr::from_bytes(b"\xff.pdf");
+    fs::create_dir_all(forge.books()).unwrap();
+    fs::write(forge.books().join(name), b"odd").unwrap();
+    std::os::unix::fs::symlink("/nowhere/at/all", forge.books().join("gone.pdf")).unwrap();
+    let said = forge.on_books(&["ingest", "--json"]);
+    assert_eq!((said.code, said.out.lines().count()), (Some(1), 2), "{said:?}");
+    assert!(said.err.ends_with("1 submitted, 0 existing, 1 failed\n"), "{said:?}");
+    assert!(said.out.contains("a link to what is not there"), "{}", said.out);
+    forge.stop();
+}
+
+#[test]
+fn files_that_are_the_same_count_as_one_also_in_a_dry_run() {
+    let forge = Forge::serve(&[]);
+    forge.book("a.pdf", b"same");
+    forge.book("b.pdf", b"same");
+    assert_eq!(last(&forge.on_books(&["ingest", "--dry-run"])), "1 to submit, 1 existing, 0 failed");
+    assert_eq!(last(&forge.on_books(&["ingest"])), "1 submitted, 1 existing, 0 failed");
+    forge.stop();
+}
+
+#[test]
+fn when_nobody_answers_the_rest_is_not_tried_and_that_is_said() {
+    let forge = Forge::serve(&[]);
+    for number in 0..300 {
+        forge.book(&format!("{number}.pdf"), format!("book {number}").as_bytes());
+    }
+    let (books, url) = (forge.books(), forge.url.clone());
+    let kept = forge.folder.path().join("kept");
+    fs::rename(&books, &kept).unwrap();
+    let token = forge.token();
+    let folder = tempfile::tempdir().unwrap();
+    let books = folder.path().join("books");
+    run(Command::new("cp").arg("-r").args([&kept, &books]));
+    forge.stop();
+    let said =
+        run(blobforge().args(["ingest", "--server", &url]).arg(&books).env("BLOBFORGE_API_TOKEN", token));
+    assert_eq!(said.code, Some(3), "{said:?}");
+    assert!(said.out.contains("not all files were tried"), "{}", said.out);
+}
+
+#[test]
+fn no_folder_is_replaced_in_which_a_source_lies() {
+    let forge = Forge::serve(&["--with-worker"]);
+    forge.book("letter.pdf", LETTER);
+    forge.book("letter.assets/mine.pdf", include_bytes!("../../samples/tables.pdf"));
+    forge.on_books(&["ingest"]);
+    forge.all_ended();
+    let said = forge.on_books(&["hydrate", "--force"]);
+    assert_eq!(said.code, Some(1), "{said:?}");
+    assert!(said.out.contains("where other files are"), "{}", said.out);
+    assert!(forge.books().join("letter.assets/mine.pdf").exists());
+    assert!(forge.books().join("letter.assets/mine.md").exists(), "the other one has room");
     forge.stop();
 }

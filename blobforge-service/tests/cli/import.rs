@@ -105,7 +105,7 @@ fn an_installation_that_is_half_done_comes_over_and_is_as_it_was() {
     assert_eq!(forge.jobs(&[]).len(), 0);
     let said = forge.import(&["--json"], &backup);
     let imported: Value = serde_json::from_str(&said.out).unwrap();
-    let expected = json!({"done": 500, "to_do": 400, "dead": 100, "cancelled": 0, "existing": 0, "without_source": 0, "failed": {}});
+    let expected = json!({"done": 500, "to_do": 400, "dead": 100, "cancelled": 0, "existing": 0, "without_source": 0, "damaged": [], "failed": []});
     assert_eq!(imported, expected, "{said:?}");
     let stats: Value = serde_json::from_str(&run(&mut forge.command(&["stats", "--json"])).out).unwrap();
     let counts =
@@ -236,6 +236,7 @@ fn what_is_damaged_or_none_is_said_to_be_so() {
     fs::write(old.path().join(format!("store/out/{}.txt", hash(b"no result"))), "notes").unwrap();
     let said = forge.import(&[], old.path());
     assert!(said.out.contains("1 came without their file"), "{}", said.out);
+    assert!(said.out.contains("it is damaged"), "{}", said.out);
     assert!(said.out.ends_with("1 taken over, 0 here already, 0 failed\n"), "{said:?}");
     let empty = tempfile::tempdir().unwrap();
     assert!(forge.import(&[], empty.path()).err.contains("neither store/raw nor store/out"));

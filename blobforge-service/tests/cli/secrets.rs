@@ -51,7 +51,7 @@ async fn read_everything(forge: &Forge, token: &str, said: &mut Vec<(String, Vec
 async fn no_secret_is_in_any_reply_log_or_error_and_no_token_in_the_store() {
     let admin = "canary-admin-0123456789abcdef0123456789abcdef";
     let signing = "canary-signing-0123456789abcdef0123456789";
-    let forge =
+    let mut forge =
         Forge::serve_with(&[], &[("BLOBFORGE_ADMIN_TOKEN", admin), ("RUST_LOG", "debug,hyper=trace")]);
     let post = async |path: &str, body: serde_json::Value| {
         let request =
@@ -80,6 +80,8 @@ async fn no_secret_is_in_any_reply_log_or_error_and_no_token_in_the_store() {
     let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap().trim().to_owned();
     let in_files = [read("url-secret"), read("webhook-secret")];
     kill_process(Pid::from_child(&forge.service), Signal::TERM).unwrap();
+    // Only then does nobody write any more.
+    assert!(forge.service.wait().unwrap().success());
     said.push(("the log".to_owned(), forge.log().into_bytes()));
 
     assert!(said.iter().any(|(_, bytes)| holds(bytes, "hooks.example.net")), "what is no secret was read");

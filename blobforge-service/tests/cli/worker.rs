@@ -143,11 +143,44 @@ fn a_program_needs_a_type_and_a_type_a_program() {
 
 #[test]
 fn what_would_be_ignored_is_refused() {
-    let mut worker = blobforge();
-    worker.args(["worker", "--engine", "text", "--memory-mib", "100"]).env("BLOBFORGE_API_TOKEN", "x");
-    let said = run(&mut worker);
-    assert_eq!(said.code, Some(2), "{said:?}");
-    assert!(said.err.contains("--memory-mib says nothing of the engine text"), "{}", said.err);
+    let ignored = [
+        (&["--engine", "text", "--memory-mib", "100"][..], "--memory-mib would say nothing here"),
+        (&["--timeout", "5"], "--timeout would say nothing here"),
+        (&["--mode", "fast"], "--mode would say nothing here: it is for --engine marker"),
+        (&["--type", "x", "--recycle-jobs", "5", "--", "true"], "--recycle-jobs would say nothing here"),
+        (&["--type", "x", "--mode", "fast", "--", "true"], "--mode would say nothing here"),
+        (&["--type", "x", "--engine", "marker", "--", "true"], "--engine would say nothing here"),
+    ];
+    for (args, what) in ignored {
+        let said = run(blobforge().arg("worker").args(args).env("BLOBFORGE_API_TOKEN", "x"));
+        assert_eq!(said.code, Some(2), "{args:?}: {said:?}");
+        assert!(said.err.contains(what), "{args:?}: {}", said.err);
+    }
+    // What the environment says may be meant for another worker.
+    let mut check = blobforge();
+    check.args(["worker", "--check", "--type", "x", "--", "true"]).env("BLOBFORGE_ENGINE", "marker");
+    let said = run(check.env("SURYA_INFERENCE_URL", "http://127.0.0.1:1"));
+    assert!(said.out.contains("true") && !said.err.contains("would say nothing"), "{said:?}");
+}
+
+/// Each flag of the engine has a name that clap knows: a wrong one would check nothing.
+#[test]
+fn every_flag_that_the_help_has_for_marker_is_refused_elsewhere() {
+    let help = run(blobforge().args(["worker", "--help"])).out;
+    let section = help.split("The engine marker:").nth(1).unwrap();
+    let section = section.split("A program of yours, and its limits:").next().unwrap();
+    let options = section.lines().map(str::trim).filter(|line| line.starts_with("--"));
+    let flags: Vec<_> = options.map(|line| line.split_whitespace().next().unwrap()).collect();
+    assert_eq!(flags.len(), 10, "{flags:?}");
+    for flag in flags {
+        let value = match flag {
+            "--mode" => "fast",
+            url if url.ends_with("url") => "http://a.example",
+            _ => "7",
+        };
+        let said = run(blobforge().args(["worker", flag, value]).env("BLOBFORGE_API_TOKEN", "x"));
+        assert!(said.err.contains(&format!("{flag} would say nothing here")), "{flag}: {said:?}");
+    }
 }
 
 /// A worker of a forge, with its own state folder; killed when it is dropped.

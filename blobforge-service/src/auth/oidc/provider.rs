@@ -217,9 +217,7 @@ impl Provider {
     }
 
     fn away(&self, why: String) -> OidcError {
-        let why = shortened(&why);
-        tracing::warn!(issuer = self.options.issuer, why, "the OpenID provider does not answer");
-        OidcError::Away { host: self.options.host(), why }
+        OidcError::Away { host: self.options.host(), why: shortened(&why) }
     }
 
     fn client(&self, metadata: &Metadata) -> Result<Asking, OidcError> {

@@ -13,8 +13,8 @@ use reqwest::{
 use super::Finding;
 use crate::{config::ServeConfig, service::probe_bucket};
 
-/// What is written to see whether it can be, and where.
-const PROBE: &str = "doctor/probe";
+/// What is written to see whether it can be.
+const PROBE: &str = "written by blobforge doctor, and deleted";
 /// How long an answer may take.
 const ANSWER_WITHIN: Duration = Duration::from_secs(15);
 
@@ -43,13 +43,24 @@ pub(super) async fn look(config: &ServeConfig) -> Vec<Finding> {
 /// Whether files can be kept in the data folder.
 async fn folder(config: &ServeConfig) -> Finding {
     let folder = config.files_folder();
+    if !folder.is_dir() {
+        let found =
+            format!("there is no folder {}, which the service makes when it starts", folder.display());
+        return Finding::warn("files", found, "Start the service");
+    }
+    let key = format!("doctor/{}", std::process::id());
     let probed = async {
         let files = ObjectBlobs::local(&folder)?;
-        files.put(PROBE, read_bytes(PROBE), PROBE.len() as u64).await?;
-        let read: Vec<Bytes> =
-            files.get(PROBE, None).await?.try_collect().await.map_err(BlobError::BrokenOff)?;
-        files.delete(PROBE).await?;
-        Ok::<_, BlobError>(read.concat() == PROBE.as_bytes())
+        let written = files.put(&key, read_bytes(PROBE), PROBE.len() as u64).await;
+        let read = async {
+            written?;
+            let read: Vec<Bytes> =
+                files.get(&key, None).await?.try_collect().await.map_err(BlobError::BrokenOff)?;
+            Ok::<_, BlobError>(read.concat() == PROBE.as_bytes())
+        };
+        let read = read.await;
+        files.delete(&key).await?;
+        read
     };
     match probed.await {
         Ok(true) => {
@@ -79,13 +90,16 @@ async fn cors(options: &S3Options, origin: &str) -> Finding {
             .header(header::ACCESS_CONTROL_REQUEST_HEADERS, "content-type");
         asked.send().await
     };
-    let remedy = format!("Allow GET and PUT from {origin} in the CORS rules of the bucket, and expose ETag");
+    let remedy = format!(
+        "Allow GET and PUT with Content-Type from {origin} in the CORS rules of the bucket, and expose ETag"
+    );
     match asked.await {
         Ok(reply) => {
             // Each is needed, and each is forgotten now and then.
             let lacking = [
                 ("the origin", header::ACCESS_CONTROL_ALLOW_ORIGIN, origin),
                 ("PUT", header::ACCESS_CONTROL_ALLOW_METHODS, "PUT"),
+                ("the header Content-Type", header::ACCESS_CONTROL_ALLOW_HEADERS, "content-type"),
             ];
             match lacking.into_iter().find(|(_, name, wanted)| !allows(reply.headers(), name, wanted)) {
                 None => Finding::ok("CORS", format!("browsers may send files from {origin}")),
@@ -104,7 +118,10 @@ async fn cors(options: &S3Options, origin: &str) -> Finding {
 /// Whether one of the words in a header, or a star, allows what is wanted.
 fn allows(headers: &HeaderMap, name: &HeaderName, wanted: &str) -> bool {
     let values = headers.get_all(name).iter().filter_map(|value| value.to_str().ok());
-    values.flat_map(|value| value.split(',')).map(str::trim).any(|word| word == "*" || word == wanted)
+    values
+        .flat_map(|value| value.split(','))
+        .map(str::trim)
+        .any(|word| word == "*" || word.eq_ignore_ascii_case(wanted))
 }
 
 #[cfg(test)]
@@ -128,6 +145,12 @@ mod tests {
         let config = ServeConfig::local(data.path());
         assert!(look(&config).await.is_empty(), "no service is here");
         std::fs::write(&config.db_path, "").unwrap();
+        assert_eq!(look(&config).await[0].state, State::Warn);
+        assert!(
+            !config.files_folder().exists(),
+            "nothing is made that the service would make as its own user"
+        );
+        std::fs::create_dir(config.files_folder()).unwrap();
         let found = look(&config).await;
         assert_eq!((found.len(), found[0].state), (1, State::Ok), "{}", found[0].found);
         assert_eq!(
@@ -135,8 +158,7 @@ mod tests {
             0,
             "nothing of the probe is left"
         );
-        std::fs::remove_dir_all(config.files_folder()).unwrap();
-        std::fs::write(config.files_folder(), "no folder").unwrap();
+        std::fs::write(config.files_folder().join("doctor"), "no folder").unwrap();
         assert_eq!(look(&config).await[0].state, State::Fail);
     }
 }

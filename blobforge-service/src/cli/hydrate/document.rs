@@ -8,7 +8,7 @@ use std::{
 };
 
 use blobforge_core::saved_names;
-use pulldown_cmark::{Event, Options, Parser, Tag};
+use pulldown_cmark::{CowStr, Event, Options, Parser, Tag, TagEnd};
 
 use crate::archive::files_below;
 
@@ -79,26 +79,43 @@ impl Document {
 /// the folder.
 fn with_assets_in<'a>(text: &str, folder: &str, saved: impl Fn(&str) -> Option<&'a str>) -> String {
     let mut changes: Vec<(Range<usize>, String)> = Vec::new();
-    let mut change = |named: &str, at: Option<Range<usize>>| {
-        if let (Some(saved), Some(at)) = (saved(&unescaped(named.trim_start_matches("./"))), at) {
+    // Where an address is looked for only if it leads to an asset: most lead elsewhere.
+    let mut change = |named: &str, find: &dyn Fn() -> Option<Range<usize>>| {
+        if let Some(saved) = saved(&unescaped(named.trim_start_matches("./")))
+            && let Some(at) = find()
+        {
             changes.push((at, escaped(&format!("{folder}/{saved}"))));
         }
     };
     let parsed = Parser::new_ext(text, Options::ENABLE_TABLES);
     for (_, definition) in parsed.reference_definitions().iter() {
-        change(&definition.dest, address(text, definition.span.clone(), &definition.dest, "]:"));
+        change(&definition.dest, &|| address(text, definition.span.clone(), "]:", &definition.dest));
     }
+    // The links and pictures around a place, and where what they contain ends: their addresses come after it.
+    let mut around: Vec<(CowStr<'_>, usize)> = Vec::new();
     for (event, range) in parsed.into_offset_iter() {
-        match &event {
+        match event {
             Event::Start(Tag::Image { dest_url, .. } | Tag::Link { dest_url, .. }) => {
-                change(dest_url, address(text, range, dest_url, "]("));
+                around.push((dest_url, range.start));
+                continue;
             }
-            Event::Html(html) | Event::InlineHtml(html) => {
-                for (named, at) in sources(html) {
-                    change(named, Some(range.start + at..range.start + at + named.len()));
+            Event::End(TagEnd::Image | TagEnd::Link) => {
+                if let Some((named, inner_end)) = around.pop() {
+                    change(&named, &|| address(text, inner_end..range.end, "](", &named));
+                }
+            }
+            // As it is written: in quotes and lists the event has lines without what they begin with.
+            Event::InlineHtml(html) if html.starts_with("<!--") => {}
+            Event::InlineHtml(_) => attributes(text, range.clone(), &mut change),
+            Event::Html(_) => {
+                for tag in tags(&text[range.clone()]) {
+                    attributes(text, range.start + tag.start..range.start + tag.end, &mut change);
                 }
             }
             _ => {}
+        }
+        if let Some((_, inner_end)) = around.last_mut() {
+            *inner_end = range.end.max(*inner_end);
         }
     }
     changes.sort_by_key(|(range, _)| range.start);
@@ -116,26 +133,21 @@ fn with_assets_in<'a>(text: &str, folder: &str, saved: impl Fn(&str) -> Option<&
     changed
 }
 
-/// Where within a range the address stands that means `named`, after one of the marks that come before addresses.
-fn address(text: &str, within: Range<usize>, named: &str, mark: &str) -> Option<Range<usize>> {
-    // The last one that will do: the words of a link may say the same.
-    text[within.clone()].rmatch_indices(mark).take(MOST_PLACES).find_map(|(at, _)| {
-        let rest = &text[within.start + at + mark.len()..within.end];
-        let written = rest.trim_start_matches([' ', '\t', '\n', '<']);
-        let begin = within.end - written.len();
-        let is_pointed = rest[..rest.len() - written.len()].ends_with('<');
-        let ends = |at: &usize| means(&written[..*at], is_pointed, named);
-        let end = written.char_indices().map(|(at, _)| at).chain([written.len()]).filter(|at| *at > 0);
-        // It ends where something stands that ends addresses.
-        let could_end =
-            |at: &usize| written[*at..].starts_with([' ', '\t', '\n', ')', '>']) || *at == written.len();
-        end.filter(could_end).take(MOST_PLACES).find(ends).map(|length| begin..begin + length)
-    })
+/// Where the address stands that means `named`: after the first of these marks within a range.
+fn address(text: &str, within: Range<usize>, mark: &str, named: &str) -> Option<Range<usize>> {
+    let rest = text.get(within.clone())?.split_once(mark)?.1;
+    let written = rest.trim_start_matches([' ', '\t', '\n', '<']);
+    let begin = within.end - written.len();
+    let is_pointed = rest[..rest.len() - written.len()].ends_with('<');
+    // It ends where something stands that ends addresses.
+    let ends = written.char_indices().filter(|(_, c)| matches!(c, ' ' | '\t' | '\n' | ')' | '>'));
+    let ends = ends.map(|(at, _)| at).chain([written.len()]).filter(|at| *at > 0).take(MOST_ENDS);
+    let length = ends.into_iter().find(|at| means(&written[..*at], is_pointed, named))?;
+    Some(begin..begin + length)
 }
 
-/// In how many places it is looked for the beginning, and from there for the end, of an address: a text that was made to be
-/// slow is not.
-const MOST_PLACES: usize = 16;
+/// In how many places an address is looked for the end of: a text that was made to be slow is not.
+const MOST_ENDS: usize = 16;
 
 /// Whether an address as it is written in Markdown, with what is escaped in it, means this one.
 fn means(written: &str, is_pointed: bool, named: &str) -> bool {
@@ -150,15 +162,44 @@ fn means(written: &str, is_pointed: bool, named: &str) -> bool {
     found.unwrap_or(false)
 }
 
-/// What a piece of HTML shows: the values of its `src`, and where they stand.
-fn sources(html: &str) -> Vec<(&str, usize)> {
-    let value = |(at, mark): (usize, &str)| {
-        let begin = at + mark.len();
-        let end = html[begin..].find(&mark[mark.len() - 1..])?;
-        Some((&html[begin..begin + end], begin))
-    };
-    let quoted = |mark| html.match_indices(mark).filter_map(value);
-    quoted("src=\"").chain(quoted("src='")).collect()
+/// Changes the values of `src` and `href` in a tag of HTML.
+fn attributes(
+    text: &str,
+    tag: Range<usize>,
+    change: &mut impl FnMut(&str, &dyn Fn() -> Option<Range<usize>>),
+) {
+    let html = &text[tag.clone()];
+    for name in ["src", "href"] {
+        for (at, _) in html.match_indices(name) {
+            // A name of its own, and not the end of another one.
+            let is_name = html[..at].ends_with(char::is_whitespace);
+            let rest = html[at + name.len()..].trim_start();
+            let Some(value) = rest.strip_prefix('=').filter(|_| is_name).map(str::trim_start) else {
+                continue;
+            };
+            let quote = value.chars().next().filter(|first| matches!(first, '"' | '\''));
+            let value = if quote.is_some() { &value[1..] } else { value };
+            let ends = |c: char| quote.map_or(c.is_whitespace() || c == '>', |quote| c == quote);
+            let begin = tag.end - value.len();
+            let at = begin..begin + value.find(ends).unwrap_or(value.len());
+            change(&text[at.clone()], &|| Some(at.clone()));
+        }
+    }
+}
+
+/// Where in a piece of HTML tags stand, without comments.
+fn tags(html: &str) -> Vec<Range<usize>> {
+    let mut found = Vec::new();
+    let mut from = 0;
+    while let Some(at) = html[from..].find('<').map(|at| from + at) {
+        let is_comment = html[at..].starts_with("<!--");
+        let end = html[at..].find(if is_comment { "-->" } else { ">" }).map_or(html.len(), |end| at + end);
+        if !is_comment {
+            found.push(at..end);
+        }
+        from = end.max(at + 1);
+    }
+    found
 }
 
 /// What an address in Markdown means.
@@ -214,6 +255,15 @@ mod tests {
             ),
             ("<img src=\"assets/p2.png\">", "<img src=\"my%20book.assets/p2.png\">"),
             ("a <img alt='' src='assets/p2.png'> b", "a <img alt='' src='my%20book.assets/p2.png'> b"),
+            ("a <a href=assets/p2.png>b</a>", "a <a href=my%20book.assets/p2.png>b</a>"),
+            (
+                "> text <img\n> src=\"assets/p2.png\"> tail",
+                "> text <img\n> src=\"my%20book.assets/p2.png\"> tail",
+            ),
+            (
+                "![](assets/p2.png \"see ](assets/p2.png)\")",
+                "![](my%20book.assets/p2.png \"see ](assets/p2.png)\")",
+            ),
             // What is written with escapes, or elsewhere, or was saved under another name.
             ("![](assets/a\\_b\\(1\\).png)", "![](my%20book.assets/a_b%281%29.png)"),
             ("![](<assets/a_b(1).png>)", "![](<my%20book.assets/a_b%281%29.png>)"),
@@ -230,6 +280,8 @@ mod tests {
             "![a](https://a.example/assets/p2.png)",
             "assets/p2.png",
             "![a](assets/p9.png)",
+            "<img data-src=\"assets/p2.png\">",
+            "<!-- <img src=\"assets/p2.png\"> -->",
         ] {
             assert_eq!(changed(same), same);
         }

@@ -1,5 +1,5 @@
 //! Folders for what is on its way to a place beside a source. They hold a lock, by which those of processes that were killed
-//! are known: nobody else holds theirs.
+//! are known: nobody holds theirs.
 
 use std::{
     fs::{self, File},
@@ -10,7 +10,9 @@ use std::{
 use rustix::fs::{FlockOperation, flock};
 
 /// How drafts are called.
-const PREFIX: &str = ".blobforge-";
+const PREFIX: &str = ".blobforge-draft-";
+/// The file that says that a folder is a draft, and of which machine: locks may not reach farther.
+const MARK: &str = "draft of blobforge hydrate";
 
 /// A folder that is gone with this.
 #[derive(Debug)]
@@ -24,8 +26,10 @@ impl Draft {
     pub(super) fn new(within: &Path) -> io::Result<Self> {
         let folder = tempfile::Builder::new().prefix(PREFIX).tempdir_in(within)?;
         let lock = File::open(folder.path())?;
-        // Where there are no locks, nobody tidies up either.
-        let _ = flock(&lock, FlockOperation::NonBlockingLockExclusive);
+        // Where there are no locks, nothing says that this may be tidied up.
+        if flock(&lock, FlockOperation::NonBlockingLockExclusive).is_ok() {
+            fs::write(folder.path().join(MARK), machine())?;
+        }
         Ok(Self { folder, _lock: lock })
     }
 
@@ -34,20 +38,24 @@ impl Draft {
     }
 }
 
-/// Removes the drafts in a folder that processes have left which were killed.
+/// What this machine is called.
+fn machine() -> Vec<u8> {
+    rustix::system::uname().nodename().to_bytes().to_vec()
+}
+
+/// Removes the drafts in a folder that processes of this machine have left which were killed.
 pub(super) fn tidy_up(within: &Path) {
     let Ok(entries) = fs::read_dir(within) else { return };
     for entry in entries.flatten() {
+        let path = entry.path();
         let is_draft = entry.file_name().to_string_lossy().starts_with(PREFIX)
-            && entry.file_type().is_ok_and(|found| found.is_dir());
-        if !is_draft {
-            continue;
-        }
-        let is_left = File::open(entry.path())
-            .is_ok_and(|folder| flock(&folder, FlockOperation::NonBlockingLockExclusive).is_ok());
+            && fs::read(path.join(MARK)).is_ok_and(|of| of == machine());
+        let is_left = is_draft
+            && File::open(&path)
+                .is_ok_and(|folder| flock(&folder, FlockOperation::NonBlockingLockExclusive).is_ok());
         if is_left {
             // The next run may be luckier.
-            let _ = fs::remove_dir_all(entry.path());
+            let _ = fs::remove_dir_all(path);
         }
     }
 }
@@ -61,13 +69,22 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let held = Draft::new(folder.path()).unwrap();
         fs::write(held.path().join("on its way"), "text").unwrap();
-        fs::create_dir_all(folder.path().join(".blobforge-left/assets")).unwrap();
-        fs::create_dir(folder.path().join("books")).unwrap();
+        let left = |name: &str, of: Option<&[u8]>| {
+            let path = folder.path().join(name);
+            fs::create_dir_all(path.join("assets")).unwrap();
+            of.into_iter().for_each(|of| fs::write(path.join(MARK), of).unwrap());
+            path
+        };
+        let killed = left(".blobforge-draft-left", Some(&machine()));
+        let kept = [
+            left(".blobforge-draft-elsewhere", Some(b"another machine")),
+            left(".blobforge-draft-notes", None),
+            left(".blobforge-notes", None),
+            left("books", None),
+        ];
         tidy_up(folder.path());
+        assert!(!killed.exists());
+        assert!(kept.iter().all(|path| path.exists()), "{kept:?}");
         assert!(held.path().join("on its way").exists());
-        let mut left: Vec<_> =
-            fs::read_dir(folder.path()).unwrap().map(|entry| entry.unwrap().path()).collect();
-        left.retain(|path| path != held.path());
-        assert_eq!(left, [folder.path().join("books")]);
     }
 }

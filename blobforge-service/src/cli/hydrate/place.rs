@@ -15,6 +15,8 @@ use crate::cli::fingerprint;
 
 /// The hash of what this program wrote into a file: it is still ours if it has that content.
 const WRITTEN: &str = "user.blobforge.written";
+/// How many files a Markdown was put there with.
+const ASSETS: &str = "user.blobforge.assets";
 /// Of which result a file is.
 const RESULT: &str = "user.blobforge.result";
 
@@ -57,16 +59,23 @@ impl Place {
         &self.markdown
     }
 
+    pub(super) fn assets(&self) -> &Path {
+        &self.assets
+    }
+
     /// A folder on the same file system, for what is on its way.
     pub(super) fn draft(&self) -> io::Result<Draft> {
         Draft::new(&self.folder)
     }
 
     /// Whether this very result lies here, as it was written.
-    pub(super) fn has(&self, result: &str, with_assets: bool) -> bool {
-        let is_of_it =
-            xattr::get(&self.markdown, RESULT).ok().flatten().is_some_and(|of| of == result.as_bytes());
-        is_of_it && is_ours(&self.markdown) && (!with_assets || self.assets.is_dir())
+    pub(super) fn has(&self, result: &str) -> bool {
+        let kept = |name| xattr::get(&self.markdown, name).ok().flatten();
+        let is_of_it = kept(RESULT).is_some_and(|of| of == result.as_bytes());
+        let assets = kept(ASSETS).and_then(|number| String::from_utf8(number).ok()?.parse::<usize>().ok());
+        is_of_it
+            && is_ours(&self.markdown)
+            && assets.is_some_and(|assets| files(&self.assets).is_ok_and(|there| there.len() >= assets))
     }
 
     /// Whether something lies here that may not be replaced.
@@ -85,7 +94,7 @@ impl Place {
         let hash = Sha256::from_bytes(Hasher::digest(&text).into());
         let same_text = fingerprint::read(&self.markdown, &|_| {}).is_ok_and(|there| there == hash);
         if same_text && same_assets {
-            sign(&self.markdown, hash, Some(result));
+            sign_result(&self.markdown, hash, result, document);
             return Ok(Placed::Same);
         }
         if !force
@@ -99,18 +108,33 @@ impl Place {
         }
         let written = draft.path().join("text");
         fs::write(&written, &text)?;
-        sign(&written, hash, Some(result));
+        sign_result(&written, hash, result, document);
         fs::File::open(&written)?.sync_all()?;
         fs::rename(&written, &self.markdown)?;
         Ok(Placed::Written)
     }
 }
 
+/// Whether this program wrote a file, whatever became of it since.
+pub(in crate::cli) fn is_written(path: &Path) -> bool {
+    xattr::get(path, WRITTEN).ok().flatten().is_some()
+}
+
+/// Makes a file one that this program wrote.
+#[cfg(test)]
+pub(in crate::cli) fn mark_as_written(path: &Path) {
+    sign(path, Sha256::from_bytes([0; 32]));
+}
+
+/// Notes which result a Markdown is of, and how much belongs to it.
+fn sign_result(path: &Path, content: Sha256, result: &str, document: &Document) {
+    let _ = xattr::set(path, RESULT, result.as_bytes());
+    let _ = xattr::set(path, ASSETS, document.assets.len().to_string().as_bytes());
+    sign(path, content);
+}
+
 /// Notes what was written. Where that is not possible, what lies there counts as changed by somebody.
-fn sign(path: &Path, content: Sha256, result: Option<&str>) {
-    if let Some(result) = result {
-        let _ = xattr::set(path, RESULT, result.as_bytes());
-    }
+fn sign(path: &Path, content: Sha256) {
     let _ = xattr::set(path, WRITTEN, content.to_string().as_bytes());
 }
 
@@ -144,7 +168,7 @@ fn lay_out(document: &Document, folder: &Path) -> io::Result<bool> {
         let to = folder.join(&asset.saved);
         fs::create_dir_all(to.parent().unwrap_or(folder))?;
         fs::copy(&asset.lies_at, &to)?;
-        sign(&to, fingerprint::read(&to, &|_| {})?, None);
+        sign(&to, fingerprint::read(&to, &|_| {})?);
     }
     Ok(!document.assets.is_empty())
 }
@@ -233,7 +257,9 @@ mod tests {
         assert_eq!(left.len(), 2, "no draft is left: {left:?}");
         // Without extended attributes everything counts as changed: set TMPDIR to a file system that has them.
         assert!(xattr::get(folder.path().join("book.md"), WRITTEN).unwrap().is_some());
-        assert!(place.has("1", true) && !place.has("2", true));
+        assert!(place.has("1") && !place.has("2"));
+        fs::remove_file(folder.path().join("book.assets/p.png")).unwrap();
+        assert!(!place.has("1"), "a picture is missing");
         assert_eq!(put("two", "2", false), Placed::Written, "nobody has touched the first one");
         assert_eq!(read("book.assets/p.png"), "two");
         fs::write(folder.path().join("book.md"), "mine").unwrap();

@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::place::Place;
 use crate::cli::{
     CliError,
-    listing::ListStyle,
+    listing::{ListStyle, as_text},
     terminal::{Column, table},
 };
 
@@ -33,6 +33,7 @@ pub(super) enum Fate {
 /// A source, and what became of it.
 #[derive(Debug, Serialize)]
 pub(super) struct Outcome {
+    #[serde(serialize_with = "as_text")]
     pub(super) path: PathBuf,
     #[serde(flatten)]
     pub(super) fate: Fate,

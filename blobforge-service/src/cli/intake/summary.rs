@@ -1,30 +1,33 @@
 //! What became of all files.
 
-use std::{collections::BTreeMap, path::PathBuf, process::ExitCode};
+use std::{path::PathBuf, process::ExitCode};
 
 use blobforge_core::{JobId, Sha256, Status};
 use blobforge_worker_sdk::client::SubmitReply;
 use serde::Serialize;
 
+use super::outage::Answer;
 use crate::cli::{
     CliError,
-    listing::ListStyle,
+    listing::{ListStyle, as_text},
     terminal::{Column, table},
 };
 
 /// How many files that failed are shown.
 const SHOWN: usize = 50;
+/// How many jobs are named where people are told what to do with them.
+const NAMED: usize = 10;
 
 /// What became of a file.
 #[derive(Clone, Debug, Serialize)]
 pub(in crate::cli) struct Outcome {
+    #[serde(serialize_with = "as_text")]
     pub(in crate::cli) path: PathBuf,
     pub(in crate::cli) sha256: Option<Sha256>,
     #[serde(flatten)]
     pub(in crate::cli) fate: Fate,
-    /// Nobody answers.
     #[serde(skip)]
-    pub(in crate::cli) away: bool,
+    pub(in crate::cli) answer: Answer,
 }
 
 #[derive(Clone, Debug, Serialize)]
@@ -37,25 +40,33 @@ pub(in crate::cli) enum Fate {
         #[serde(skip)]
         warning: Option<String>,
     },
-    /// It had a job.
-    Existing { job_id: JobId, status: Status },
+    /// It had a job; in a dry run, it would have that of another file.
+    Existing { job_id: Option<JobId>, status: Option<Status> },
     /// It has none.
     Failed { reason: String },
 }
 
 impl Outcome {
     pub(in crate::cli) fn failed(path: PathBuf, reason: impl Into<String>) -> Self {
-        Self { path, sha256: None, fate: Fate::Failed { reason: reason.into() }, away: false }
+        let fate = Fate::Failed { reason: reason.into() };
+        Self { path, sha256: None, fate, answer: Answer::NotAsked }
     }
 
     /// Of a file that would be submitted.
     pub(in crate::cli) fn new(path: PathBuf, sha256: Sha256) -> Self {
         let fate = Fate::Submitted { job_id: None, status: None, warning: None };
-        Self { path, sha256: Some(sha256), fate, away: false }
+        Self { path, sha256: Some(sha256), fate, answer: Answer::Given }
     }
 
-    pub(in crate::cli) fn existing(path: PathBuf, sha256: Sha256, job_id: JobId, status: Status) -> Self {
-        Self { path, sha256: Some(sha256), fate: Fate::Existing { job_id, status }, away: false }
+    pub(in crate::cli) fn existing(path: PathBuf, sha256: Sha256, job: JobId, status: Status) -> Self {
+        let fate = Fate::Existing { job_id: Some(job), status: Some(status) };
+        Self { path, sha256: Some(sha256), fate, answer: Answer::Given }
+    }
+
+    /// Of a file that would have the job of another one that would be submitted.
+    pub(in crate::cli) fn twin(path: PathBuf, sha256: Sha256) -> Self {
+        let fate = Fate::Existing { job_id: None, status: None };
+        Self { path, sha256: Some(sha256), fate, answer: Answer::Given }
     }
 
     pub(in crate::cli) fn of(path: PathBuf, sha256: Sha256, reply: &SubmitReply) -> Self {
@@ -65,7 +76,20 @@ impl Outcome {
         }
         let fate =
             Fate::Submitted { job_id: Some(job_id), status: Some(status), warning: reply.warning.clone() };
-        Self { path, sha256: Some(sha256), fate, away: false }
+        Self { path, sha256: Some(sha256), fate, answer: Answer::Given }
+    }
+
+    /// Whether its job waits for its file to arrive.
+    pub(in crate::cli) fn is_uploading(&self) -> bool {
+        matches!(self.fate, Fate::Existing { status: Some(Status::Uploading), .. })
+    }
+
+    /// The job that the file has.
+    pub(in crate::cli) fn job(&self) -> Option<JobId> {
+        match self.fate {
+            Fate::Submitted { job_id, .. } | Fate::Existing { job_id, .. } => job_id,
+            Fate::Failed { .. } => None,
+        }
     }
 }
 
@@ -73,7 +97,10 @@ impl Outcome {
 #[derive(Debug, Default)]
 pub(in crate::cli) struct Summary {
     submitted: u64,
-    existing: BTreeMap<Status, u64>,
+    existing: u64,
+    existing_failed: u64,
+    /// The first of the existing that were cancelled.
+    cancelled: Vec<JobId>,
     failed: u64,
     /// The first that failed, and why.
     failures: Vec<(PathBuf, String)>,
@@ -84,18 +111,19 @@ pub(in crate::cli) struct Summary {
 impl Summary {
     /// Counts a file, and tells whoever wants to hear of each.
     pub(in crate::cli) fn add(&mut self, outcome: Outcome, style: ListStyle) -> Result<(), CliError> {
-        style.tell(&outcome, |outcome| match &outcome.fate {
-            Fate::Submitted { job_id, .. } => job_id.map(|id| id.to_string()),
-            Fate::Existing { job_id, .. } => Some(job_id.to_string()),
-            Fate::Failed { .. } => None,
-        })?;
-        self.away |= outcome.away;
+        style.tell(&outcome, |outcome| outcome.job().map(|id| id.to_string()))?;
         match outcome.fate {
             Fate::Submitted { warning, .. } => {
                 self.submitted += 1;
                 self.warning = self.warning.take().or(warning);
             }
-            Fate::Existing { status, .. } => *self.existing.entry(status).or_insert(0) += 1,
+            Fate::Existing { job_id, status } => {
+                self.existing += 1;
+                self.existing_failed += u64::from(status == Some(Status::Failed));
+                if status == Some(Status::Cancelled) && self.cancelled.len() < NAMED {
+                    self.cancelled.extend(job_id);
+                }
+            }
             Fate::Failed { reason } => {
                 self.failed += 1;
                 if self.failures.len() < SHOWN {
@@ -106,12 +134,13 @@ impl Summary {
         Ok(())
     }
 
-    fn in_existing(&self) -> u64 {
-        self.existing.values().sum()
+    pub(in crate::cli) fn files(&self) -> u64 {
+        self.submitted + self.existing + self.failed
     }
 
-    pub(in crate::cli) fn files(&self) -> u64 {
-        self.submitted + self.in_existing() + self.failed
+    /// Nobody answers any more, and not all files were tried.
+    pub(in crate::cli) fn breaks_off(&mut self) {
+        self.away = true;
     }
 
     /// Prints the whole. Where programs read, people are told beside it.
@@ -128,21 +157,23 @@ impl Summary {
         if let Some(warning) = &self.warning {
             tell(format!("note: {warning}"))?;
         }
-        if let Some(failed) = self.existing.get(&Status::Failed) {
+        if self.existing_failed > 0 {
+            let failed = self.existing_failed;
             tell(format!("note: {failed} of the existing have failed: --retry-failed runs them again"))?;
         }
-        if let Some(cancelled) = self.existing.get(&Status::Cancelled) {
-            let what =
-                "were cancelled, or never arrived: blobforge jobs retry --all --cancelled, then this again";
-            tell(format!("note: {cancelled} of the existing {what}"))?;
+        if !self.cancelled.is_empty() {
+            let jobs = self.cancelled.iter().map(ToString::to_string).collect::<Vec<_>>().join(" ");
+            let what = "existing jobs were cancelled, or their files never arrived";
+            tell(format!("note: {what}. Run them with blobforge jobs retry {jobs}, then this again"))?;
+        }
+        if self.away {
+            tell(
+                "note: the service does not answer, and not all files were tried: run this again later"
+                    .to_owned(),
+            )?;
         }
         let submitted = if dry_run { "to submit" } else { "submitted" };
-        tell(format!(
-            "{} {submitted}, {} existing, {} failed",
-            self.submitted,
-            self.in_existing(),
-            self.failed
-        ))?;
+        tell(format!("{} {submitted}, {} existing, {} failed", self.submitted, self.existing, self.failed))?;
         Ok(())
     }
 

@@ -19,6 +19,20 @@ pub(super) enum Engine {
     Marker,
 }
 
+/// The flags that say that.
+pub(super) const FLAGS: [&str; 10] = [
+    "mode",
+    "marker_python",
+    "marker_dir",
+    "vlm_url",
+    "layout_url",
+    "ocr_error_url",
+    "vlm_parallel",
+    "answer_within",
+    "pages_at_a_time",
+    "server_idle",
+];
+
 /// How the engine is set up.
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "The engine marker")]

@@ -8,6 +8,7 @@ use blobforge_worker_sdk::{
     marker::{JOB_TYPE, Settings},
     program::{Command, Limits, Program, Recycling, Runner},
 };
+use clap::{ArgMatches, parser::ValueSource};
 
 use super::{
     CliError,
@@ -21,8 +22,6 @@ use crate::{
 
 /// What does the work.
 #[derive(Clone, Debug, clap::Args)]
-#[command(group = clap::ArgGroup::new("work").args(["engine", "program"]).multiple(false))]
-#[command(group = clap::ArgGroup::new("stays").args(["engine", "runner"]).multiple(false))]
 pub(super) struct HandlerArgs {
     /// The engine that is built in.
     #[arg(long, env = "BLOBFORGE_ENGINE", default_value = "text")]
@@ -45,31 +44,31 @@ struct ProgramArgs {
     runner: bool,
     /// Seconds that the program may show no progress, 0 for as long as it likes [default: 600 for a runner, 3600 for a
     /// command, for which whatever it says or writes is progress].
-    #[arg(long, value_name = "SECONDS", requires = "work", value_parser = seconds_or_never)]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds_or_never)]
     no_progress: Option<Limit>,
     /// Seconds that a job may take in all.
-    #[arg(long, value_name = "SECONDS", requires = "work", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     timeout: Option<Duration>,
     /// Memory of the program and everything it starts, in MiB [default: 16384].
-    #[arg(long, value_name = "MIB", requires = "work", value_parser = clap::value_parser!(u64).range(1..1 << 40))]
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..1 << 40))]
     memory_mib: Option<u64>,
     /// Size of a job's outputs, in MiB [default: 16384].
-    #[arg(long, value_name = "MIB", requires = "work", value_parser = clap::value_parser!(u64).range(1..1 << 40))]
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..1 << 40))]
     output_mib: Option<u64>,
     /// Size of a job's temporary files, in MiB [default: 65536].
-    #[arg(long, value_name = "MIB", requires = "work", value_parser = clap::value_parser!(u64).range(1..1 << 40))]
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..1 << 40))]
     scratch_mib: Option<u64>,
     /// Seconds that the program may take to stop before it is killed [default: 5].
-    #[arg(long, value_name = "SECONDS", requires = "work", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     grace: Option<Duration>,
     /// Seconds that a runner may take until it is ready [default: 300, and 600 for marker].
-    #[arg(long, value_name = "SECONDS", requires = "stays", value_parser = seconds)]
+    #[arg(long, value_name = "SECONDS", value_parser = seconds)]
     ready_within: Option<Duration>,
     /// After how many jobs a runner is replaced by a fresh one.
-    #[arg(long, value_name = "JOBS", requires = "stays", value_parser = clap::value_parser!(u64).range(1..))]
+    #[arg(long, value_name = "JOBS", value_parser = clap::value_parser!(u64).range(1..))]
     recycle_jobs: Option<u64>,
     /// From how much memory on a runner is replaced after a job, in MiB.
-    #[arg(long, value_name = "MIB", requires = "stays", value_parser = clap::value_parser!(u64).range(1..1 << 40))]
+    #[arg(long, value_name = "MIB", value_parser = clap::value_parser!(u64).range(1..1 << 40))]
     recycle_mib: Option<u64>,
     /// Variable of the environment that the program may see besides the usual ones; repeatable.
     #[arg(long, value_name = "NAME", requires = "program")]
@@ -90,7 +89,37 @@ fn seconds_or_never(text: &str) -> Result<Limit, String> {
     if text == "0" { Ok(None) } else { seconds(text).map(Some) }
 }
 
+/// What programs, and the engine marker, may use.
+const LIMITS: [&str; 6] = ["no_progress", "timeout", "memory_mib", "output_mib", "scratch_mib", "grace"];
+/// What is said of something that stays for many jobs.
+const OF_WHAT_STAYS: [&str; 3] = ["ready_within", "recycle_jobs", "recycle_mib"];
+
 impl HandlerArgs {
+    /// Refuses what was said on the command line and would be ignored. What the environment says may be meant for others.
+    pub(super) fn check(&self, matches: &ArgMatches) -> Result<(), CliError> {
+        let is_said = |id: &&&str| matches.value_source(id) == Some(ValueSource::CommandLine);
+        let (is_program, is_runner) = (self.call().is_some(), self.program.runner);
+        let is_marker = !is_program && self.engine == Engine::Marker;
+        let rules = [
+            (!is_program, &["engine"][..], "the engines that are built in, and a program of yours is none"),
+            (is_marker, &marker::FLAGS, "--engine marker"),
+            (is_marker || is_program, &LIMITS, "--engine marker, and for programs of yours"),
+            (
+                is_marker || is_runner,
+                &OF_WHAT_STAYS,
+                "--engine marker, and for programs of yours with --runner",
+            ),
+        ];
+        let mut wrong = rules.into_iter().filter(|(holds, ..)| !holds);
+        match wrong.find_map(|(_, flags, whose)| Some((flags.iter().find(is_said)?, whose))) {
+            Some((flag, whose)) => {
+                let flag = flag.replace('_', "-");
+                Err(CliError::usage(format!("--{flag} would say nothing here: it is for {whose}")))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// What it serves.
     pub(super) fn job_type(&self) -> &str {
         match (&self.program.job_type, self.engine) {
@@ -136,12 +165,6 @@ impl HandlerArgs {
             return marker::added_to(builder, settings).await;
         }
         let Some(job_type) = &self.program.job_type else {
-            if let Some(flag) = self.program.any_limit() {
-                return Err(CliError::usage(format!(
-                    "{flag} says nothing of the engine text, which has limits of its own: it is for --engine marker, and for \
-                     programs of yours"
-                )));
-            }
             return Ok(builder.handler(PdfText::new()?));
         };
         let program = self.program.as_program(use_gpu)?;
@@ -187,23 +210,6 @@ impl ProgramArgs {
             grace: self.grace.unwrap_or(usual.grace),
             ..usual
         }
-    }
-
-    /// A flag that limits what is no program, if one was given.
-    fn any_limit(&self) -> Option<&'static str> {
-        [
-            ("--no-progress", self.no_progress.is_some()),
-            ("--timeout", self.timeout.is_some()),
-            ("--memory-mib", self.memory_mib.is_some()),
-            ("--output-mib", self.output_mib.is_some()),
-            ("--scratch-mib", self.scratch_mib.is_some()),
-            ("--grace", self.grace.is_some()),
-            ("--ready-within", self.ready_within.is_some()),
-            ("--recycle-jobs", self.recycle_jobs.is_some()),
-            ("--recycle-mib", self.recycle_mib.is_some()),
-        ]
-        .into_iter()
-        .find_map(|(flag, is_given)| is_given.then_some(flag))
     }
 }
 

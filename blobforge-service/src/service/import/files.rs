@@ -68,6 +68,14 @@ pub(super) enum Kind {
     Result,
 }
 
+/// What is found where a source should be.
+pub(super) enum Source {
+    There(PathBuf),
+    Missing,
+    /// Another file, and what is said of it.
+    Damaged(String),
+}
+
 /// A file that lies there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Listed {
@@ -108,6 +116,10 @@ impl Files {
                 let hash = name.strip_suffix(end).and_then(|hash| hash.parse::<Sha256>().ok());
                 found.extend(hash.map(|hash| (kind, hash, listed)));
             }
+        }
+        if found.is_empty() && matches!(self.home, Home::Bucket(_)) {
+            let what = "nothing lies below store/raw and store/out there: --bucket-prefix is what comes before `store/`";
+            return Err(ServiceError::Config(what.to_owned()));
         }
         Ok(found)
     }
@@ -150,19 +162,21 @@ impl Files {
         }
     }
 
-    /// The source with this hash, if it is there; `draft` is where it may be put.
+    /// The source with this hash; `draft` is where it may be put.
     ///
     /// # Errors
-    /// When it is another file, or cannot be read.
-    pub(super) async fn source(&self, sha256: Sha256, draft: &Path) -> io::Result<Option<PathBuf>> {
-        let Some(path) = self.fetch(&self.layout.source(sha256), draft).await? else { return Ok(None) };
+    /// When it cannot be read.
+    pub(super) async fn source(&self, sha256: Sha256, draft: &Path) -> io::Result<Source> {
+        let Some(path) = self.fetch(&self.layout.source(sha256), draft).await? else {
+            return Ok(Source::Missing);
+        };
         let content = blobforge_worker_sdk::client::content_of(&path).await.map_err(io::Error::other)?;
         if content.sha256 != sha256 {
             let what =
                 format!("the file that lies there has another SHA-256, {}: it is damaged", content.sha256);
-            return Err(io::Error::other(what));
+            return Ok(Source::Damaged(what));
         }
-        Ok(Some(path))
+        Ok(Source::There(path))
     }
 
     /// What became of the source with this hash, if that is there.

@@ -1,7 +1,5 @@
 //! How much came over.
 
-use std::collections::BTreeMap;
-
 use serde::Serialize;
 
 use super::{OldJob, OldState};
@@ -21,8 +19,18 @@ pub(crate) struct Imported {
     pub(crate) existing: u64,
     /// Of those that came over, whose source is not there.
     pub(crate) without_source: u64,
-    /// What did not come over, with why.
-    pub(crate) failed: BTreeMap<String, String>,
+    /// Of those, whose source is there and is another file.
+    pub(crate) damaged: Vec<NotTaken>,
+    /// What did not come over.
+    pub(crate) failed: Vec<NotTaken>,
+}
+
+/// Something that did not come over.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub(crate) struct NotTaken {
+    /// The hash of a file, or the row of a table.
+    pub(crate) name: String,
+    pub(crate) why: String,
 }
 
 impl Imported {
@@ -35,7 +43,7 @@ impl Imported {
 /// What became of a job, or would.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Fate {
-    Taken { with_source: bool },
+    Taken { with_source: bool, damaged: Option<String> },
     Existing,
     Failed(String),
 }
@@ -44,8 +52,10 @@ impl Imported {
     /// Counts a job.
     pub(super) fn count(&mut self, job: &OldJob, fate: &Fate) {
         match fate {
-            Fate::Taken { with_source } => {
+            Fate::Taken { with_source, damaged } => {
                 self.without_source += u64::from(!with_source);
+                let name = job.sha256.to_string();
+                self.damaged.extend(damaged.clone().map(|why| NotTaken { name, why }));
                 let count = match job.state {
                     OldState::Done => &mut self.done,
                     OldState::ToDo => &mut self.to_do,
@@ -56,7 +66,7 @@ impl Imported {
             }
             Fate::Existing => self.existing += 1,
             Fate::Failed(why) => {
-                self.failed.insert(job.sha256.to_string(), why.clone());
+                self.failed.push(NotTaken { name: job.sha256.to_string(), why: why.clone() });
             }
         }
     }

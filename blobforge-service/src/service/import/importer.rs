@@ -3,15 +3,14 @@
 use std::{io, path::Path};
 
 use blobforge_core::{
-    HashBeginning, JobType, MAX_FILE_BYTES, MAX_RESULT_BYTES, MAX_SOURCE_PATH_BYTES, MAX_SOURCE_PATHS,
-    MAX_TAG_BYTES, MAX_TAGS, NewJob, NewSource, Past, PastEnd, Queue, QueueError, blob::read_file,
-    storage::JobFilter,
+    HashBeginning, MAX_FILE_BYTES, MAX_RESULT_BYTES, MAX_SOURCE_PATH_BYTES, MAX_SOURCE_PATHS, MAX_TAG_BYTES,
+    MAX_TAGS, NewJob, NewSource, Past, PastEnd, Queue, QueueError, blob::read_file, storage::JobFilter,
 };
 use serde_json::Value;
 
 use super::{
     OldJob, OldState, Wish,
-    files::{self, Files},
+    files::{self, Files, Source},
     imported::Fate,
 };
 use crate::{auth::ADMIN_ID, service::ServiceError};
@@ -33,7 +32,7 @@ pub(super) async fn look(files: &Files, job: &OldJob, wish: &Wish) -> Result<Fat
     if job.state == OldState::ToDo && !with_source {
         return Ok(Fate::Failed(NO_SOURCE.to_owned()));
     }
-    Ok(Fate::Taken { with_source })
+    Ok(Fate::Taken { with_source, damaged: None })
 }
 
 /// Why a job that was done does not come over.
@@ -53,7 +52,7 @@ impl Importer<'_> {
     pub(super) async fn one(&self, job: &OldJob) -> Result<Fate, ServiceError> {
         let known = JobFilter {
             source_hash: Some(HashBeginning::from(job.sha256)),
-            job_type: Some(job_type(job, self.wish)),
+            job_type: Some(self.wish.type_of(job)),
             ..JobFilter::all(1)
         };
         if !self.queue.list(&known).await?.items.is_empty() {
@@ -85,26 +84,28 @@ impl Importer<'_> {
         let past = end.map(|end| Past { end, failures: job.failures, created_at, ended_at });
         let mut new = new_job(job, self.wish);
         new.past = past.map(Box::new);
-        let source = match self.files.source(job.sha256, &draft.path().join("source")).await {
+        let source = self.files.source(job.sha256, &draft.path().join("source")).await?;
+        let (source, damaged) = match source {
+            Source::There(path) => (Some(path), None),
             // What is over needs it no more.
-            Err(_) if job.state != OldState::ToDo => None,
-            found => found?,
+            Source::Damaged(why) if job.state != OldState::ToDo => (None, Some(why)),
+            Source::Damaged(why) => return Ok(Fate::Failed(why)),
+            Source::Missing if job.state != OldState::ToDo => (None, None),
+            Source::Missing => return Ok(Fate::Failed(NO_SOURCE.to_owned())),
         };
-        if source.is_none() && job.state == OldState::ToDo {
-            return Ok(Fate::Failed(NO_SOURCE.to_owned()));
-        }
         let with_source = source.is_some();
-        match source {
+        let submitted = match source {
             Some(path) => {
                 let content = read_file(&path).await?;
-                self.queue.submit_stream(new, content, MAX_FILE_BYTES).await?;
+                self.queue.submit_stream(new, content, MAX_FILE_BYTES).await?
             }
             None => {
                 new.source = NewSource::Upload { sha256: Some(job.sha256), size: job.size };
-                self.queue.submit(new).await?;
+                self.queue.submit(new).await?
             }
-        }
-        Ok(Fate::Taken { with_source })
+        };
+        // Somebody may have handed it in meanwhile.
+        Ok(if submitted.existing { Fate::Existing } else { Fate::Taken { with_source, damaged } })
     }
 
     /// Takes over what a job came to.
@@ -153,15 +154,10 @@ impl From<ServiceError> for Trouble {
     }
 }
 
-/// What kind of work a job is here: what is wished, or else what it was.
-fn job_type(old: &OldJob, wish: &Wish) -> JobType {
-    wish.job_type.as_ref().or(old.job_type.as_ref()).unwrap_or(&wish.usual_type).clone()
-}
-
 /// A job as it is to be here, without its source. What is too long for here is cut.
 fn new_job(old: &OldJob, wish: &Wish) -> NewJob {
     let mut job = NewJob {
-        job_type: job_type(old, wish),
+        job_type: wish.type_of(old),
         priority: old.priority,
         max_attempts: old.max_attempts.filter(|runs| (1..=blobforge_core::MAX_ATTEMPTS_LIMIT).contains(runs)),
         run_at: None,
