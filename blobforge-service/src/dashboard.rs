@@ -18,6 +18,8 @@
 //!
 //! **Invariant:** a page changes nothing, examines a bounded number of rows, and shows what strangers wrote as text.
 
+mod add_worker;
+mod admin;
 mod assets;
 mod chart;
 mod fault;
@@ -31,7 +33,9 @@ mod preview;
 mod search;
 mod shown;
 mod submit;
+mod workers;
 
+pub(crate) use fault::told;
 use poem::{Route, get};
 
 /// Adds the pages, and what they load.
@@ -48,4 +52,13 @@ pub(crate) fn routes(mut route: Route) -> Route {
         .at("/jobs/:id/files/*name", get(preview::picture))
         .at("/library", get(library::page))
         .at("/submit", get(submit::page))
+        .at("/workers", get(workers::page))
+        .at("/workers/add", get(add_worker::page))
+        .at("/admin/tokens", get(admin::tokens::page))
+        .at("/admin/users", get(admin::users::page))
+        .at("/admin/audit", get(admin::audit::page))
+        .at("/admin/types", get(admin::types::page))
+        .at("/admin/webhooks", get(admin::webhooks::page))
+        .at("/admin/webhooks/:id", get(admin::webhooks::deliveries))
+        .at("/admin/system", get(admin::system::page))
 }
