@@ -32,12 +32,13 @@ const FULL: u64 = 90;
 struct WorkersPage {
     frame: Frame,
     workers: Vec<WorkerCard>,
+    away: Vec<WorkerCard>,
     online: usize,
     total: usize,
     more: usize,
 }
 
-/// Shows the workers: those that are there, the busy ones first, and then the others.
+/// Shows the workers: those that are there, and then the others.
 #[handler]
 pub(super) async fn page(visitor: Visitor) -> Result<Response, Fault> {
     let queue = &visitor.shared.queue;
@@ -53,18 +54,18 @@ pub(super) async fn page(visitor: Visitor) -> Result<Response, Fault> {
     let mut workers = queue.workers().await?;
     let (total, runs) = (workers.len(), |id: &WorkerId| counts.get(id).copied().unwrap_or(0));
     let online = workers.iter().filter(|worker| worker.is_online(now, lease)).count();
-    workers.sort_by_key(|worker| {
-        let id = &worker.registration.id;
-        std::cmp::Reverse((worker.is_online(now, lease), runs(id) > 0, worker.last_seen_at))
-    });
+    // By id, so that nobody moves because somebody else does.
+    workers.sort_by_key(|worker| (!worker.is_online(now, lease), worker.registration.id.clone()));
     let shown = workers.into_iter().take(WORKERS).map(|worker| {
         let runs = runs(&worker.registration.id);
         let jobs = jobs.remove(&worker.registration.id).unwrap_or_default();
         WorkerCard::new(worker, runs, &jobs, lease, now)
     });
+    let (workers, away) = shown.partition(|worker| worker.is_online);
     sent(&WorkersPage {
         frame: visitor.frame(Section::Workers, "Workers"),
-        workers: shown.collect(),
+        workers,
+        away,
         online,
         total,
         more: total.saturating_sub(WORKERS),
@@ -85,7 +86,6 @@ struct WorkerCard {
     labels: Vec<String>,
     host: Option<String>,
     version: Option<String>,
-    registered: When,
     seen: When,
     cards: Vec<Card>,
     more_cards: usize,
@@ -116,7 +116,6 @@ impl WorkerCard {
             labels: said.labels.iter().map(|(label, value)| labelled(label, value)).collect(),
             host: said.host,
             version: said.metadata.get("sdk").and_then(Value::as_str).map(str::to_owned),
-            registered: When::new(worker.registered_at, now),
             seen: When::new(worker.last_seen_at, now),
             more_cards: gpus.len().saturating_sub(CARDS),
             cards: gpus.iter().take(CARDS).map(Card::new).collect(),
@@ -130,6 +129,11 @@ impl WorkerCard {
     fn has_gauges(&self) -> bool {
         !self.machine.is_empty() || !self.cards.is_empty()
     }
+}
+
+/// A time without its seconds.
+fn to_the_minute(exact: &str) -> String {
+    format!("{} UTC", exact.get(..16).unwrap_or(exact).replace('T', " "))
 }
 
 /// A label as requirements name it.

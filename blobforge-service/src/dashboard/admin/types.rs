@@ -37,7 +37,7 @@ pub(in crate::dashboard) async fn page(visitor: Visitor) -> Result<Response, Fau
     let types = queue.types().await?;
     let usual = Usual {
         max_attempts: visitor.shared.config.max_attempts,
-        lease: words::span(visitor.shared.config.worker_timeout),
+        lease: words::about(visitor.shared.config.worker_timeout),
     };
     let more = types.len().saturating_sub(TYPES);
     let types = types.into_iter().take(TYPES).map(|record| TypeCard::new(record, &counts, &usual));
@@ -89,6 +89,7 @@ impl TypeCard {
 /// What of the settings is set, for who reads and changes nothing.
 fn holds(settings: &TypeSettings) -> Vec<String> {
     let span = |name: &str, span: Option<Duration>| span.map(|span| format!("{name} {}", words::span(span)));
+    let about = |name: &str, span: Option<Duration>| span.map(|span| format!("{name} {}", words::about(span)));
     let kept = &settings.retention;
     let limits = &settings.limits;
     [
@@ -99,9 +100,9 @@ fn holds(settings: &TypeSettings) -> Vec<String> {
         settings.retry.map(|retry| format!("retries after {} to {}", words::span(retry.first), words::span(retry.longest))),
         span("lease", settings.lease),
         span("stopped without progress for", settings.no_progress),
-        span("completed kept", kept.completed),
-        span("failed kept", kept.failed),
-        span("cancelled kept", kept.cancelled),
+        about("completed kept", kept.completed),
+        about("failed kept", kept.failed),
+        about("cancelled kept", kept.cancelled),
         settings.oldest_share.map(|share| match share {
             0 => "by priority alone".to_owned(),
             share => format!("1 claim in {share} takes the oldest"),
