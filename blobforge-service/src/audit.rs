@@ -117,7 +117,8 @@ impl Sought {
             let actor = actor.to_lowercase();
             entry.account.to_lowercase().contains(&actor) || entry.account_id.to_lowercase().contains(&actor)
         };
-        self.action.as_ref().is_none_or(|action| *action == entry.action) && self.actor.as_ref().is_none_or(by)
+        self.action.as_ref().is_none_or(|action| *action == entry.action)
+            && self.actor.as_ref().is_none_or(by)
     }
 }
 
@@ -158,7 +159,8 @@ mod tests {
         }
         let by_ann = Sought { actor: Some("ann".to_owned()), ..Sought::default() };
         let (first, next) = search(&queue, &by_ann, None, 2).await.unwrap();
-        let targets = |found: &[(u64, Entry)]| found.iter().map(|(_, entry)| entry.target.clone()).collect::<Vec<_>>();
+        let targets =
+            |found: &[(u64, Entry)]| found.iter().map(|(_, entry)| entry.target.clone()).collect::<Vec<_>>();
         assert_eq!(targets(&first), ["2003", "1003"]);
         let (last, end) = search(&queue, &by_ann, next, 2).await.unwrap();
         assert_eq!((targets(&last), end), (vec!["3".to_owned()], None));

@@ -28,8 +28,11 @@ pub(super) async fn page(visitor: Visitor) -> Result<Response, Fault> {
     let workers = visitor.shared.queue.workers().await?;
     let tokens = visitor.shared.accounts.list().await?;
     let of_tokens = tokens.iter().filter_map(|account| account.token.worker_id.as_ref());
-    let taken: Vec<_> =
-        workers.iter().map(|worker| worker.registration.id.as_str()).chain(of_tokens.map(|id| id.as_str())).collect();
+    let taken: Vec<_> = workers
+        .iter()
+        .map(|worker| worker.registration.id.as_str())
+        .chain(of_tokens.map(|id| id.as_str()))
+        .collect();
     let origin = if visitor.origin.is_empty() { SOMEWHERE } else { &visitor.origin };
     let pairs = Place::ALL.into_iter().flat_map(|place| Engine::ALL.map(|engine| (place, engine)));
     sent(&AddWorkerPage {
@@ -145,7 +148,9 @@ impl Place {
                 "It needs docker, or podman in its place, and an image with the program blobforge in it: put its name where it says IMAGE. \
                  The volume keeps the worker's name and what it works on."
             }
-            Self::Gpu => "It needs the program blobforge, and an NVIDIA driver whose nvidia-smi finds the card.",
+            Self::Gpu => {
+                "It needs the program blobforge, and an NVIDIA driver whose nvidia-smi finds the card."
+            }
         }
     }
 }

@@ -117,7 +117,8 @@ pub(super) struct Frame {
 impl Frame {
     /// The navigation: what each page is called, where it is, and whether this is it.
     pub(super) fn links(&self) -> impl Iterator<Item = (&'static str, &'static str, bool)> {
-        let open = Section::ALL.into_iter().filter(|(section, ..)| *section != Section::Admin || self.is_admin);
+        let open =
+            Section::ALL.into_iter().filter(|(section, ..)| *section != Section::Admin || self.is_admin);
         let pages = open.map(|(section, name, to)| (name, to, section == self.section));
         pages.chain([("API", "/docs", false)])
     }

@@ -54,7 +54,8 @@ async fn a_worker_is_shown_as_it_is() {
     let claim = forge.claim("attic", "work").await;
     let gauges = json!({"cpu_percent": 12.4, "memory_used_bytes": 95, "memory_total_bytes": 100, "disk_free_bytes": 1,
         "disk_total_bytes": 2, "gpus": [{"name": "RTX", "use_percent": 87.2}]});
-    let lease = json!({"job_id": claim["job"]["id"], "lease": claim["lease"], "progress": {"done": 3, "total": 12}});
+    let lease =
+        json!({"job_id": claim["job"]["id"], "lease": claim["lease"], "progress": {"done": 3, "total": 12}});
     let beat = json!({"leases": [lease], "condition": {"gauges": gauges}});
     forge.post("/api/workers/attic/heartbeat", beat).await.ok();
     let html = shown(&forge, "/workers").await;
@@ -63,10 +64,16 @@ async fn a_worker_is_shown_as_it_is() {
     }
     forge.post("/api/workers/attic/drain", Value::Null).await.ok();
     assert!(shown(&forge, "/workers").await.contains("it finishes what it has, and gets nothing new"));
-    let away = json!({"condition": {"suspended_until": "2099-01-01T00:00:00Z", "trouble": "the card is gone"}});
+    let away =
+        json!({"condition": {"suspended_until": "2099-01-01T00:00:00Z", "trouble": "the card is gone"}});
     forge.post("/api/workers/attic/heartbeat", away).await.ok();
     let html = shown(&forge, "/workers").await;
-    assert!(html.contains("in trouble") && html.contains("the card is gone") && html.contains("2099-01-01 00:00 UTC"), "{html}");
+    assert!(
+        html.contains("in trouble")
+            && html.contains("the card is gone")
+            && html.contains("2099-01-01 00:00 UTC"),
+        "{html}"
+    );
     forge.post("/api/workers/attic/unregister", json!({})).await.ok();
     let html = shown(&forge, "/workers").await;
     assert!(html.contains("offline") && html.contains("0 online of 1") && !html.contains("RTX"), "{html}");
@@ -84,7 +91,10 @@ async fn a_name_that_is_taken_is_not_suggested_and_commands_name_the_service() {
     let forge = Forge::start().await;
     let request = forge.request(Method::GET, "/workers/add").header("host", "$(reboot).example");
     let html = request.send().await.unwrap().text().await.unwrap();
-    assert!(!html.contains("reboot") && html.contains("BLOBFORGE_SERVER_URL=http://127.0.0.1:8080"), "{html}");
+    assert!(
+        !html.contains("reboot") && html.contains("BLOBFORGE_SERVER_URL=http://127.0.0.1:8080"),
+        "{html}"
+    );
 }
 
 #[tokio::test]
@@ -137,7 +147,14 @@ async fn the_system_page_says_where_everything_is() {
     .await;
     let html = shown(&forge, "/admin/system").await;
     let database = forge.folder.path().join("blobforge.db").display().to_string();
-    for said in [database.as_str(), "local files", "reachable", env!("CARGO_PKG_VERSION"), "BLOBFORGE_PORT", "environment"] {
+    for said in [
+        database.as_str(),
+        "local files",
+        "reachable",
+        env!("CARGO_PKG_VERSION"),
+        "BLOBFORGE_PORT",
+        "environment",
+    ] {
         assert!(html.contains(said), "{said} in {html}");
     }
 }

@@ -21,9 +21,12 @@ const pages = HOOK ? {
     'webhooks-none': '/admin/webhooks',
 };
 
+/// What is looked at, but is no picture to show.
+const plain = new Set(['audit-filtered', 'deliveries-of-jobs', 'types-none', 'webhooks-none', 'workers-none']);
+
 /// Takes a picture, where that is asked for.
 async function keep(page, name, width, colorScheme) {
-    if (!PICTURES) return;
+    if (!PICTURES || plain.has(name)) return;
     const size = width > 640 ? '' : '-phone';
     await page.screenshot({ path: `${PICTURES}/${name}${size}-${colorScheme}.png` });
 }
@@ -43,8 +46,9 @@ for (const [width, height] of [[1440, 900], [360, 740]]) {
                     await page.locator('#made').waitFor();
                     await inspect(page, `${name}, made, ${width} ${colorScheme}`);
                 }
-                for (const opened of await page.locator('details[open] > summary').all()) if (name !== 'types' || await opened.evaluate(one => one !== document.querySelector('main summary'))) await opened.click();
-                await page.evaluate(() => scrollTo(0, 0));
+                // What was opened is closed again, but for the first.
+                for (const summary of (await page.locator('details[open] > summary').all()).slice(1)) await summary.click();
+                if (name !== 'add-worker') await page.evaluate(() => scrollTo(0, 0));
                 await keep(page, name, width, colorScheme);
             }
         }, { viewport: { width, height }, colorScheme });

@@ -55,13 +55,36 @@ impl Staff<'_> {
             memory_total_bytes: Some(gb * GB),
             temperature_celsius: Some(71.0),
         };
-        self.worker("smithy", "Smithy", &[&pdf, &text], 24, condition(vec![gpu("NVIDIA GeForce RTX 4090", 24, 18, 87.0)], 34.0)).await;
-        self.worker("attic", "Attic", &[&pdf], 12, condition(vec![gpu("NVIDIA GeForce RTX 3060", 12, 11, 96.0)], 61.0)).await;
+        self.worker(
+            "smithy",
+            "Smithy",
+            &[&pdf, &text],
+            24,
+            condition(vec![gpu("NVIDIA GeForce RTX 4090", 24, 18, 87.0)], 34.0),
+        )
+        .await;
+        self.worker(
+            "attic",
+            "Attic",
+            &[&pdf],
+            12,
+            condition(vec![gpu("NVIDIA GeForce RTX 3060", 12, 11, 96.0)], 61.0),
+        )
+        .await;
         self.worker("nas", "NAS", &[&text], 0, condition(Vec::new(), 12.0)).await;
-        let trouble = Some("nvidia-smi failed three times: the card that was there at the start is gone".to_owned());
-        self.worker("cellar", "Cellar", &[&pdf], 12, Condition { trouble, ..condition(Vec::new(), 3.0) }).await;
+        let trouble =
+            Some("nvidia-smi failed three times: the card that was there at the start is gone".to_owned());
+        self.worker("cellar", "Cellar", &[&pdf], 12, Condition { trouble, ..condition(Vec::new(), 3.0) })
+            .await;
         let until = Some(self.service.queue().now() + std::time::Duration::from_secs(5 * 3600));
-        self.worker("laptop", "Ann's laptop", &[&text], 0, Condition { suspended_until: until, ..condition(Vec::new(), 8.0) }).await;
+        self.worker(
+            "laptop",
+            "Ann's laptop",
+            &[&text],
+            0,
+            Condition { suspended_until: until, ..condition(Vec::new(), 8.0) },
+        )
+        .await;
         self.worker("old-box", "Old box", &[&pdf], 0, condition(Vec::new(), 0.0)).await;
         self.ask(Method::POST, "/api/workers/attic/drain", json!(null)).await;
         self.service.queue().unregister(WorkerId::new("old-box").unwrap(), None).await.unwrap();
@@ -88,7 +111,13 @@ impl Staff<'_> {
         let url = "https://chat.example.org/hooks/blobforge";
         let body = json!({"url": url, "type": "pdf", "events": ["job_failed"]});
         self.ask(Method::POST, "/api/webhooks", body).await;
-        let hook = self.ask(Method::POST, "/api/webhooks", json!({"url": "https://shelf.example.org/finished?from=forge"})).await;
+        let hook = self
+            .ask(
+                Method::POST,
+                "/api/webhooks",
+                json!({"url": "https://shelf.example.org/finished?from=forge"}),
+            )
+            .await;
         let id = hook["id"].as_str().unwrap().to_owned();
         let now = self.service.queue().now();
         for (number, outcome, status, error) in [
@@ -100,7 +129,11 @@ impl Staff<'_> {
             let at = now - std::time::Duration::from_secs(600 * (5 - number));
             let message = json!({"number": number, "generation": 1, "to": {"subscriber": id}, "job": number, "job_type": "pdf", "status": "completed", "epoch": 1, "ended_at": at, "tries": if outcome == "given_up" { 12 } else { 1 }});
             let mut entry = json!({"at": at, "message": message, "url": hook["url"], "outcome": outcome, "status": status, "error": error, "took_ms": 41 + number * 7});
-            entry["next_at"] = if outcome == "retrying" { json!(now + std::time::Duration::from_secs(120)) } else { Value::Null };
+            entry["next_at"] = if outcome == "retrying" {
+                json!(now + std::time::Duration::from_secs(120))
+            } else {
+                Value::Null
+            };
             let log = format!("webhook-deliveries/{id}");
             let records = vec![RecordChange::Append { log, entry, keep: 100 }];
             self.service.queue().run(Command::Recorded { command: None, records }).await.unwrap();

@@ -44,7 +44,8 @@ impl Asked {
 
     fn before(&self) -> Result<Option<u64>, Problem> {
         let number = (!self.before.is_empty()).then(|| self.before.parse()).transpose();
-        number.map_err(|_| Problem::invalid(format!("before: {:?} is no number", self.before)).field("before"))
+        number
+            .map_err(|_| Problem::invalid(format!("before: {:?} is no number", self.before)).field("before"))
     }
 
     fn sought(&self) -> Sought {
@@ -73,14 +74,18 @@ impl AuditPage {
 
 /// Shows the actions that are asked for, the newest first.
 #[handler]
-pub(in crate::dashboard) async fn page(visitor: Visitor, Query(asked): Query<Asked>) -> Result<Response, Fault> {
+pub(in crate::dashboard) async fn page(
+    visitor: Visitor,
+    Query(asked): Query<Asked>,
+) -> Result<Response, Fault> {
     let queue = &visitor.shared.queue;
     let now = queue.now();
     let (found, next) = search(queue, &asked.sought(), asked.before()?, ROWS).await?;
     // What was done lately can be chosen from.
     let (lately, _) = entries(queue, None, MAX_PAGE).await?;
     let lately = lately.into_iter().map(|(_, entry)| entry.action);
-    let actions: BTreeSet<_> = lately.chain(Some(asked.action.clone()).filter(|name| !name.is_empty())).collect();
+    let actions: BTreeSet<_> =
+        lately.chain(Some(asked.action.clone()).filter(|name| !name.is_empty())).collect();
     sent(&AuditPage {
         frame: visitor.frame(Section::Admin, "Audit"),
         tab: Tab::Audit,

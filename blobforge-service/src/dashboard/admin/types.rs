@@ -89,7 +89,8 @@ impl TypeCard {
 /// What of the settings is set, for who reads and changes nothing.
 fn holds(settings: &TypeSettings) -> Vec<String> {
     let span = |name: &str, span: Option<Duration>| span.map(|span| format!("{name} {}", words::span(span)));
-    let about = |name: &str, span: Option<Duration>| span.map(|span| format!("{name} {}", words::about(span)));
+    let about =
+        |name: &str, span: Option<Duration>| span.map(|span| format!("{name} {}", words::about(span)));
     let kept = &settings.retention;
     let limits = &settings.limits;
     [
@@ -97,7 +98,9 @@ fn holds(settings: &TypeSettings) -> Vec<String> {
         limits.starts.map(|rate| format!("{} starts in {}", rate.starts, words::span(rate.per))),
         settings.per_key.as_ref().map(of_keys),
         settings.max_attempts.map(|most| format!("{most} failing runs")),
-        settings.retry.map(|retry| format!("retries after {} to {}", words::span(retry.first), words::span(retry.longest))),
+        settings.retry.map(|retry| {
+            format!("retries after {} to {}", words::span(retry.first), words::span(retry.longest))
+        }),
         span("lease", settings.lease),
         span("stopped without progress for", settings.no_progress),
         about("completed kept", kept.completed),
@@ -172,24 +175,49 @@ fn groups(settings: &TypeSettings, usual: &Usual) -> Vec<Group> {
             whole: "limits.starts",
             fields: vec![
                 field("So many starts", "limits.starts.count", starts.map(|rate| rate.starts), "any number"),
-                seconds("In so many seconds", "limits.starts.per_seconds", starts.map(|rate| rate.per), "3600"),
+                seconds(
+                    "In so many seconds",
+                    "limits.starts.per_seconds",
+                    starts.map(|rate| rate.per),
+                    "3600",
+                ),
                 field("At once after a rest", "limits.starts.burst", starts.map(|rate| rate.burst), "1"),
             ],
         },
         group(
             "Runs",
             vec![
-                field("Failing runs", "defaults.max_attempts", settings.max_attempts, &usual.max_attempts.to_string()),
+                field(
+                    "Failing runs",
+                    "defaults.max_attempts",
+                    settings.max_attempts,
+                    &usual.max_attempts.to_string(),
+                ),
                 seconds("Lease, in seconds", "defaults.lease_seconds", settings.lease, &usual.lease),
-                seconds("Stop without progress, in seconds", "defaults.no_progress_seconds", settings.no_progress, "as the worker has it"),
+                seconds(
+                    "Stop without progress, in seconds",
+                    "defaults.no_progress_seconds",
+                    settings.no_progress,
+                    "as the worker has it",
+                ),
             ],
         ),
         Group {
             name: "Retries",
             whole: "defaults.retry",
             fields: vec![
-                seconds("First wait, in seconds", "defaults.retry.first_seconds", retry.map(|retry| retry.first), "as usual"),
-                seconds("Longest wait, in seconds", "defaults.retry.longest_seconds", retry.map(|retry| retry.longest), "as usual"),
+                seconds(
+                    "First wait, in seconds",
+                    "defaults.retry.first_seconds",
+                    retry.map(|retry| retry.first),
+                    "as usual",
+                ),
+                seconds(
+                    "Longest wait, in seconds",
+                    "defaults.retry.longest_seconds",
+                    retry.map(|retry| retry.longest),
+                    "as usual",
+                ),
             ],
         },
         group(

@@ -39,7 +39,13 @@ pub(in crate::dashboard) async fn page(visitor: Visitor) -> Result<Response, Fau
     let more = rows.len().saturating_sub(ROWS);
     rows.truncate(ROWS);
     let has_provider = visitor.shared.oidc.is_some();
-    sent(&UsersPage { frame: visitor.frame(Section::Admin, "Users"), tab: Tab::Users, rows, more, has_provider })
+    sent(&UsersPage {
+        frame: visitor.frame(Section::Admin, "Users"),
+        tab: Tab::Users,
+        rows,
+        more,
+        has_provider,
+    })
 }
 
 /// An account.

@@ -74,7 +74,10 @@ fn of(hook: &Hook) -> String {
     let Ends { completed, failed, cancelled } = hook.ends;
     let named = [(completed, "completed"), (failed, "failed"), (cancelled, "cancelled")];
     let ends: Vec<_> = named.into_iter().filter(|(is_wanted, _)| *is_wanted).map(|(_, name)| name).collect();
-    let jobs = hook.job_type.as_ref().map_or_else(|| "jobs of all types".to_owned(), |name| format!("jobs of type {name}"));
+    let jobs = hook
+        .job_type
+        .as_ref()
+        .map_or_else(|| "jobs of all types".to_owned(), |name| format!("jobs of type {name}"));
     format!("{jobs}: {}", ends.join(", "))
 }
 
