@@ -12,7 +12,8 @@
 //!   moves while somebody points into it.
 //! - What a button does is an attribute: `data-send="POST" data-to="/api/jobs/7/retry"`, listed in `assets/act.js`. It goes
 //!   to the HTTP interface that programs use, with the session's CSRF token, so that no right and no rule is told twice.
-//!   There are no other ways for a page to change anything.
+//!   There are no other ways for a page to change anything. What a form sends goes the same way (`assets/form.js`), and what
+//!   is shown once is shown by the browser that asked for it: no page is made with a secret in it.
 //! - A new page is a handler, a template, a line in [`routes`], in `auth::ROUTES`, and in [`Section`](frame::Section) if it
 //!   stands in the navigation. `Access::Page` lets in who is logged in, `Access::AdminPage` administrators alone.
 //!

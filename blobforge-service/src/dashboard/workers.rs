@@ -56,10 +56,12 @@ pub(super) async fn page(visitor: Visitor) -> Result<Response, Fault> {
     let online = workers.iter().filter(|worker| worker.is_online(now, lease)).count();
     // By id, so that nobody moves because somebody else does.
     workers.sort_by_key(|worker| (!worker.is_online(now, lease), worker.registration.id.clone()));
+    let pace = visitor.shared.metrics.pace_of_workers().hourly();
     let shown = workers.into_iter().take(WORKERS).map(|worker| {
+        let hourly = pace.get(worker.registration.id.as_str()).map(|jobs| an_hour(*jobs));
         let runs = runs(&worker.registration.id);
         let jobs = jobs.remove(&worker.registration.id).unwrap_or_default();
-        WorkerCard::new(worker, runs, &jobs, lease, now)
+        WorkerCard { hourly, ..WorkerCard::new(worker, runs, &jobs, lease, now) }
     });
     let (workers, away) = shown.partition(|worker| worker.is_online);
     sent(&WorkersPage {
@@ -91,6 +93,8 @@ struct WorkerCard {
     more_cards: usize,
     machine: Vec<Gauge>,
     jobs: Vec<RunningJob>,
+    /// How many jobs it completes in an hour, by what this service has seen of the last one.
+    hourly: Option<String>,
     /// How many more it runs.
     more_jobs: u64,
 }
@@ -121,6 +125,7 @@ impl WorkerCard {
             cards: gpus.iter().take(CARDS).map(Card::new).collect(),
             machine: gauges.as_ref().map(of_machine).unwrap_or_default(),
             jobs: jobs.iter().take(shown).map(|job| RunningJob::new(job, now)).collect(),
+            hourly: None,
             more_jobs: runs.saturating_sub(shown as u64),
         }
     }
@@ -129,6 +134,11 @@ impl WorkerCard {
     fn has_gauges(&self) -> bool {
         !self.machine.is_empty() || !self.cards.is_empty()
     }
+}
+
+/// So many jobs an hour: few of them with a digit more.
+fn an_hour(jobs: f64) -> String {
+    if jobs < 10.0 { format!("{jobs:.1}") } else { words::number(jobs.round() as u64) }
 }
 
 /// A time without its seconds.

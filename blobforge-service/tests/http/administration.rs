@@ -63,6 +63,10 @@ async fn a_worker_is_shown_as_it_is() {
         assert!(html.contains(said), "{said} in {html}");
     }
     forge.post("/api/workers/attic/drain", Value::Null).await.ok();
+    let done = json!({"lease": claim["lease"]});
+    forge.post(&format!("/api/jobs/{}/complete", claim["job"]["id"]), done).await.ok();
+    let html = shown(&forge, "/workers").await;
+    assert!(html.contains("jobs an hour"), "{html}");
     assert!(shown(&forge, "/workers").await.contains("it finishes what it has, and gets nothing new"));
     let away =
         json!({"condition": {"suspended_until": "2099-01-01T00:00:00Z", "trouble": "the card is gone"}});
