@@ -43,6 +43,7 @@ use crate::{
 
 pub(crate) use bulk::FilterRequest;
 pub(crate) use files::source_name;
+pub(crate) use health::files_are_reachable;
 pub(crate) use job::{JobView, path_of};
 pub(crate) use jobs::total;
 

@@ -4,7 +4,7 @@ use std::{fmt::Display, net::IpAddr};
 
 use blobforge_core::{
     Queue, QueueError, Timestamp,
-    storage::{Command, Done, RecordChange},
+    storage::{Command, Done, MAX_PAGE, RecordChange},
 };
 use serde::{Deserialize, Serialize};
 
@@ -100,4 +100,72 @@ pub(crate) async fn entries(
     let next = found.last().map(|(number, _)| *number).filter(|_| found.len() == limit);
     let readable = |(number, entry)| Some((number, serde_json::from_value(entry).ok()?));
     Ok((found.into_iter().filter_map(readable).collect(), next))
+}
+
+/// Which actions are looked for.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Sought {
+    /// Actions of this name, such as `token_created`.
+    pub(crate) action: Option<String>,
+    /// Those of accounts whose name or id has this in it, whatever its case.
+    pub(crate) actor: Option<String>,
+}
+
+impl Sought {
+    fn fits(&self, entry: &Entry) -> bool {
+        let by = |actor: &String| {
+            let actor = actor.to_lowercase();
+            entry.account.to_lowercase().contains(&actor) || entry.account_id.to_lowercase().contains(&actor)
+        };
+        self.action.as_ref().is_none_or(|action| *action == entry.action)
+            && self.actor.as_ref().is_none_or(by)
+    }
+}
+
+/// As [`entries`], but only those that are looked for. Everything that is kept is looked through, if it takes that.
+pub(crate) async fn search(
+    queue: &Queue,
+    sought: &Sought,
+    mut before: Option<u64>,
+    limit: usize,
+) -> Result<(Vec<(u64, Entry)>, Option<u64>), QueueError> {
+    let mut fit = Vec::new();
+    loop {
+        let (found, next) = entries(queue, before, MAX_PAGE).await?;
+        fit.extend(found.into_iter().filter(|(_, entry)| sought.fits(entry)));
+        if fit.len() > limit {
+            fit.truncate(limit);
+            let next = fit.last().map(|(number, _)| *number);
+            return Ok((fit, next));
+        }
+        if next.is_none() {
+            return Ok((fit, None));
+        }
+        before = next;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn what_is_looked_for_is_found_page_by_page_however_far_back_it_is() {
+        let queue = Queue::in_memory();
+        let actor = |name: &str| Actor { id: format!("id of {name}"), name: name.to_owned(), address: None };
+        for number in 0..2500 {
+            let (who, action) = if number % 1000 == 3 { ("Ann", "drained") } else { ("Bob", "resumed") };
+            actor(who).begin(&queue, action, number).await.unwrap();
+        }
+        let by_ann = Sought { actor: Some("ann".to_owned()), ..Sought::default() };
+        let (first, next) = search(&queue, &by_ann, None, 2).await.unwrap();
+        let targets =
+            |found: &[(u64, Entry)]| found.iter().map(|(_, entry)| entry.target.clone()).collect::<Vec<_>>();
+        assert_eq!(targets(&first), ["2003", "1003"]);
+        let (last, end) = search(&queue, &by_ann, next, 2).await.unwrap();
+        assert_eq!((targets(&last), end), (vec!["3".to_owned()], None));
+        let both = Sought { action: Some("resumed".to_owned()), ..by_ann };
+        assert!(search(&queue, &both, None, 2).await.unwrap().0.is_empty());
+        assert_eq!(search(&queue, &Sought::default(), None, 50).await.unwrap().0.len(), 50);
+    }
 }

@@ -178,7 +178,8 @@ async fn run(cli: Cli, layers: &Layers) -> Result<ExitCode, CliError> {
         Command::Serve(args) => {
             log_to_stderr("info", args.log_format);
             let with_worker = args.with_worker;
-            let config = ServeConfig::new(*args)?;
+            let settings = layers.settings(&ServeArgs::command());
+            let config = ServeConfig { settings, ..ServeConfig::new(*args)? };
             serve::run_until(config, with_worker, end_in_time).await?;
             Ok(ExitCode::SUCCESS)
         }

@@ -19,6 +19,7 @@ use blobforge_core::{Clock, SystemClock, blob::S3Options};
 use ipnet::IpNet;
 
 pub(crate) use file::SettingsFile;
+pub use layers::Setting;
 pub(crate) use layers::{Layers, Misread};
 pub(crate) use oidc::OidcArgs;
 pub(crate) use private_host::is_private;
@@ -154,6 +155,8 @@ pub struct ServeConfig {
     pub oidc: Option<OidcOptions>,
     /// Where the time comes from, if not from the machine.
     pub clock: Option<Arc<dyn Clock>>,
+    /// Each setting and where it comes from, to be shown to administrators; nothing is decided by it.
+    pub settings: Vec<Setting>,
 }
 
 impl ServeConfig {
@@ -179,6 +182,7 @@ impl ServeConfig {
             s3: None,
             oidc: None,
             clock: None,
+            settings: Vec::new(),
         }
     }
 
@@ -213,6 +217,7 @@ impl ServeConfig {
             s3: args.s3.into_options()?,
             oidc,
             clock: None,
+            settings: Vec::new(),
         })
     }
 

@@ -12,12 +12,15 @@
 //!   moves while somebody points into it.
 //! - What a button does is an attribute: `data-send="POST" data-to="/api/jobs/7/retry"`, listed in `assets/act.js`. It goes
 //!   to the HTTP interface that programs use, with the session's CSRF token, so that no right and no rule is told twice.
-//!   There are no other ways for a page to change anything.
+//!   There are no other ways for a page to change anything. What a form sends goes the same way (`assets/form.js`), and what
+//!   is shown once is shown by the browser that asked for it: no page is made with a secret in it.
 //! - A new page is a handler, a template, a line in [`routes`], in `auth::ROUTES`, and in [`Section`](frame::Section) if it
 //!   stands in the navigation. `Access::Page` lets in who is logged in, `Access::AdminPage` administrators alone.
 //!
 //! **Invariant:** a page changes nothing, examines a bounded number of rows, and shows what strangers wrote as text.
 
+mod add_worker;
+mod admin;
 mod assets;
 mod chart;
 mod fault;
@@ -31,7 +34,9 @@ mod preview;
 mod search;
 mod shown;
 mod submit;
+mod workers;
 
+pub(crate) use fault::told;
 use poem::{Route, get};
 
 /// Adds the pages, and what they load.
@@ -48,4 +53,13 @@ pub(crate) fn routes(mut route: Route) -> Route {
         .at("/jobs/:id/files/*name", get(preview::picture))
         .at("/library", get(library::page))
         .at("/submit", get(submit::page))
+        .at("/workers", get(workers::page))
+        .at("/workers/add", get(add_worker::page))
+        .at("/admin/tokens", get(admin::tokens::page))
+        .at("/admin/users", get(admin::users::page))
+        .at("/admin/audit", get(admin::audit::page))
+        .at("/admin/types", get(admin::types::page))
+        .at("/admin/webhooks", get(admin::webhooks::page))
+        .at("/admin/webhooks/:id", get(admin::webhooks::deliveries))
+        .at("/admin/system", get(admin::system::page))
 }

@@ -19,6 +19,6 @@ mod webhooks;
 mod words;
 
 pub use auth::{Access, ROUTES, Route, Scope, TokenText};
-pub use config::{Guests, OidcOptions, SecretText, ServeArgs, ServeConfig};
+pub use config::{Guests, OidcOptions, SecretText, ServeArgs, ServeConfig, Setting};
 pub use problem::Problem;
 pub use service::{Service, ServiceError};

@@ -53,6 +53,7 @@ fn of_jobs() -> Histogram {
 pub(crate) struct Metrics {
     registry: Registry,
     types: ToldApart,
+    workers: ToldApart,
     requests: Counters,
     request_times: Histograms,
     rate_limited: Counters,
@@ -64,14 +65,17 @@ pub(crate) struct Metrics {
     commits: Histogram,
     flushes: Histogram,
     pace: Pace,
+    pace_of_workers: Pace,
 }
 
 impl Metrics {
     pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
         let mut new = Self {
-            pace: Pace::new(clock),
+            pace: Pace::new(clock.clone()),
+            pace_of_workers: Pace::new(clock),
             registry: Registry::with_prefix("blobforge"),
             types: ToldApart::default(),
+            workers: ToldApart::default(),
             requests: Counters::default(),
             request_times: Histograms::new_with_constructor(of_requests),
             rate_limited: Counters::default(),
@@ -182,6 +186,11 @@ impl Metrics {
         &self.pace
     }
 
+    /// How many jobs each worker does in an hour.
+    pub(crate) fn pace_of_workers(&self) -> &Pace {
+        &self.pace_of_workers
+    }
+
     fn type_label(&self, job_type: &JobType) -> String {
         self.types.name(job_type.as_str())
     }
@@ -201,11 +210,12 @@ impl Meter for Metrics {
                 let of_type = vec![("type", self.type_label(job_type))];
                 self.waits.get_or_create(&of_type).observe(waited.as_secs_f64());
             }
-            Measure::Attempt(AttemptChange::Ended { job_type, end, ran }) => {
+            Measure::Attempt(AttemptChange::Ended { job_type, end, ran, worker }) => {
                 let of_type = vec![("type", self.type_label(job_type))];
                 self.runs.get_or_create(&of_type).observe(ran.as_secs_f64());
                 if *end == End::Completed {
                     self.pace.done(self.type_label(job_type));
+                    self.pace_of_workers.done(self.workers.name(worker.as_str()));
                 }
                 if *end == End::Lost {
                     self.leases_lost.get_or_create(&of_type).inc();

@@ -23,7 +23,7 @@ use std::{
 };
 
 use blobforge_core::{
-    Queue, QueueError,
+    Queue, QueueError, Timestamp,
     blob::{BlobStore, LocalParts, ObjectBlobs, UrlSigner},
     queue::Meter,
 };
@@ -120,6 +120,7 @@ pub(crate) struct Shared {
     pub(crate) budgets: Budgets,
     pub(crate) repeats: Repeats,
     pub(crate) hooks: Hooks,
+    pub(crate) started_at: Timestamp,
     /// Files that go through the service; none where they lie elsewhere.
     pub(crate) local: Option<LocalFiles>,
     pub(crate) stop: CancellationToken,
@@ -191,6 +192,7 @@ impl Service {
             budgets: Budgets::new(&config),
             repeats: Repeats::new(queue.clone()),
             hooks,
+            started_at: queue.now(),
             local,
             config,
             queue,

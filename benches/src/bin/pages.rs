@@ -55,6 +55,14 @@ async fn main() -> Result<ExitCode> {
         "/library",
         "/library?q=volume",
         "/submit",
+        "/workers",
+        "/workers/add",
+        "/admin/tokens",
+        "/admin/users",
+        "/admin/audit",
+        "/admin/types",
+        "/admin/webhooks",
+        "/admin/system",
     ];
     let mut out = format!("| page | {} jobs | {} jobs | ratio |\n|---|--:|--:|--:|\n", few.jobs, many.jobs);
     let mut holds = true;

@@ -465,6 +465,8 @@ pub enum AttemptChange {
         end: End,
         /// How long it had lasted.
         ran: Duration,
+        /// On which worker.
+        worker: WorkerId,
     },
 }
 

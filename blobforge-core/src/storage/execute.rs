@@ -216,6 +216,7 @@ impl<R: Rows> Batch<'_, R> {
                 job_type: before.job_type.clone(),
                 end: ended.end,
                 ran: self.now.since(lease.started_at),
+                worker: lease.worker.clone(),
             });
             // Whoever was lost could report nothing: then what it said before is all there is.
             let said = self.rows.take_log(before.id)?.filter(|_| failed);

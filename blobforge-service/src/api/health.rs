@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use blobforge_core::Queue;
 use poem::http::StatusCode;
 use poem_openapi::{Object, OpenApi, payload::Json};
 
@@ -21,6 +22,11 @@ struct Health {
     version: String,
 }
 
+/// Whether the blob store answers.
+pub(crate) async fn files_are_reachable(queue: &Queue) -> bool {
+    queue.blobs().size(NO_FILE).await.is_ok()
+}
+
 fn well() -> Json<Health> {
     Json(Health { status: "ok".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() })
 }
@@ -36,7 +42,9 @@ impl HealthApi {
                 .hint("look at the service's log and disk")
         };
         self.0.queue.counts().await.map_err(|_| unwell("database"))?;
-        self.0.queue.blobs().size(NO_FILE).await.map_err(|_| unwell("blob store"))?;
+        if !files_are_reachable(&self.0.queue).await {
+            return Err(unwell("blob store"));
+        }
         Ok(well())
     }
 

@@ -19,6 +19,7 @@ use super::{
 };
 use crate::{
     audit::Actor,
+    dashboard::told,
     problem::Problem,
     service::{Served, Shared, paced},
 };
@@ -180,6 +181,7 @@ impl<E> Gate<E> {
                 let needed = unauthenticated("credentials are needed: send Authorization: Bearer <token>");
                 Box::new(Stranger::from(needed).refused(request))
             }
+            (Some(principal), scope) if route.access.is_page() => Box::new(told(principal.lacks(scope))),
             (Some(principal), scope) => refuse(principal.lacks(scope)),
         })
     }

@@ -43,11 +43,14 @@ pub(crate) struct Layers {
 }
 
 /// One setting as it holds.
-#[derive(Debug)]
-pub(crate) struct Setting {
-    pub(crate) name: String,
-    pub(crate) value: Option<String>,
-    pub(crate) from: String,
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Setting {
+    /// What the environment calls it.
+    pub name: String,
+    /// What it is; secrets are masked.
+    pub value: Option<String>,
+    /// Where that comes from.
+    pub from: String,
 }
 
 impl Layers {

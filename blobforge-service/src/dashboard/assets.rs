@@ -23,6 +23,7 @@ macro_rules! files {
 pub(super) fn all() -> impl Iterator<Item = Asset> {
     files! {
         "style.css" STYLE "style.css",
+        "manage.css" STYLE "manage.css",
         "document.css" STYLE "document.css",
         "icon.svg" PICTURE "icon.svg",
         "theme.js" SCRIPT "theme.js",
@@ -31,6 +32,7 @@ pub(super) fn all() -> impl Iterator<Item = Asset> {
         "times.js" SCRIPT "times.js",
         "keys.js" SCRIPT "keys.js",
         "select.js" SCRIPT "select.js",
+        "form.js" SCRIPT "form.js",
         "submit.js" SCRIPT "submit.js",
         "hash-worker.js" SCRIPT "hash-worker.js",
         "sha2.js" SCRIPT "vendor/noble-hashes/sha2.js",

@@ -37,3 +37,8 @@ impl IntoResponse for Fault {
         }
     }
 }
+
+/// The page that tells a person what a program would be told.
+pub(crate) fn told(problem: Problem) -> Response {
+    Fault(problem).into_response()
+}

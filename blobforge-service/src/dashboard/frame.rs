@@ -32,15 +32,21 @@ pub(super) enum Section {
     Library,
     /// Handing in files.
     Submit,
+    /// Who runs jobs.
+    Workers,
+    /// What only administrators see.
+    Admin,
 }
 
 impl Section {
     /// All of them, in the order of the navigation, with what they are called and where they are.
-    const ALL: [(Self, &'static str, &'static str); 4] = [
+    const ALL: [(Self, &'static str, &'static str); 6] = [
         (Self::Overview, "Overview", "/"),
         (Self::Jobs, "Jobs", "/jobs"),
         (Self::Library, "Library", "/library"),
         (Self::Submit, "Submit", "/submit"),
+        (Self::Workers, "Workers", "/workers"),
+        (Self::Admin, "Admin", "/admin/tokens"),
     ];
 }
 
@@ -48,6 +54,8 @@ impl Section {
 pub(super) struct Visitor {
     pub(super) shared: Arc<Shared>,
     pub(super) principal: Principal,
+    /// The address of the service, as far as this visitor knows it.
+    pub(super) origin: String,
     csrf: String,
     here: String,
 }
@@ -62,8 +70,16 @@ impl<'a> FromRequest<'a> for Visitor {
         // Who comes with a token is asked for none.
         let csrf = secret.filter(|_| principal.by_session).map(csrf_token).unwrap_or_default();
         let here = request.uri().path_and_query().map_or("/", |here| here.as_str()).to_owned();
-        Ok(Self { shared: shared.clone(), principal: principal.clone(), csrf, here })
+        let origin = shared.config.public_url.clone().unwrap_or_else(|| origin(request));
+        Ok(Self { shared: shared.clone(), principal: principal.clone(), origin, csrf, here })
     }
+}
+
+/// The address that a request was sent to. It goes into commands, so that it is an address or nothing at all.
+fn origin(request: &Request) -> String {
+    let host = request.header(header::HOST).unwrap_or_default();
+    let plain = |b: u8| b.is_ascii_alphanumeric() || b".-:[]".contains(&b);
+    if host.is_empty() || !host.bytes().all(plain) { String::new() } else { format!("http://{host}") }
 }
 
 impl Visitor {
@@ -104,7 +120,9 @@ pub(super) struct Frame {
 impl Frame {
     /// The navigation: what each page is called, where it is, and whether this is it.
     pub(super) fn links(&self) -> impl Iterator<Item = (&'static str, &'static str, bool)> {
-        let pages = Section::ALL.into_iter().map(|(section, name, to)| (name, to, section == self.section));
+        let open =
+            Section::ALL.into_iter().filter(|(section, ..)| *section != Section::Admin || self.is_admin);
+        let pages = open.map(|(section, name, to)| (name, to, section == self.section));
         pages.chain([("API", "/docs", false)])
     }
 

@@ -12,7 +12,7 @@ use super::{
     chart::{Bar, Day},
     fault::Fault,
     frame::{Frame, Section, Visitor, page as sent},
-    shown::{Progressed, When, name},
+    shown::{Progressed, State, When, name, name_of_worker},
 };
 use crate::{
     stats::{self, Stats, TypeStats},
@@ -155,9 +155,7 @@ impl RunningRow {
 struct WorkerRow {
     id: String,
     name: String,
-    class: &'static str,
-    icon: &'static str,
-    word: &'static str,
+    state: State,
     why: Option<String>,
     runs: u64,
     types: String,
@@ -168,31 +166,16 @@ impl WorkerRow {
     fn new(worker: WorkerRecord, runs: &BTreeMap<WorkerId, u64>, lease: Duration, now: Timestamp) -> Self {
         let runs = runs.get(&worker.registration.id).copied().unwrap_or(0);
         let suspended = worker.condition.suspended_until.filter(|until| *until > now);
-        let (class, icon, word) = if !worker.is_online(now, lease) {
-            ("cancelled", "cancelled", "offline")
-        } else if worker.condition.trouble.is_some() {
-            ("retrying", "lost", "in trouble")
-        } else if worker.draining {
-            ("waiting", "released", "draining")
-        } else if suspended.is_some() {
-            ("waiting", "scheduled", "suspended")
-        } else if runs > 0 {
-            ("running", "running", "working")
-        } else {
-            ("completed", "completed", "ready")
-        };
         let until = suspended.map(|until| format!("until {}", words::ago(until, now)));
         let types: Vec<_> = worker.registration.types.iter().map(|of| of.as_str()).collect();
         Self {
             id: worker.registration.id.to_string(),
-            name: worker.registration.name.clone().unwrap_or_else(|| worker.registration.id.to_string()),
-            class,
-            icon,
-            word,
-            why: worker.condition.trouble.or(until),
+            name: name_of_worker(&worker),
+            state: State::of_worker(&worker, runs > 0, lease, now),
             runs,
             types: types.join(", "),
             seen: When::new(worker.last_seen_at, now),
+            why: worker.condition.trouble.or(until),
         }
     }
 }

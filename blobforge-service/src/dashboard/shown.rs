@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use blobforge_core::{End, Job, Progress, Sha256, Status, Timestamp};
+use blobforge_core::{End, Job, Progress, Sha256, Status, Timestamp, WorkerRecord};
 
 use crate::words;
 
@@ -42,6 +42,25 @@ impl State {
             Some(End::Snoozed) => ("waiting", "scheduled", "snoozed"),
             Some(End::Lost) => ("retrying", "lost", "lost"),
             Some(End::Cancelled) => ("cancelled", "cancelled", "cancelled"),
+        };
+        Self { class, icon, word: word.to_owned() }
+    }
+
+    /// That of a worker, which has jobs or none.
+    pub(super) fn of_worker(worker: &WorkerRecord, works: bool, lease: Duration, now: Timestamp) -> Self {
+        let condition = &worker.condition;
+        let (class, icon, word) = if !worker.is_online(now, lease) {
+            ("cancelled", "cancelled", "offline")
+        } else if condition.trouble.is_some() {
+            ("retrying", "lost", "in trouble")
+        } else if worker.draining {
+            ("waiting", "released", "draining")
+        } else if condition.suspended_until.is_some_and(|until| until > now) {
+            ("waiting", "scheduled", "suspended")
+        } else if works {
+            ("running", "running", "working")
+        } else {
+            ("completed", "completed", "ready")
         };
         Self { class, icon, word: word.to_owned() }
     }
@@ -127,6 +146,12 @@ impl Progressed {
 fn time_left(progress: &Progress, taken: Duration) -> Option<Duration> {
     let left = progress.total?.checked_sub(progress.done).filter(|_| progress.done > 0)?;
     Duration::try_from_secs_f64(taken.as_secs_f64() / progress.done as f64 * left as f64).ok()
+}
+
+/// What a worker is called: its name for people, or its id.
+pub(super) fn name_of_worker(worker: &WorkerRecord) -> String {
+    let said = &worker.registration;
+    said.name.clone().unwrap_or_else(|| said.id.to_string())
 }
 
 /// What a job is called: its source's file name, or what it is.

@@ -12,7 +12,7 @@ const MINUTE: u64 = 60;
 /// How many minutes are looked back.
 const MINUTES: u64 = 60;
 
-/// The jobs that were done in each of the last minutes, by type.
+/// The jobs that were done in each of the last minutes, by type or by worker.
 #[derive(Debug)]
 pub(crate) struct Pace {
     clock: Arc<dyn Clock>,
@@ -30,8 +30,8 @@ impl Pace {
         self.clock.uptime().as_secs() / MINUTE
     }
 
-    /// One more job of a type is done. Who calls bounds the number of names.
-    pub(crate) fn done(&self, job_type: String) {
+    /// One more job of a type, or by a worker, is done. Who calls bounds the number of names.
+    pub(crate) fn done(&self, name: String) {
         let now = self.minute();
         let mut minutes = self.minutes.lock().unwrap_or_else(PoisonError::into_inner);
         if minutes.back().is_none_or(|(minute, _)| *minute != now) {
@@ -41,11 +41,11 @@ impl Pace {
             }
         }
         if let Some((_, done)) = minutes.back_mut() {
-            *done.entry(job_type).or_default() += 1;
+            *done.entry(name).or_default() += 1;
         }
     }
 
-    /// How many jobs of each type are done in an hour, by the last hour, or by what passed since the start, but no less
+    /// How many jobs of each name are done in an hour, by the last hour, or by what passed since the start, but no less
     /// than a minute.
     pub(crate) fn hourly(&self) -> BTreeMap<String, f64> {
         let counted = self.clock.uptime().saturating_sub(self.since).as_secs_f64();

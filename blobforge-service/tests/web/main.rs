@@ -1,6 +1,7 @@
 //! The pages in a real browser, and signing in with a real OpenID provider. `scripts/web` runs this: it installs both.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
+mod admin;
 #[allow(dead_code, reason = "other tests use more of it")]
 #[path = "../recovery/forge.rs"]
 mod forge;
@@ -11,4 +12,5 @@ mod oidc;
 mod oidc_sessions;
 mod pages;
 mod provider;
+mod staffed;
 mod visitor;

@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// Runs a script against a service.
-async fn browse(name: &str, url: &str, token: &str, more: &[(&str, String)]) {
+pub(crate) async fn browse(name: &str, url: &str, token: &str, more: &[(&str, String)]) {
     let mut browser = script(name);
     browser.env("SERVICE", url).env("TOKEN", token).envs(more.iter().map(|(name, value)| (name, value)));
     tokio::task::spawn_blocking(move || run(browser)).await.unwrap();

@@ -452,7 +452,7 @@ pub async fn a_batch_tells_which_attempts_it_began_and_ended(bench: &Bench) {
     let Ok(Done::Claimed(held)) = &claimed.outcomes[0] else { panic!("{claimed:?}") };
     bench.advance(SECOND * 2);
     let report = Command::Report { job: held[0].job.id, token: held[0].token, report: Box::new(complete()) };
-    let ended = AttemptChange::Ended { job_type: pdf(), end: End::Completed, ran: SECOND * 2 };
+    let ended = AttemptChange::Ended { job_type: pdf(), end: End::Completed, ran: SECOND * 2, worker };
     assert_eq!(bench.commit(vec![report.clone()]).await.attempts, [ended]);
     assert_eq!(bench.commit(vec![report]).await.attempts, [], "a report that is repeated ends nothing");
 }

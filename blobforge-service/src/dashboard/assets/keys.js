@@ -28,6 +28,10 @@
         event.preventDefault();
         wanted();
     });
+    // On a narrow screen the navigation begins where one is.
+    document.addEventListener("DOMContentLoaded", () => {
+        document.querySelector(".top nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
+    });
     document.addEventListener("click", event => {
         if (event.target.closest("[data-keys]")) document.getElementById("keys").showModal();
     });
