@@ -10,8 +10,8 @@ use blobforge_core::{Clock, SystemClock, Timestamp};
 use comfy_table::{CellAlignment, ColumnConstraint, ContentArrangement, Table, presets};
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 
-use crate::{steering::steers, words};
 pub(super) use crate::words::{cut, size, span};
+use crate::{steering::steers, words};
 
 /// Writes a line to standard output. Who reads it may leave early, as `head` does.
 ///
