@@ -98,7 +98,7 @@ mod tests {
     use super::*;
     use crate::{
         auth::{
-            Guest, Identity, Rules, Scope,
+            Guest, Rules, Scope,
             sessions::{SEEN, SESSIONS},
         },
         config::OidcOptions,
@@ -131,14 +131,7 @@ mod tests {
     }
 
     fn ann() -> Guest {
-        let identity = Identity {
-            issuer: "https://auth.lan".to_owned(),
-            subject: "ann".to_owned(),
-            name: None,
-            email: None,
-            groups: Vec::new(),
-        };
-        Guest { identity, scopes: vec![Scope::Submit] }
+        Guest::of("ann", Scope::Submit)
     }
 
     async fn seen_as(accounts: &Accounts, secret: &str) -> &'static str {

@@ -69,7 +69,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        auth::{Guest, Identity, Rules, Scope},
+        auth::{Guest, Rules, Scope},
         config::OidcOptions,
     };
 
@@ -82,14 +82,7 @@ mod tests {
         let queue = Queue::builder().clock(clock.clone()).open_in_memory().unwrap();
         let options = OidcOptions::new("https://auth.lan", "forge", "https://forge.lan/auth/callback");
         let accounts = Accounts::new(queue, &clock, Some(Rules::of(&options)));
-        let identity = Identity {
-            issuer: "https://auth.lan".to_owned(),
-            subject: "ann".to_owned(),
-            name: None,
-            email: None,
-            groups: Vec::new(),
-        };
-        let guest = |scope| Guest { identity: identity.clone(), scopes: vec![scope] };
+        let guest = |scope| Guest::of("ann", scope);
         let secret = accounts.log_person_in(&guest(Scope::Submit), None, false, None).await.unwrap();
         let BySession::Somebody(ann) = accounts.by_session(&secret).await.unwrap() else { panic!("good") };
         let mut lapse = pin!(accounts.lapse(&ann, clock.clone()));

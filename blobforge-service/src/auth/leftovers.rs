@@ -99,7 +99,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        auth::{BySession, Guest, Identity, Rules, Scope},
+        auth::{BySession, Guest, Rules, Scope},
         config::OidcOptions,
     };
 
@@ -141,14 +141,7 @@ mod tests {
             tokio::spawn(async move {
                 let mut opened = Vec::new();
                 for n in 0..LOGINS {
-                    let identity = Identity {
-                        issuer: "https://auth.lan".to_owned(),
-                        subject: format!("{process} {n}"),
-                        name: None,
-                        email: None,
-                        groups: Vec::new(),
-                    };
-                    let guest = Guest { identity, scopes: vec![Scope::Submit] };
+                    let guest = Guest::of(&format!("{process} {n}"), Scope::Submit);
                     opened.push(accounts.log_person_in(&guest, None, false, None).await.unwrap());
                 }
                 opened

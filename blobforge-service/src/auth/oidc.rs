@@ -98,6 +98,21 @@ pub(crate) struct Guest {
     pub(crate) scopes: Vec<Scope>,
 }
 
+#[cfg(test)]
+impl Guest {
+    /// Somebody whom a provider on a private network knows.
+    pub(crate) fn of(subject: &str, scope: Scope) -> Self {
+        let identity = Identity {
+            issuer: "https://auth.lan".to_owned(),
+            subject: subject.to_owned(),
+            name: None,
+            email: None,
+            groups: Vec::new(),
+        };
+        Self { identity, scopes: vec![scope] }
+    }
+}
+
 /// What somebody wants who is sent to the provider.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Wish<'a> {

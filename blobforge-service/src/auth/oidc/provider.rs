@@ -293,3 +293,31 @@ fn untrusted(error: &(dyn Error + 'static)) -> OidcError {
     let (error, cause) = (error.to_string(), innermost(error));
     OidcError::Untrusted(shortened(&if cause == error { error } else { format!("{error}: {cause}") }))
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_provider_with_https_is_asked_over_https_unless_that_stays_at_home() {
+        let found = |issuer: &str, token_endpoint: &str| {
+            let metadata = serde_json::from_value(json!({
+                "issuer": issuer,
+                "authorization_endpoint": "https://auth.example.org/authorize",
+                "token_endpoint": token_endpoint,
+                "jwks_uri": "https://auth.example.org/keys",
+                "response_types_supported": ["code"],
+                "subject_types_supported": ["public"],
+                "id_token_signing_alg_values_supported": ["RS256"],
+            }));
+            unencrypted(issuer, &metadata.unwrap())
+        };
+        let open = "http://auth.example.org/token";
+        assert_eq!(found("https://auth.example.org", open).as_deref(), Some(open));
+        assert_eq!(found("https://auth.example.org", "https://auth.example.org/token"), None);
+        assert_eq!(found("https://auth.example.org", "http://10.0.0.1/token"), None);
+        assert_eq!(found("http://auth.lan", open), None, "it is not encrypted anyway");
+    }
+}
