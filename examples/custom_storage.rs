@@ -50,9 +50,7 @@ impl Storage for Counting {
     async fn next_message(&self) -> Read<Option<Timestamp>> { self.inner.next_message().await }
     async fn record(&self, of: &str, key: &str) -> Read<Option<Value>> { self.inner.record(of, key).await }
     async fn records(&self, of: &str) -> Read<Vec<(String, Value)>> { self.inner.records(of).await }
-    async fn log(&self, of: &str, before: Option<u64>, limit: usize) -> Read<Vec<(u64, Value)>> {
-        self.inner.log(of, before, limit).await
-    }
+    async fn log(&self, of: &str, before: Option<u64>, limit: usize) -> Read<Vec<(u64, Value)>> { self.inner.log(of, before, limit).await }
     async fn has_file(&self, key: &str) -> Read<bool> { self.inner.has_file(key).await }
     fn generation(&self) -> Generation { self.inner.generation() }
     fn is_durable(&self) -> bool { self.inner.is_durable() }

@@ -94,7 +94,7 @@ async fn a_file_of_version_two_keeps_its_jobs_and_begins_to_count_hours() {
     store.commit(vec![register(), pdf(), pdf()]).await.unwrap();
     let job = claimed(&store).await.job.id;
     drop(store);
-    database(&path, "DROP TABLE hours; PRAGMA user_version = 2");
+    database(&path, "DROP TABLE hours; DROP INDEX jobs_completed; PRAGMA user_version = 2");
     let store = open(&path).await;
     assert_eq!((store.counts().await.unwrap().total(), store.hours().await.unwrap()), (2, vec![]));
     assert!(store.job(job).await.unwrap().unwrap().lease().is_some());
