@@ -28,6 +28,24 @@ await withPage(async page => {
     if (await page.locator('#status').inputValue() !== 'failed') throw new Error('a late reply undid the filter');
     if (await page.locator('#rows tr').count() !== 0) throw new Error('a late reply brought its rows');
 
+    // And a filter that is on its way is not dropped for a live request.
+    let go;
+    const asked = new Promise(begun => page.route('**/jobs?status=cancelled', async route => {
+        await new Promise(then => { go = then; begun(); });
+        await route.continue();
+    }, { times: 1 }));
+    const ticked = page.evaluate(() => new Promise(done => {
+        document.getElementById('main').addEventListener('live', () => done(), { once: true });
+    }));
+    await page.locator('#status').selectOption('cancelled');
+    await asked;
+    await submit();
+    await ticked;
+    go();
+    await page.waitForURL('**/jobs?status=cancelled');
+    await page.goBack();
+    await page.waitForURL('**/jobs?status=failed');
+
     // Back: the mark is alive, and the theme can be chosen.
     await page.goBack();
     await page.waitForURL('**/jobs');
