@@ -5,6 +5,7 @@ use std::{
     io::{self, Read as _},
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
+    time::SystemTime,
 };
 
 use blobforge_core::Sha256;
@@ -23,6 +24,17 @@ const PIECE_BYTES: usize = 256 * 1024;
 const POINTER_BYTES: u64 = 1024;
 /// How such a pointer begins.
 const POINTER_BEGINS: &str = "version https://git-lfs.github.com/spec/";
+
+/// What a file or folder was as it was looked at, by which a later change is seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Version(Option<(u64, Option<SystemTime>)>);
+
+impl Version {
+    /// What lies there now, if anything does.
+    pub(super) fn of(path: &Path) -> Self {
+        Self(fs::metadata(path).ok().map(|found| (found.len(), found.modified().ok())))
+    }
+}
 
 /// A file, and where its content is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -121,10 +133,7 @@ fn object(path: &Path, sha256: Sha256) -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        cell::Cell,
-        time::{Duration, SystemTime},
-    };
+    use std::{cell::Cell, time::Duration};
 
     use super::*;
 

@@ -21,13 +21,14 @@ use futures_util::{StreamExt as _, stream};
 pub(super) use self::place::mark_as_written;
 pub(super) use self::{document::Document, origin::fetch, place::is_written};
 use self::{
-    memory::{Memory, Version},
+    memory::Memory,
     origin::Origin,
     place::Place,
     summary::{Fate, Outcome, print},
 };
 use super::{
-    CliError, Connection, fingerprint,
+    CliError, Connection,
+    fingerprint::{self, Version},
     intake::{Answer, Outage},
     listing::ListStyle,
     terminal::{Bars, complain},

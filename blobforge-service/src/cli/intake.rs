@@ -21,7 +21,6 @@ use blobforge_core::{HashBeginning, MAX_TAGS, Sha256, Status};
 use blobforge_worker_sdk::client::{Announced, Client, ClientError, Content, JobView, SubmitFile};
 use futures_util::{StreamExt as _, stream};
 use indicatif::ProgressBar;
-use tokio_stream::StreamExt as _;
 
 use self::reading::{Item, Reader};
 pub(super) use self::{
@@ -83,14 +82,13 @@ pub(super) async fn take(
     let reader = Reader::new(bars.add("read", "bytes"), std::mem::take(seen));
     let mut outage = Outage::new(how.client.clone());
     let intake = Intake { how, bars, sends: Mutex::default(), failed_requests: AtomicU64::new(0) };
-    let batches = reader.clone().files(paths.to_owned(), wanted.clone()).chunks_timeout(BATCH, FILLED_WITHIN);
-    let next = futures_util::StreamExt::then(batches, |batch| intake.known(batch)).flat_map(stream::iter);
-    let mut outcomes = std::pin::pin!(
-        futures_util::StreamExt::map(next, |next| intake.see_to(next)).buffer_unordered(SENT_AT_ONCE)
-    );
+    let files = reader.clone().files(paths.to_owned(), wanted.clone());
+    let batches = tokio_stream::StreamExt::chunks_timeout(files, BATCH, FILLED_WITHIN);
+    let next = batches.then(|batch| intake.known(batch)).flat_map(stream::iter);
+    let mut outcomes = std::pin::pin!(next.map(|next| intake.see_to(next)).buffer_unordered(SENT_AT_ONCE));
     let mut ended = Vec::new();
     let mut is_away = false;
-    while let Some(outcome) = futures_util::StreamExt::next(&mut outcomes).await {
+    while let Some(outcome) = outcomes.next().await {
         is_away = outage.is_seen_after(outcome.answer).await;
         // What waits for another file to arrive has not ended.
         if matches!(outcome.fate, Fate::Submitted { .. } | Fate::Existing { .. }) && !outcome.is_uploading() {

@@ -1,12 +1,14 @@
 //! Adding a worker: a token that is good for it alone, and what to paste where it is to run.
 
 use askama::Template;
+use blobforge_worker_sdk::marker::{DOWNLOAD_BYTES, INSTALLED_BYTES};
 use poem::{Response, handler};
 
 use super::{
     fault::Fault,
     frame::{Frame, Section, Visitor, page as sent},
 };
+use crate::words;
 
 /// Where the service is reached, if nothing says it.
 const SOMEWHERE: &str = "http://127.0.0.1:8080";
@@ -96,11 +98,17 @@ impl Engine {
     }
 
     /// What it needs wherever it runs.
-    fn needs(self) -> &'static str {
+    fn needs(self) -> String {
         match self {
-            Self::Text => "",
-            Self::Marker => " Python 3.10 or newer with venv; about 6 GB are downloaded at the first start.",
-            Self::Program => " The program itself: pandoc stands for yours, and book for its type.",
+            Self::Text => String::new(),
+            Self::Marker => format!(
+                " Python 3.10 or newer with venv; {} are downloaded at the first start, and have {} on the disk.",
+                words::size(DOWNLOAD_BYTES),
+                words::size(INSTALLED_BYTES)
+            ),
+            Self::Program => {
+                " The program itself: pandoc stands for yours, and book for its type.".to_owned()
+            }
         }
     }
 }

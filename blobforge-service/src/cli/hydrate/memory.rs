@@ -4,7 +4,7 @@
 use std::{
     collections::HashMap,
     path::{Path, PathBuf},
-    time::{Duration, Instant, SystemTime},
+    time::{Duration, Instant},
 };
 
 use blobforge_core::Sha256;
@@ -13,19 +13,10 @@ use super::{
     place::Place,
     summary::{Fate, Outcome},
 };
+use crate::cli::fingerprint::Version;
 
 /// What failed is tried again after that: a disk may have room by then.
 const TRIED_AGAIN_AFTER: Duration = Duration::from_secs(5 * 60);
-
-/// What a file or folder was as it was looked at; `None` if there was none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Version(Option<(u64, Option<SystemTime>)>);
-
-impl Version {
-    pub(super) fn of(path: &Path) -> Self {
-        Self(std::fs::metadata(path).ok().map(|found| (found.len(), found.modified().ok())))
-    }
-}
 
 /// What came of a result.
 #[derive(Debug)]

@@ -12,13 +12,13 @@ use sha2::{Digest as _, Sha256 as Hasher};
 
 use super::{
     Document, HydrateArgs,
-    memory::{Memory, Version},
+    memory::Memory,
     place::{Place, Placed},
     summary::Fate,
 };
 use crate::{
     archive::unpack,
-    cli::{CliError, conversion},
+    cli::{CliError, conversion, fingerprint::Version},
 };
 
 /// A result that is ready.

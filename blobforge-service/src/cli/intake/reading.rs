@@ -2,9 +2,8 @@
 
 use std::{
     collections::HashMap,
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{Arc, Mutex, PoisonError},
-    time::SystemTime,
 };
 
 use futures_util::{Stream, StreamExt as _};
@@ -14,7 +13,7 @@ use tokio_stream::wrappers::ReceiverStream;
 
 use super::{BATCH, Outcome};
 use crate::cli::{
-    fingerprint::{self, Fingerprint},
+    fingerprint::{self, Fingerprint, Version},
     walk::{Found, Wanted, walk},
 };
 
@@ -23,9 +22,8 @@ const READ_AT_ONCE: usize = 2;
 /// How many files are found ahead of time.
 const FOUND_AHEAD: usize = 1024;
 
-/// What files were as they were seen to their ends: their sizes, and when they had last been modified.
+/// What files were as they were seen to their ends.
 pub(in crate::cli) type Seen = HashMap<PathBuf, Version>;
-type Version = (u64, Option<SystemTime>);
 
 /// A file that was read.
 pub(super) struct Item {
@@ -60,8 +58,7 @@ impl Reader {
         let seen = self.seen.clone();
         tokio::task::spawn_blocking(move || {
             let all = paths.iter().flat_map(|path| walk(path, &wanted));
-            let is_new =
-                |found: &Found| seen.get(&found.path).is_none_or(|was| Some(*was) != version(&found.path));
+            let is_new = |found: &Found| seen.get(&found.path) != Some(&Version::of(&found.path));
             for file in all.filter(|file| file.as_ref().map_or(true, is_new)) {
                 if found.blocking_send(file).is_err() {
                     return;
@@ -82,9 +79,8 @@ impl Reader {
 
     async fn read(&self, found: Result<Found, (PathBuf, String)>) -> Result<Item, Outcome> {
         let Found { path, tags } = found.map_err(|(path, why)| Outcome::failed(path, why))?;
-        if let Some(version) = version(&path) {
-            self.versions.lock().unwrap_or_else(PoisonError::into_inner).insert(path.clone(), version);
-        }
+        let version = Version::of(&path);
+        self.versions.lock().unwrap_or_else(PoisonError::into_inner).insert(path.clone(), version);
         let (file, bar) = (path.clone(), self.bar.clone());
         let fingerprint =
             tokio::task::spawn_blocking(move || fingerprint::take(&file, &|bytes| bar.inc(bytes)));
@@ -103,8 +99,4 @@ impl Reader {
         seen.extend(ended.iter().filter_map(|path| versions.remove_entry(path)));
         seen
     }
-}
-
-fn version(path: &Path) -> Option<Version> {
-    std::fs::metadata(path).ok().map(|found| (found.len(), found.modified().ok()))
 }
