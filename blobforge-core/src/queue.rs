@@ -17,6 +17,7 @@ mod reading;
 mod steering;
 mod submitting;
 mod types;
+mod upkeep;
 mod uploads;
 #[cfg(feature = "sqlite")]
 mod within;

@@ -288,6 +288,19 @@ pub trait Storage: Send + Sync + fmt::Debug {
     async fn changed_elsewhere(&self) -> Result<bool, StorageError> {
         Ok(false)
     }
+
+    /// Does a little of what nobody waits for, such as bringing an index up to date, in a few milliseconds; whether there
+    /// is more of it. Nothing that is read depends on it, but for how long reading takes.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(async {
+    /// use blobforge_core::storage::{Storage, memory::MemoryStorage};
+    /// assert!(!MemoryStorage::default().upkeep().await.unwrap(), "it has nothing to look after");
+    /// # });
+    /// ```
+    async fn upkeep(&self) -> Result<bool, StorageError> {
+        Ok(false)
+    }
 }
 
 /// Why a store could not do something at all.

@@ -3,6 +3,8 @@
 #![cfg(feature = "sqlite")]
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+#[path = "storage_sqlite/far_back.rs"]
+mod far_back;
 #[path = "storage_sqlite/opening.rs"]
 mod opening;
 

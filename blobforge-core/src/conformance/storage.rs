@@ -25,7 +25,7 @@ pub mod types;
 pub mod workers;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -254,6 +254,7 @@ macro_rules! storage_conformance {
                 a_batch_tells_which_attempts_it_began_and_ended,
                 pages_lead_through_all_jobs_newest_first,
                 each_filter_restricts,
+                a_text_is_found_whether_or_not_the_store_was_kept_up,
                 a_filter_with_nothing_in_it_restricts_nothing,
                 jobs_are_found_by_how_the_hash_of_their_source_begins,
                 what_is_not_there_is_nothing,
@@ -608,6 +609,11 @@ impl Bench {
     }
 
     // Time.
+
+    /// Has the store do what nobody waits for, to the end.
+    async fn keep_up(&self) {
+        while self.storage.upkeep().await.unwrap() {}
+    }
 
     async fn maintain(&self) -> Maintained {
         self.maintain_since(self.began - LEASE * 1000).await

@@ -6,7 +6,7 @@ use std::{
     time::Duration,
 };
 
-use super::{MIN_KEPT, Meter, Queue, QueueError, Settings, Shared, driver, garbage};
+use super::{MIN_KEPT, Meter, Queue, QueueError, Settings, Shared, driver, garbage, upkeep};
 use crate::{
     Clock, Entropy, Invalid, RetryPolicy, SystemClock, SystemEntropy,
     blob::{BlobStore, ObjectBlobs},
@@ -268,7 +268,8 @@ impl QueueBuilder {
             collecting: Arc::default(),
             uploading: Default::default(),
         });
-        tokio::spawn(garbage::run(Arc::downgrade(&shared), clock, halted));
+        tokio::spawn(garbage::run(Arc::downgrade(&shared), clock.clone(), halted.clone()));
+        tokio::spawn(upkeep::run(Arc::downgrade(&shared), clock, halted));
         Queue { shared }
     }
 

@@ -165,9 +165,14 @@ fn has_hash(job: &Job, beginning: &HashBeginning) -> bool {
 
 fn has_text(job: &Job, text: &str) -> bool {
     let text = text.to_lowercase();
+    searched_texts(job).any(|field| field.to_lowercase().contains(&text))
+}
+
+/// Where a filter's text is looked for.
+pub(super) fn searched_texts(job: &Job) -> impl Iterator<Item = &str> {
     let labels = job.body.source_path.iter().chain(&job.body.other_paths);
     let error = job.last_error.as_ref().map(|error| &error.message);
-    labels.chain(error).any(|field| field.to_lowercase().contains(&text))
+    labels.chain(error).map(String::as_str)
 }
 
 /// One page of jobs.

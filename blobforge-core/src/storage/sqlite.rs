@@ -32,6 +32,7 @@ mod place;
 mod reads;
 mod restore;
 mod rows;
+mod search;
 mod statements;
 mod within;
 mod writer;
@@ -339,5 +340,9 @@ impl Storage for SqliteStorage {
 
     async fn changed_elsewhere(&self) -> Result<bool, StorageError> {
         self.writer.changed_elsewhere().await
+    }
+
+    async fn upkeep(&self) -> Result<bool, StorageError> {
+        self.writer.upkeep().await
     }
 }

@@ -187,6 +187,10 @@ impl Storage for FaultyStorage {
     async fn changed_elsewhere(&self) -> Result<bool, StorageError> {
         self.inner.changed_elsewhere().await
     }
+
+    async fn upkeep(&self) -> Result<bool, StorageError> {
+        self.inner.upkeep().await
+    }
 }
 
 #[cfg(test)]

@@ -3,15 +3,15 @@
 use std::{fs, path::Path};
 
 use blobforge_core::{
-    Generation,
+    Generation, NewJob,
     rusqlite::Connection,
     storage::{
-        Storage, StorageError,
+        JobFilter, Storage, StorageError,
         sqlite::{SqliteOptions, SqliteStorage},
     },
 };
 
-use super::{claimed, open, pdf, register};
+use super::{claimed, open, pdf, register, submit};
 
 /// Opens a file that must be refused, and gives what was said. The file must be left as it was.
 async fn refusal(path: &Path) -> String {
@@ -60,7 +60,7 @@ async fn an_empty_file_and_an_empty_database_are_brought_up_to_date() {
         let connection = Connection::open(&path).unwrap();
         let pragma =
             |name: &str| -> i32 { connection.pragma_query_value(None, name, |row| row.get(0)).unwrap() };
-        assert_eq!((pragma("user_version"), pragma("application_id")), (3, 0x424C_4246));
+        assert_eq!((pragma("user_version"), pragma("application_id")), (4, 0x424C_4246));
         let store = open(&path).await;
         assert_eq!(store.counts().await.unwrap().total(), 1, "and not a second time");
     }
@@ -91,13 +91,26 @@ async fn a_file_of_version_two_keeps_its_jobs_and_begins_to_count_hours() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("jobs.db");
     let store = open(&path).await;
-    store.commit(vec![register(), pdf(), pdf()]).await.unwrap();
+    let mut named = NewJob::new("pdf").unwrap();
+    named.body.source_path = Some("Codex.pdf".to_owned());
+    store.commit(vec![register(), pdf(), pdf(), submit(named)]).await.unwrap();
     let job = claimed(&store).await.job.id;
     drop(store);
-    database(&path, "DROP TABLE hours; DROP INDEX jobs_completed; PRAGMA user_version = 2");
+    let since = "DROP TABLE hours; DROP INDEX jobs_completed; DROP TABLE texts; DROP TABLE texts_changed; \
+                 DELETE FROM meta WHERE key = 'texts_up_to'; PRAGMA user_version = 2";
+    database(&path, since);
     let store = open(&path).await;
-    assert_eq!((store.counts().await.unwrap().total(), store.hours().await.unwrap()), (2, vec![]));
+    assert_eq!((store.counts().await.unwrap().total(), store.hours().await.unwrap()), (3, vec![]));
     assert!(store.job(job).await.unwrap().unwrap().lease().is_some());
+    for _ in 0..2 {
+        let filter = JobFilter { text: Some("codex".to_owned()), ..JobFilter::all(9) };
+        assert_eq!(
+            store.jobs(&filter).await.unwrap().items.len(),
+            1,
+            "before and after its names are indexed"
+        );
+        assert!(!store.upkeep().await.unwrap());
+    }
 }
 
 #[tokio::test]

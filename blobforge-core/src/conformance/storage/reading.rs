@@ -79,6 +79,71 @@ pub async fn each_filter_restricts(bench: &Bench) {
     }
 }
 
+/// Every text of two to five letters that these have, in letters of either case, and some that nobody has.
+fn pieces(texts: &[&str]) -> BTreeSet<String> {
+    let mut pieces: BTreeSet<String> = ["nowhere", "\" OR \"", "pdf*", "zz"].map(str::to_owned).into();
+    for text in texts {
+        let letters: Vec<char> = text.chars().collect();
+        for piece in (2..=5).flat_map(|length| letters.windows(length)) {
+            let piece: String = piece.iter().collect();
+            pieces.extend([piece.to_lowercase(), piece.to_uppercase(), piece]);
+        }
+    }
+    pieces
+}
+
+pub async fn a_text_is_found_whether_or_not_the_store_was_kept_up(bench: &Bench) {
+    let worker = bench.worker("w1").await;
+    let labels = [
+        "Ärger mit \"Zitaten\".pdf",
+        "ΣΊΣΥΦΟΣ.pdf",
+        "İstanbul.pdf",
+        "nul\0l.pdf",
+        "ab",
+        "two\nlines",
+        "日本語の本",
+    ];
+    let other_label = "Zweitname.pdf";
+    let searched = pieces(&labels).into_iter().chain(pieces(&[other_label, "PassWord"])).collect::<Vec<_>>();
+    let check = async |when: &str| {
+        let everything = bench.list(JobFilter::all(0)).await;
+        for text in &searched {
+            let filter = JobFilter { text: Some(text.clone()), ..JobFilter::all(2) };
+            let mut expected: Vec<_> = everything.iter().filter(|job| filter.matches(job)).collect();
+            assert!(bench.list(filter.clone()).await.iter().eq(expected.iter().copied()), "{when}: {text:?}");
+            expected.reverse();
+            let upwards = JobFilter { oldest_first: true, ..filter };
+            assert!(bench.list(upwards).await.iter().eq(expected), "{when}, upwards: {text:?}");
+        }
+    };
+    let sha256 = "ab".repeat(32).parse::<Sha256>().unwrap();
+    let named = |label: &str| {
+        let mut job = new("pdf");
+        job.body.source_path = Some(label.to_owned());
+        job
+    };
+    for label in labels {
+        bench.submit(named(label)).await;
+    }
+    let sent = |label| named(label).source(NewSource::Upload { sha256: Some(sha256), size: Some(1) });
+    let known = bench.submit(sent("first name of it.pdf")).await.id;
+    check("as it came").await;
+    bench.keep_up().await;
+    check("kept up").await;
+
+    assert_eq!(bench.submit(sent(other_label)).await.id, known, "it has two names now");
+    let held = bench.claims(&worker, &["pdf"], 3).await;
+    bench.finish(&held[0], failed(false)).await;
+    bench.finish(&held[1], failed(true)).await;
+    bench.finish(&held[2], complete()).await;
+    bench.run(Command::Retry(held[0].job.id)).await.unwrap();
+    bench.delete(held[2].job.id).await;
+    bench.submit(named("Ärger, später.pdf")).await;
+    check("changed since").await;
+    bench.keep_up().await;
+    check("kept up again").await;
+}
+
 pub async fn jobs_are_found_by_how_the_hash_of_their_source_begins(bench: &Bench) {
     let worker = bench.worker("w1").await;
     let hash = |digits: &str| digits.repeat(64 / digits.len()).parse::<Sha256>().unwrap();

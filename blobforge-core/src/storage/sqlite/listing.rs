@@ -1,16 +1,22 @@
 //! Pages of jobs: which rows each walks down, from where and how far.
 
-use rusqlite::{OptionalExtension, ToSql};
+use rusqlite::{OptionalExtension, ToSql, params, params_from_iter};
 
 use super::{
     columns::{self, job_columns, status_code, to_json},
     failure::is_interrupted,
-    reads::Snapshot,
+    reads::{self, Snapshot},
+    search,
+    statements::Sql,
 };
 use crate::{
     FailureGroupId, HashBeginning, JobId, Status,
     storage::{JobFilter, JobPage, MAX_EXAMINED},
 };
+
+/// How many ids the index of texts is asked about for one page: it takes a fraction of a second to say that none of them
+/// has a text, and a page must not take longer.
+const SEARCHED_AT_ONCE: i64 = 1_000_000;
 
 /// The rows that a page of jobs walks down.
 #[derive(Clone, Copy)]
@@ -72,6 +78,11 @@ impl Walk {
         }
     }
 
+    /// Whether there are few such jobs.
+    fn is_short(self) -> bool {
+        matches!(self, Self::Hashed(_) | Self::Leases)
+    }
+
     /// What makes SQLite take the index: it must see the number itself.
     fn condition(self) -> String {
         match self {
@@ -127,9 +138,102 @@ fn conditions(walk: Walk, filter: &JobFilter) -> rusqlite::Result<(String, Vec<B
 
 /// One page of jobs. When time runs out, what was found by then is the page.
 pub(super) fn jobs(snapshot: &Snapshot<'_>, filter: &JobFilter) -> rusqlite::Result<JobPage> {
+    let (walk, way) = (Walk::of(filter), Way::of(filter));
+    if walk.is_short() {
+        return walked(snapshot, filter, walk, way);
+    }
+    if let Some(question) = filter.wanted_text().and_then(search::question) {
+        return searched(snapshot, filter, way, &question);
+    }
+    let in_line = if filter.status == Some(Status::Pending) { in_line(snapshot)? } else { None };
+    match in_line {
+        Some(ids) => looked_up(snapshot, filter, way, way.along(ids).map(Ok)),
+        None => walked(snapshot, filter, walk, way),
+    }
+}
+
+/// The page of the jobs that the index of texts names.
+fn searched(
+    snapshot: &Snapshot<'_>,
+    filter: &JobFilter,
+    way: Way,
+    question: &str,
+) -> rusqlite::Result<JobPage> {
+    let newest: Option<i64> =
+        snapshot.prepare_cached("SELECT max(id) FROM jobs")?.query_row([], |row| row.get(0))?;
+    let way = way.within(newest.unwrap_or(0));
+    let part = way.beginning(SEARCHED_AT_ONCE);
+    let mut candidates = search::candidates(snapshot, way.order())?;
+    let ids = candidates.query_map(params![question, part.above, part.below], |row| row.get(0))?;
+    let page = looked_up(snapshot, filter, part, ids)?;
+    Ok(JobPage { next: page.next.or_else(|| way.behind(part)), ..page })
+}
+
+/// The page of the jobs that have these ids, as far as they match.
+fn looked_up(
+    snapshot: &Snapshot<'_>,
+    filter: &JobFilter,
+    way: Way,
+    mut ids: impl Iterator<Item = rusqlite::Result<i64>>,
+) -> rusqlite::Result<JobPage> {
+    let (conditions, values) = conditions(Walk::Jobs, filter)?;
+    let (columns, source) = (job_columns!(), Walk::Jobs.source());
+    let mut job =
+        snapshot.prepare_cached(&format!("SELECT {columns} FROM {source} WHERE j.id = ?{conditions}"))?;
+    let mut page = JobPage::default();
+    let mut examined = None;
+    for _ in 0..MAX_EXAMINED {
+        if page.items.len() == filter.page_size() {
+            break;
+        }
+        let found = ids.next().transpose().and_then(|id| {
+            let Some(id) = id else { return Ok(None) };
+            let bound = [&id as &dyn ToSql].into_iter().chain(values.iter().map(|value| &**value));
+            Ok(Some((id, job.query_row(params_from_iter(bound), columns::job).optional()?)))
+        });
+        match found {
+            Ok(Some((id, job))) => {
+                examined = Some(JobId::new(id));
+                page.items.extend(job.filter(|job| filter.matches(job)));
+            }
+            Ok(None) => return Ok(page),
+            Err(e) if is_interrupted(&e) && examined.is_some() => {
+                page.next = examined;
+                return Ok(page);
+            }
+            Err(e) => return Err(e),
+        }
+    }
+    page.next = ids.next().transpose()?.map(|id| way.just_before(id));
+    Ok(page)
+}
+
+/// The ids of all jobs that wait, in order, if they are few; one whose holder fell silent may be among them.
+fn in_line(snapshot: &Snapshot<'_>) -> rusqlite::Result<Option<Vec<i64>>> {
+    let most = i64::try_from(MAX_EXAMINED).unwrap_or(i64::MAX);
+    let counts = reads::counts(snapshot)?;
+    if counts.of_status(Status::Pending) + counts.of_status(Status::Running) > MAX_EXAMINED as u64 {
+        return Ok(None);
+    }
+    let mut ids = Vec::new();
+    let mut lanes = snapshot.prepare_cached(Sql::Lanes.text())?;
+    for (at, lane) in lanes.query_map([most], columns::lane)?.enumerate() {
+        if at + 1 == MAX_EXAMINED {
+            return Ok(None);
+        }
+        ids.extend(lane?.front.places().iter().map(|place| place.id.get()));
+    }
+    let mut others = snapshot.prepare_cached(Sql::BehindFronts.text())?;
+    for id in others.query_map([most], |row| row.get(0))? {
+        ids.push(id?);
+    }
+    ids.sort_unstable();
+    Ok(Some(ids))
+}
+
+/// The page of a walk down rows that are in order.
+fn walked(snapshot: &Snapshot<'_>, filter: &JobFilter, walk: Walk, way: Way) -> rusqlite::Result<JobPage> {
     let limit = filter.page_size();
-    let way = Way::of(filter);
-    let walk = Walk::of(filter);
     let (conditions, values) = conditions(walk, filter)?;
     let all_match = conditions.is_empty() && filter.wanted_text().is_none();
     // Where nothing is passed over, the page is full long before it has looked at too many rows.
@@ -188,6 +292,44 @@ impl Way {
         if self.oldest_first { "ASC" } else { "DESC" }
     }
 
+    /// The same way, with ends among the ids that there are.
+    fn within(self, newest: i64) -> Self {
+        Self { above: self.above.clamp(0, newest), below: self.below.clamp(0, newest + 1), ..self }
+    }
+
+    /// The first so many ids of it.
+    fn beginning(self, most: i64) -> Self {
+        if self.oldest_first {
+            Self { below: self.below.min(self.above + most + 1), ..self }
+        } else {
+            Self { above: self.above.max(self.below - most - 1), ..self }
+        }
+    }
+
+    /// Where it goes on after a part that it begins with.
+    fn behind(self, part: Self) -> Option<JobId> {
+        let (goes_on, next) = if self.oldest_first {
+            (part.below < self.below, part.below - 1)
+        } else {
+            (part.above > self.above, part.above + 1)
+        };
+        goes_on.then(|| JobId::new(next))
+    }
+
+    /// Those of these ids, which are in order, that lie on it.
+    fn along(self, mut ids: Vec<i64>) -> impl Iterator<Item = i64> {
+        ids.retain(|id| self.above < *id && *id < self.below);
+        if !self.oldest_first {
+            ids.reverse();
+        }
+        ids.into_iter()
+    }
+
+    /// Where a page begins whose first job may be this one.
+    fn just_before(self, id: i64) -> JobId {
+        JobId::new(id + if self.oldest_first { -1 } else { 1 })
+    }
+
     /// The same way, but no further than this id.
     fn up_to(self, last: Option<i64>) -> Self {
         match last {
@@ -220,6 +362,38 @@ fn next(snapshot: &Snapshot<'_>, walk: Walk, way: Way, last: i64) -> rusqlite::R
     let sql = format!("SELECT {nearest}({id}) FROM {ids} WHERE {of_walk}{id} > ?1 AND {id} < ?2");
     let first: Option<i64> =
         snapshot.prepare_cached(&sql)?.query_row([rest.above, rest.below], |row| row.get(0))?;
-    let step = if way.oldest_first { -1 } else { 1 };
-    Ok(first.map(|id| JobId::new(id + step)))
+    Ok(first.map(|id| way.just_before(id)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The ids of each part, going on from one to the next.
+    fn parts(whole: Way, newest: i64) -> Vec<(i64, i64)> {
+        let mut parts = Vec::new();
+        let mut way = whole.within(newest);
+        loop {
+            let part = way.beginning(10);
+            parts.push((part.above + 1, part.below - 1));
+            let Some(next) = way.behind(part) else { return parts };
+            way = if way.oldest_first {
+                Way { above: next.get(), ..way }
+            } else {
+                Way { below: next.get(), ..way }
+            };
+        }
+    }
+
+    #[test]
+    fn the_parts_of_a_way_are_the_whole_of_it() {
+        let whole = Way { above: i64::MIN, below: i64::MAX, oldest_first: false };
+        let upwards = Way { oldest_first: true, ..whole };
+        assert_eq!(parts(whole, 25), [(16, 25), (6, 15), (1, 5)]);
+        assert_eq!(parts(upwards, 25), [(1, 10), (11, 20), (21, 25)]);
+        assert_eq!(parts(whole, 10), [(1, 10)]);
+        assert_eq!(parts(Way { above: 3, below: 15, ..whole }, 25), [(5, 14), (4, 4)]);
+        assert_eq!(parts(Way { above: 3, below: 15, ..upwards }, 25), [(4, 13), (14, 14)]);
+        assert_eq!(parts(whole, 0), [(1, 0)], "there is nothing");
+    }
 }

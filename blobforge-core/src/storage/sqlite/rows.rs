@@ -5,6 +5,7 @@ use serde_json::Value;
 
 use super::{
     columns::{self, ENDS, FINISHES, body_text, name_of, span, status_code, to_json, to_json_or_null},
+    search,
     statements::{Sql, Statements},
 };
 use crate::{
@@ -127,6 +128,7 @@ impl Rows for SqliteRows<'_, '_> {
     }
 
     fn update_job(&mut self, before: &Job, after: &Job) -> rusqlite::Result<()> {
+        search::note_change(self.sql, before, after)?;
         match (before.lease(), after.lease()) {
             (Some(old), Some(new)) if old.token == new.token => self.update_lease(after, new)?,
             (_, Some(lease)) => self.put_lease(after, lease)?,
@@ -146,7 +148,8 @@ impl Rows for SqliteRows<'_, '_> {
     }
 
     fn delete_job(&mut self, id: JobId) -> rusqlite::Result<()> {
-        for sql in [Sql::DeleteAttempts, Sql::DeleteCheckpoints, Sql::DeleteJob] {
+        let of_it = [Sql::DeleteAttempts, Sql::DeleteCheckpoints, Sql::DeleteText, Sql::ForgetChangedText];
+        for sql in of_it.into_iter().chain([Sql::DeleteJob]) {
             self.sql.get(sql)?.execute([id.get()])?;
         }
         Ok(())

@@ -86,6 +86,9 @@ statements! {
     FirstOfPriority: "SELECT priority, ready_at, id FROM ready WHERE lane = ?1 AND priority = ?2 \
          ORDER BY ready_at, id LIMIT 1",
 
+    Lanes: concat!("SELECT ", lane_columns!(), " FROM lanes LIMIT ?1"),
+    BehindFronts: "SELECT id FROM ready UNION ALL SELECT id FROM scheduled LIMIT ?1",
+
     InsertScheduled: "INSERT INTO scheduled (run_at, id) VALUES (?1, ?2)",
     DeleteScheduled: "DELETE FROM scheduled WHERE run_at = ?1 AND id = ?2",
     DueScheduled: "SELECT run_at, id FROM scheduled WHERE run_at <= ?1 ORDER BY run_at, id LIMIT ?2",
@@ -124,6 +127,16 @@ statements! {
     IsSource: "SELECT 1 FROM jobs WHERE source_key = ?1 AND (source_arrived = 1 OR status = 0)",
     HasArrived: "SELECT 1 FROM jobs WHERE source_key = ?1 AND source_arrived = 1",
     RestoredAt: "SELECT value FROM meta WHERE key = 'restored_at'",
+
+    TextsUpTo: "SELECT value FROM meta WHERE key = 'texts_up_to'",
+    SetTextsUpTo: "UPDATE meta SET value = ?1 WHERE key = 'texts_up_to'",
+    PutText: "INSERT INTO texts (rowid, text) VALUES (?1, ?2)",
+    DeleteText: "DELETE FROM texts WHERE rowid = ?1",
+    ChangedTexts: "SELECT job_id FROM texts_changed ORDER BY job_id LIMIT ?1",
+    TextChanged: "INSERT OR IGNORE INTO texts_changed (job_id) VALUES (?1)",
+    ForgetChangedText: "DELETE FROM texts_changed WHERE job_id = ?1",
+    JobsAbove: concat!("SELECT ", job_columns!(), " FROM jobs j LEFT JOIN leases l ON l.job_id = j.id \
+         WHERE j.id > ?1 ORDER BY j.id LIMIT ?2"),
 
     DeleteJob: "DELETE FROM jobs WHERE id = ?1",
     DeleteAttempts: "DELETE FROM attempts WHERE job_id = ?1",
@@ -275,7 +288,13 @@ mod tests {
                     // No further than its limit.
                     "SCAN failure_groups USING INDEX failure_groups_worst",
                     "SCAN rescans",
+                    "SCAN texts_changed",
                     "SCAN subscribers",
+                    "SCAN lanes",
+                    "SCAN ready",
+                    "SCAN scheduled",
+                    // By its number.
+                    "SCAN texts VIRTUAL TABLE INDEX 0:=",
                     // So many of each type are kept.
                     "SCAN hours",
                     "USE TEMP B-TREE FOR ORDER BY",

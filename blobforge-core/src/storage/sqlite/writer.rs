@@ -18,6 +18,7 @@ use super::{
     open::Opened,
     place::Place,
     rows::SqliteRows,
+    search,
     statements::{Sql, Statements},
 };
 use crate::{
@@ -27,6 +28,9 @@ use crate::{
 
 /// How many requests may wait for the writer; more wait with their callers.
 const WAITING_REQUESTS: usize = 16;
+
+/// How many jobs are made findable by their texts in one go, while commits wait.
+const TEXTS_AT_ONCE: usize = 200;
 
 type Answer<T> = oneshot::Sender<Result<T, StorageError>>;
 
@@ -43,6 +47,7 @@ pub(super) struct Writer {
 enum Request {
     Commit(Vec<Command>, Answer<Committed>),
     ChangedElsewhere(Answer<bool>),
+    Upkeep(Answer<bool>),
 }
 
 impl Writer {
@@ -70,6 +75,11 @@ impl Writer {
     /// Whether another connection has written since this was last asked.
     pub(super) async fn changed_elsewhere(&self) -> Result<bool, StorageError> {
         self.ask(Request::ChangedElsewhere).await
+    }
+
+    /// Has the index of texts brought a little further; whether there is more to do.
+    pub(super) async fn upkeep(&self) -> Result<bool, StorageError> {
+        self.ask(Request::Upkeep).await
     }
 
     pub(super) fn generation(&self) -> Generation {
@@ -119,6 +129,7 @@ fn write(
         match request {
             Request::Commit(commands, answer) => drop(answer.send(transactions.commit(clock, commands))),
             Request::ChangedElsewhere(answer) => drop(answer.send(transactions.changed_elsewhere())),
+            Request::Upkeep(answer) => drop(answer.send(transactions.upkeep())),
         }
     }
     // After an error on the disk nothing is touched any more.
@@ -155,14 +166,26 @@ struct Transactions<'c> {
 impl Transactions<'_> {
     fn commit(&mut self, clock: &dyn Clock, commands: Vec<Command>) -> Result<Committed, StorageError> {
         self.unless_broken(|this| {
-            let committed = match this.try_commit(clock, commands) {
-                Ok(committed) => committed,
-                Err(error) => return Err(this.roll_back().err().unwrap_or_else(|| storage_error(&error))),
-            };
+            let committed = this.try_commit(clock, commands);
+            let committed = committed.or_else(|error| Err(this.failed(&error)))?;
             // Looked at last: what is acknowledged was in the file that the path names.
             this.place.check()?;
             Ok(committed)
         })
+    }
+
+    fn upkeep(&mut self) -> Result<bool, StorageError> {
+        self.unless_broken(|this| {
+            this.place.check()?;
+            this.try_upkeep().or_else(|error| Err(this.failed(&error)))
+        })
+    }
+
+    fn try_upkeep(&mut self) -> rusqlite::Result<bool> {
+        self.sql.get(Sql::Begin)?.execute([])?;
+        let more = search::index(&mut self.sql, TEXTS_AT_ONCE)?;
+        self.sql.get(Sql::Commit)?.execute([])?;
+        Ok(more)
     }
 
     fn changed_elsewhere(&mut self) -> Result<bool, StorageError> {
@@ -214,6 +237,11 @@ impl Transactions<'_> {
         let generation = self.sql.get(Sql::Generation)?.query_row([], |row| row.get(0))?;
         self.generation.store(generation, Ordering::Relaxed);
         Ok(())
+    }
+
+    /// What an error comes to, once the transaction that it ended is rolled back.
+    fn failed(&mut self, error: &rusqlite::Error) -> StorageError {
+        self.roll_back().err().unwrap_or_else(|| storage_error(error))
     }
 
     fn roll_back(&mut self) -> Result<(), StorageError> {
