@@ -29,7 +29,9 @@ pub(crate) use verdict::verdict;
 
 pub use record::RecordChange;
 
-pub use query::{Attempt, Counts, HOURS_KEPT, Hour, JobFilter, JobPage, MAX_EXAMINED, MAX_PAGE, Workload};
+pub use query::{
+    Attempt, Counts, HOURS_KEPT, Hour, JobFilter, JobPage, LeftBytes, MAX_EXAMINED, MAX_PAGE, Workload,
+};
 
 use std::{fmt, time::Duration};
 

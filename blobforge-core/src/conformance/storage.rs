@@ -38,8 +38,8 @@ use crate::{
     NewJob, Output, Refused, Registration, RetryPolicy, Sha256, Status, Timestamp, TypeSettings, WorkerId,
     storage::{
         Beat, BeatReply, Claim, Claimed, Command, Committed, Done, HeldLease, JobFilter, LeaseState,
-        MAX_PAGE, Maintain, Maintained, MarkGarbage, MarkedGarbage, Outcome, Refusal, Report, Storage,
-        Submit, Submitted,
+        LeftBytes, MAX_PAGE, Maintain, Maintained, MarkGarbage, MarkedGarbage, Outcome, Refusal, Report,
+        Storage, Submit, Submitted,
     },
 };
 
@@ -260,6 +260,7 @@ macro_rules! storage_conformance {
                 what_is_not_there_is_nothing,
                 counts_follow_every_change,
                 what_ended_in_each_hour_is_known_for_two_days,
+                what_is_left_and_what_was_done_is_known_by_its_bytes,
                 a_job_in_line_knows_how_many_stand_before_it,
                 records_are_kept_by_collection_and_key,
                 records_are_written_with_a_command_or_not_at_all,
@@ -425,10 +426,18 @@ impl Bench {
     /// When they are not: the case, or the store, has miscounted.
     pub async fn audit(&self) {
         let mut counted: BTreeMap<(JobType, Status), u64> = BTreeMap::new();
+        let mut left: BTreeMap<JobType, LeftBytes> = BTreeMap::new();
         for job in self.list(JobFilter::all(100)).await {
             *counted.entry((job.job_type.clone(), job.status())).or_default() += 1;
+            let bytes = job.source.as_ref().and_then(|source| source.size).unwrap_or(0);
+            match job.status() {
+                Status::Pending => left.entry(job.job_type).or_default().pending += bytes,
+                Status::Running => left.entry(job.job_type).or_default().running += bytes,
+                _ => {}
+            }
         }
         assert_eq!(self.storage.counts().await.unwrap().0, counted, "the counts are what counting gives");
+        assert_eq!(self.storage.workload().await.unwrap().left, left, "and so are the bytes");
         let failed = JobFilter { status: Some(Status::Failed), ..JobFilter::all(MAX_PAGE) };
         let mut in_groups: BTreeMap<FailureGroupId, u64> = BTreeMap::new();
         for job in self.list(failed).await {

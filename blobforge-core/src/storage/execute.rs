@@ -276,10 +276,11 @@ impl<R: Rows> Batch<'_, R> {
         }
         let ended = |job: &Job| i32::from(job.status().is_final());
         self.lanes.live(of, &after.body.requires, ended(before) - ended(after));
-        self.lanes.count(of, before.status(), -1);
-        self.lanes.count(of, after.status(), 1);
+        self.lanes.count(of, before, -1);
+        self.lanes.count(of, after, 1);
         if after.status().is_final() && !before.status().is_final() {
-            self.lanes.ended(of, after.status());
+            let worked = before.lease().map(|lease| self.now.since(lease.started_at)).unwrap_or_default();
+            self.lanes.ended(of, after, worked);
             self.note_end(after)?;
         }
         if before.ended_at != after.ended_at {

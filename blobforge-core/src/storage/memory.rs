@@ -20,7 +20,7 @@ use super::{
     Attempt, Command, Committed, Counts, JobFilter, JobPage, MAX_EXAMINED, MAX_PAGE, Storage, StorageError,
     Workload,
     execute::execute,
-    query::Hour,
+    query::{Hour, left_bytes},
     record::{entry_key, entry_number},
     rows::{AttemptRow, Claimer, EndedRow, FileRow, Rows, TypeRow},
 };
@@ -107,7 +107,8 @@ struct MemoryRows {
     rescans: BTreeMap<JobType, JobId>,
     workers: BTreeMap<WorkerId, WorkerRecord>,
     records: BTreeMap<(String, String), Value>,
-    counts: BTreeMap<(JobType, Status), i64>,
+    /// How many jobs, and how many bytes their sources have.
+    counts: BTreeMap<(JobType, Status), (i64, i64)>,
     /// By type and slot.
     hours: BTreeMap<(JobType, i64), Hour>,
 }
@@ -186,8 +187,8 @@ impl Storage for MemoryStorage {
 
     async fn counts(&self) -> Result<Counts, StorageError> {
         let rows = self.rows();
-        let known = rows.counts.iter().filter(|(_, n)| **n != 0);
-        Ok(Counts(known.map(|(key, n)| (key.clone(), n.unsigned_abs())).collect()))
+        let known = rows.counts.iter().filter(|(_, (jobs, _))| *jobs != 0);
+        Ok(Counts(known.map(|(key, (jobs, _))| (key.clone(), jobs.unsigned_abs())).collect()))
     }
 
     async fn hours(&self) -> Result<Vec<(JobType, Hour)>, StorageError> {
@@ -203,7 +204,9 @@ impl Storage for MemoryStorage {
         for (_, lease) in rows.leases() {
             *running.entry(lease.worker.clone()).or_insert(0) += 1;
         }
-        Ok(Workload { oldest: rows.lanes.oldest_by_type(), running })
+        let counted = rows.counts.iter().filter(|(_, (jobs, _))| *jobs != 0);
+        let left = left_bytes(counted.map(|(key, (_, bytes))| (key.clone(), bytes.unsigned_abs())));
+        Ok(Workload { oldest: rows.lanes.oldest_by_type(), running, left })
     }
 
     async fn attempts(&self, id: JobId) -> Result<Vec<Attempt>, StorageError> {
@@ -610,8 +613,15 @@ impl Rows for MemoryRows {
         Ok(())
     }
 
-    fn add_count(&mut self, job_type: &JobType, status: Status, change: i64) -> Result<(), Infallible> {
-        *self.counts.entry((job_type.clone(), status)).or_default() += change;
+    fn add_count(
+        &mut self,
+        job_type: &JobType,
+        status: Status,
+        jobs: i64,
+        bytes: i64,
+    ) -> Result<(), Infallible> {
+        let count = self.counts.entry((job_type.clone(), status)).or_default();
+        *count = (count.0 + jobs, count.1.saturating_add(bytes));
         Ok(())
     }
 }

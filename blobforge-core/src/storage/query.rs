@@ -1,6 +1,6 @@
 //! What can be read from a store.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +38,42 @@ pub struct Workload {
     pub oldest: BTreeMap<JobType, Timestamp>,
     /// How many jobs run on each worker that runs any.
     pub running: BTreeMap<WorkerId, u64>,
+    /// Of each type of which jobs wait or run, how large their sources are, as far as that is known.
+    pub left: BTreeMap<JobType, LeftBytes>,
+}
+
+/// The size of the sources of the jobs that are still to be done.
+///
+/// As in [`Storage::workload`](super::Storage::workload).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LeftBytes {
+    /// Of those that wait, in bytes.
+    pub pending: u64,
+    /// Of those that run, in bytes.
+    pub running: u64,
+}
+
+/// What is still to be done, by how many bytes the jobs of each type have in each state.
+pub(super) fn left_bytes(
+    counted: impl IntoIterator<Item = ((JobType, Status), u64)>,
+) -> BTreeMap<JobType, LeftBytes> {
+    let mut left = BTreeMap::<_, LeftBytes>::new();
+    for ((job_type, status), bytes) in counted {
+        match status {
+            Status::Pending => left.entry(job_type).or_default().pending = bytes,
+            Status::Running => left.entry(job_type).or_default().running = bytes,
+            _ => {}
+        }
+    }
+    left
+}
+
+/// How much a job's source counts for: more than this (1 TiB) is not believed, so that no sum of them runs over.
+const MAX_COUNTED_BYTES: u64 = 1 << 40;
+
+/// How many bytes a job's source counts for.
+pub(super) fn counted_bytes(job: &Job) -> u64 {
+    job.source.as_ref().and_then(|source| source.size).map_or(0, |size| size.min(MAX_COUNTED_BYTES))
 }
 
 /// Which jobs to list; what is `None` or empty does not restrict.
@@ -244,7 +280,7 @@ pub const HOURS_KEPT: u32 = 48;
 /// assert!(hours.len() <= HOURS_KEPT as usize);
 /// # });
 /// ```
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Hour {
     /// When it began.
     pub start: Timestamp,
@@ -252,6 +288,10 @@ pub struct Hour {
     pub completed: u64,
     /// How many jobs failed for good in it.
     pub failed: u64,
+    /// How large the sources of the completed ones were, in bytes.
+    pub bytes: u64,
+    /// How long the attempts took that completed them, all together.
+    pub worked: Duration,
 }
 
 impl Hour {
@@ -271,11 +311,24 @@ impl Hour {
 
     /// An hour together with what is kept in its slot.
     pub(in crate::storage) fn with(self, kept: Option<Self>) -> Self {
-        match kept.filter(|kept| kept.start == self.start) {
-            Some(kept) => {
-                Self { completed: kept.completed + self.completed, failed: kept.failed + self.failed, ..self }
-            }
-            None => self,
+        kept.filter(|kept| kept.start == self.start).map_or(self, |kept| self.and(&kept))
+    }
+
+    /// What ended in this hour and in another one.
+    ///
+    /// ```
+    /// use blobforge_core::storage::Hour;
+    /// let (one, other) = (Hour { completed: 2, ..Hour::default() }, Hour { completed: 3, ..Hour::default() });
+    /// assert_eq!(one.and(&other).completed, 5);
+    /// ```
+    #[must_use]
+    pub fn and(self, other: &Self) -> Self {
+        Self {
+            start: self.start,
+            completed: self.completed.saturating_add(other.completed),
+            failed: self.failed.saturating_add(other.failed),
+            bytes: self.bytes.saturating_add(other.bytes),
+            worked: self.worked.saturating_add(other.worked),
         }
     }
 }

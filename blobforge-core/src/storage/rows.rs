@@ -250,7 +250,14 @@ pub(super) trait Rows: KeyRows + FailureGroupRows + LogRows + OutboxRows {
     fn last_record(&mut self, collection: &str) -> Result<Option<String>, Self::Error>;
     fn delete_records_up_to(&mut self, collection: &str, key: &str) -> Result<(), Self::Error>;
 
-    fn add_count(&mut self, job_type: &JobType, status: Status, change: i64) -> Result<(), Self::Error>;
+    /// So many more jobs of a type are in a state, and their sources have so many more bytes.
+    fn add_count(
+        &mut self,
+        job_type: &JobType,
+        status: Status,
+        jobs: i64,
+        bytes: i64,
+    ) -> Result<(), Self::Error>;
     /// Adds to what ended in an hour, in place of what its slot had of an earlier one.
     fn add_ended(&mut self, job_type: &JobType, hour: Hour) -> Result<(), Self::Error>;
 }

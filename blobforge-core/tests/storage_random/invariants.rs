@@ -7,15 +7,18 @@ use blobforge_core::rusqlite::{Connection, types::Value};
 /// The jobs as they are, with what their leases say.
 const JOBS: &str = "SELECT j.id, j.type, j.priority, j.ready_at, l.job_id IS NOT NULL AS runs, l.lapsed, \
     CASE WHEN l.job_id IS NULL THEN j.status ELSE 2 END AS status, coalesce(l.epoch, j.epoch) AS epoch, \
-    j.limit_key, CASE WHEN j.body <> '' THEN json_extract(j.body, '$.requires') END AS requires FROM jobs j LEFT JOIN leases l ON l.job_id = j.id";
+    j.limit_key, j.source_size, CASE WHEN j.body <> '' THEN json_extract(j.body, '$.requires') END AS requires FROM jobs j LEFT JOIN leases l ON l.job_id = j.id";
 
 /// Queries whose two sides must have the same rows.
 fn equal() -> [(&'static str, String, String); 8] {
     [
         (
             "the counts are what counting gives",
-            "SELECT type, status, n FROM counts WHERE n <> 0".to_owned(),
-            format!("SELECT type, status, count(*) FROM ({JOBS}) GROUP BY 1, 2"),
+            "SELECT type, status, n, bytes FROM counts WHERE n <> 0 OR bytes <> 0".to_owned(),
+            format!(
+                "SELECT type, status, count(*), ifnull(sum(iif(source_size BETWEEN 0 AND 1 << 40, source_size, \
+                 iif(source_size IS NULL, 0, 1 << 40))), 0) FROM ({JOBS}) GROUP BY 1, 2"
+            ),
         ),
         (
             "a lane shows a head exactly while it has jobs that nothing holds back, at its best priority",

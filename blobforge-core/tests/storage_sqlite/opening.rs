@@ -3,7 +3,7 @@
 use std::{fs, path::Path};
 
 use blobforge_core::{
-    Generation, NewJob,
+    Generation, NewJob, NewSource,
     rusqlite::Connection,
     storage::{
         JobFilter, Storage, StorageError,
@@ -91,12 +91,14 @@ async fn a_file_of_version_two_keeps_its_jobs_and_begins_to_count_hours() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("jobs.db");
     let store = open(&path).await;
-    let mut named = NewJob::new("pdf").unwrap();
+    let source = NewSource::Upload { sha256: None, size: Some(7) };
+    let mut named = NewJob::new("pdf").unwrap().source(source);
     named.body.source_path = Some("Codex.pdf".to_owned());
     store.commit(vec![register(), pdf(), pdf(), submit(named)]).await.unwrap();
     let job = claimed(&store).await.job.id;
     drop(store);
     let since = "DROP TABLE hours; DROP INDEX jobs_completed; DROP TABLE texts; DROP TABLE texts_changed; \
+                 ALTER TABLE counts DROP COLUMN bytes; \
                  DELETE FROM meta WHERE key = 'texts_up_to'; PRAGMA user_version = 2";
     database(&path, since);
     let store = open(&path).await;
@@ -111,6 +113,9 @@ async fn a_file_of_version_two_keeps_its_jobs_and_begins_to_count_hours() {
         );
         assert!(!store.upkeep().await.unwrap());
     }
+    let bytes = "SELECT status, bytes FROM counts WHERE bytes > 0";
+    let bytes = Connection::open(&path).unwrap().query_row(bytes, [], |row| Ok((row.get(0)?, row.get(1)?)));
+    assert_eq!(bytes, Ok((0, 7)), "what waits for its source is counted with its size");
 }
 
 #[tokio::test]

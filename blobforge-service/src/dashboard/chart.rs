@@ -126,6 +126,7 @@ mod tests {
             start: Hour::beginning(now) - Duration::from_secs(3600) * ago,
             completed,
             failed,
+            ..Hour::default()
         };
         let day = Day::new(&[hour(0, 4, 0), hour(0, 1, 1), hour(23, 3, 0), hour(24, 50, 50)], now);
         assert_eq!((day.completed, day.failed, day.most), (8, 1, 6));

@@ -3,9 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use askama::Template;
-use blobforge_core::{
-    FailureGroup, Job, Queue, Status, Timestamp, WorkerId, WorkerRecord, storage::JobFilter,
-};
+use blobforge_core::{FailureGroup, Job, Status, Timestamp, WorkerId, WorkerRecord, storage::JobFilter};
 use poem::{Response, handler};
 
 use super::{
@@ -15,7 +13,7 @@ use super::{
     shown::{Progressed, State, When, name, name_of_worker},
 };
 use crate::{
-    stats::{self, Stats, TypeStats},
+    stats::{self, Seen, Stats, TypeStats},
     words,
 };
 
@@ -47,11 +45,12 @@ struct Overview {
 pub(super) async fn page(visitor: Visitor) -> Result<Response, Fault> {
     let queue = &visitor.shared.queue;
     let now = queue.now();
-    let stats = stats::read(queue, visitor.shared.metrics.pace()).await?;
+    let seen = Seen::read(queue).await?;
+    let stats = stats::of_seen(queue, visitor.shared.metrics.pace(), &seen).await?;
     let running = JobFilter { status: Some(Status::Running), ..JobFilter::all(RUNNING) };
     let running = queue.list(&running).await?.items;
-    let hours: Vec<_> = queue.hours().await?.into_iter().map(|(_, hour)| hour).collect();
-    let (workers, more_workers) = workers(queue, now).await?;
+    let hours: Vec<_> = seen.hours.iter().map(|(_, hour)| *hour).collect();
+    let (workers, more_workers) = workers(seen, queue.settings().lease, now);
     let causes = queue.failure_groups(None, CAUSES).await?;
     let causes = causes.into_iter().filter(|group| group.jobs > 0);
     let types = types(&stats);
@@ -181,15 +180,14 @@ impl WorkerRow {
 }
 
 /// The workers that are there, the busy ones first, and how many more there are.
-async fn workers(queue: &Queue, now: Timestamp) -> Result<(Vec<WorkerRow>, usize), Fault> {
-    let running = queue.storage().workload().await.map_err(blobforge_core::QueueError::from)?.running;
-    let lease = queue.settings().lease;
+fn workers(seen: Seen, lease: Duration, now: Timestamp) -> (Vec<WorkerRow>, usize) {
+    let running = seen.workload.running;
     let (mut here, away): (Vec<_>, Vec<_>) =
-        queue.workers().await?.into_iter().partition(|worker| worker.is_online(now, lease));
+        seen.workers.into_iter().partition(|worker| worker.is_online(now, lease));
     here.sort_by_key(|worker| std::cmp::Reverse(running.get(&worker.registration.id).copied().unwrap_or(0)));
     let more = (here.len() + away.len()).saturating_sub(WORKERS);
     let shown = here.into_iter().chain(away).take(WORKERS);
-    Ok((shown.map(|worker| WorkerRow::new(worker, &running, lease, now)).collect(), more))
+    (shown.map(|worker| WorkerRow::new(worker, &running, lease, now)).collect(), more)
 }
 
 /// A kind of failures.

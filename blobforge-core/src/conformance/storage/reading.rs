@@ -3,7 +3,7 @@
 use super::*;
 use crate::{
     End, NewSource, Priority, Progress, Sha256,
-    storage::{AttemptChange, Event, HOURS_KEPT, Hour, Ready, RecordChange, Wake, Workload},
+    storage::{AttemptChange, Event, HOURS_KEPT, Hour, LeftBytes, Ready, RecordChange, Wake, Workload},
 };
 use serde_json::json;
 
@@ -249,6 +249,27 @@ pub async fn what_ended_in_each_hour_is_known_for_two_days(bench: &Bench) {
     bench.advance(hour * (HOURS_KEPT - 1));
     finish(complete()).await;
     assert_eq!(hours().await, [(first + hour, 0, 1), (first + hour * HOURS_KEPT, 1, 0)]);
+}
+
+pub async fn what_is_left_and_what_was_done_is_known_by_its_bytes(bench: &Bench) {
+    let worker = bench.worker("w1").await;
+    for size in [1_000, 2_000, 4_000] {
+        let source = NewSource::Upload { sha256: None, size: Some(size) };
+        let id = bench.submit(new("pdf").source(source)).await.id;
+        bench.run(bench.source_ready(id, size, None).await).await.unwrap();
+    }
+    let left = async || bench.storage.workload().await.unwrap().left.remove(&pdf()).unwrap_or_default();
+    assert_eq!(left().await, LeftBytes { pending: 7_000, running: 0 });
+    let held = bench.claims(&worker, &["pdf"], 2).await;
+    assert_eq!(left().await, LeftBytes { pending: 4_000, running: 3_000 });
+    bench.advance(SECOND * 40);
+    bench.finish(&held[0], complete()).await;
+    bench.advance(SECOND * 20);
+    bench.finish(&held[1], complete()).await;
+    assert_eq!(left().await, LeftBytes { pending: 4_000, running: 0 });
+    let hours = bench.storage.hours().await.unwrap();
+    let done = hours.iter().fold(Hour::default(), |sum, (_, hour)| sum.and(hour));
+    assert_eq!((done.completed, done.bytes, done.worked), (2, 3_000, SECOND * 100));
 }
 
 pub async fn a_job_in_line_knows_how_many_stand_before_it(bench: &Bench) {

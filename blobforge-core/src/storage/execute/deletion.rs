@@ -37,7 +37,7 @@ impl<R: Rows> Batch<'_, R> {
             self.review_key(&source.key)?;
         }
         let of = self.lanes.of(self.rows, &job.job_type)?;
-        self.lanes.count(of, job.status(), -1);
+        self.lanes.count(of, &job, -1);
         let was = job.status();
         self.committed.events.push(Event::JobDeleted { id: job.id, job_type: job.job_type, was });
         Ok(looked_at)

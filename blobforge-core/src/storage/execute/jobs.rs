@@ -97,7 +97,7 @@ impl<R: Rows> Batch<'_, R> {
         } else {
             self.lanes.live(of, &job.body.requires, 1);
         }
-        self.lanes.count(of, job.status(), 1);
+        self.lanes.count(of, &job, 1);
         self.announce(&job, None);
         Ok(Ok(Done::Submitted(submitted(&job, false))))
     }

@@ -12,13 +12,13 @@ mod lane;
 mod named;
 mod room;
 
-use std::{collections::HashMap, mem, rc::Rc};
+use std::{collections::HashMap, mem, rc::Rc, time::Duration};
 
 use crate::{
-    JobType, Priority, Requirements, Status, Timestamp,
+    Job, JobType, Priority, Requirements, Status, Timestamp,
     storage::{
         command::Refusal,
-        query::Hour,
+        query::{Hour, counted_bytes},
         rows::{ClassRow, Head, LaneRows, Load, Place, Rows, TypeRow},
     },
 };
@@ -50,9 +50,15 @@ struct TypeState {
     row: TypeRow,
     kept: Option<TypeRow>,
     classes: Vec<ClassState>,
-    counts: [i64; Status::ALL.len()],
-    completed: u64,
-    failed: u64,
+    counts: [Change; Status::ALL.len()],
+    ended: Hour,
+}
+
+/// By how much more or less there is in a state.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+struct Change {
+    jobs: i64,
+    bytes: i64,
 }
 
 struct ClassState {
@@ -86,9 +92,8 @@ impl Lanes {
             row: kept.clone().unwrap_or_default(),
             kept,
             classes,
-            counts: [0; Status::ALL.len()],
-            completed: 0,
-            failed: 0,
+            counts: Default::default(),
+            ended: Hour::default(),
         });
         Ok(index)
     }
@@ -98,16 +103,23 @@ impl Lanes {
         &mut self.types[of].row
     }
 
-    /// Changes how many jobs of a type are in a state.
-    pub(super) fn count(&mut self, of: TypeIndex, status: Status, change: i64) {
-        self.types[of].counts[status as usize] += change;
+    /// A job of a type is in its state now (1), or is not any more (-1).
+    pub(super) fn count(&mut self, of: TypeIndex, job: &Job, change: i64) {
+        let count = &mut self.types[of].counts[job.status() as usize];
+        count.jobs += change;
+        count.bytes += counted_bytes(job).cast_signed() * change;
     }
 
-    /// One more job of a type has ended.
-    pub(super) fn ended(&mut self, of: TypeIndex, status: Status) {
-        match status {
-            Status::Completed => self.types[of].completed += 1,
-            Status::Failed => self.types[of].failed += 1,
+    /// One more job of a type has ended; the attempt at it began so long ago.
+    pub(super) fn ended(&mut self, of: TypeIndex, job: &Job, worked: Duration) {
+        let ended = &mut self.types[of].ended;
+        match job.status() {
+            Status::Completed => {
+                ended.completed += 1;
+                ended.bytes = ended.bytes.saturating_add(counted_bytes(job));
+                ended.worked = ended.worked.saturating_add(worked);
+            }
+            Status::Failed => ended.failed += 1,
             _ => {}
         }
     }
@@ -235,8 +247,7 @@ impl Lanes {
             for class in (0..self.types[of].classes.len()).rev() {
                 self.settle_class(rows, now, of, class)?;
             }
-            let TypeState { job_type, row, kept, counts, classes, completed, failed, .. } =
-                &mut self.types[of];
+            let TypeState { job_type, row, kept, counts, classes, ended } = &mut self.types[of];
             for class in classes.iter_mut().filter(|class| class.kept.as_ref() != Some(&class.row)) {
                 // The class that asks for nothing needs no row before it has something to say.
                 if class.kept.is_some() || class.row.class != 0 || class.row.passed != 0 {
@@ -248,12 +259,13 @@ impl Lanes {
                 rows.put_type(job_type, row)?;
                 *kept = Some(row.clone());
             }
-            for (status, change) in Status::ALL.into_iter().zip(counts).filter(|(_, change)| **change != 0) {
-                rows.add_count(job_type, status, mem::take(change))?;
+            let changed = Status::ALL.into_iter().zip(counts);
+            for (status, change) in changed.filter(|(_, change)| **change != Change::default()) {
+                let Change { jobs, bytes } = mem::take(change);
+                rows.add_count(job_type, status, jobs, bytes)?;
             }
-            if *completed + *failed > 0 {
-                let (completed, failed) = (mem::take(completed), mem::take(failed));
-                rows.add_ended(job_type, Hour { start: Hour::beginning(now), completed, failed })?;
+            if *ended != Hour::default() {
+                rows.add_ended(job_type, Hour { start: Hour::beginning(now), ..mem::take(ended) })?;
             }
         }
         Ok(())

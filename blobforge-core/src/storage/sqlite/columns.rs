@@ -387,19 +387,19 @@ pub(super) fn failure_group(row: &Row<'_>) -> rusqlite::Result<FailureGroup> {
     })
 }
 
-/// Reads `type, status, n`.
+/// Reads `type, status` and a number.
 pub(super) fn count(row: &Row<'_>) -> rusqlite::Result<((JobType, Status), u64)> {
     let mut c = Columns::of(row);
     let key = (c.checked(|name: String| JobType::new(name))?, c.checked(status)?);
     Ok((key, c.take::<i64>()?.unsigned_abs()))
 }
 
-/// Reads `hour, completed, failed`.
+/// Reads `hour, completed, failed, bytes, worked`.
 pub(super) fn hour(row: &Row<'_>) -> rusqlite::Result<Hour> {
     hour_columns(&mut Columns::of(row))
 }
 
-/// Reads `type, hour, completed, failed`.
+/// Reads `type, hour, completed, failed, bytes, worked`.
 pub(super) fn hour_of_type(row: &Row<'_>) -> rusqlite::Result<(JobType, Hour)> {
     let mut c = Columns::of(row);
     Ok((c.checked(|name: String| JobType::new(name))?, hour_columns(&mut c)?))
@@ -410,6 +410,8 @@ fn hour_columns(c: &mut Columns<'_, '_>) -> rusqlite::Result<Hour> {
         start: c.time()?,
         completed: c.take::<i64>()?.unsigned_abs(),
         failed: c.take::<i64>()?.unsigned_abs(),
+        bytes: c.take::<i64>()?.unsigned_abs(),
+        worked: Duration::from_millis(c.take::<i64>()?.unsigned_abs()),
     })
 }
 

@@ -10,6 +10,7 @@ use crate::{
     Checkpoint, Job, JobId, JobType, Status, TypeRecord, WorkerId, WorkerRecord,
     storage::{
         Attempt, Counts, Hour, MAX_EXAMINED, MAX_PAGE, Workload,
+        query::left_bytes,
         record::{entry_key, entry_number},
         rows::Place,
     },
@@ -52,7 +53,7 @@ pub(super) fn hours(snapshot: &Snapshot<'_>) -> rusqlite::Result<Vec<(JobType, H
     hours.query_map([], columns::hour_of_type)?.collect()
 }
 
-/// What waits for longest, and who runs how much.
+/// What waits for longest, who runs how much, and how large what is left is.
 pub(super) fn workload(snapshot: &Snapshot<'_>) -> rusqlite::Result<Workload> {
     let mut workload = Workload::default();
     let mut oldest = snapshot.prepare_cached(Sql::OldestByClass.text())?;
@@ -63,6 +64,9 @@ pub(super) fn workload(snapshot: &Snapshot<'_>) -> rusqlite::Result<Workload> {
     }
     let mut running = snapshot.prepare_cached(Sql::RunningByWorker.text())?;
     workload.running = running.query_map([], columns::worker_and_number)?.collect::<Result<_, _>>()?;
+    let mut counted = snapshot.prepare_cached(Sql::CountedBytes.text())?;
+    let counted = counted.query_map([], columns::count)?.collect::<Result<Vec<_>, _>>()?;
+    workload.left = left_bytes(counted);
     Ok(workload)
 }
 

@@ -447,14 +447,22 @@ impl Rows for SqliteRows<'_, '_> {
     fn add_ended(&mut self, job_type: &JobType, hour: Hour) -> rusqlite::Result<()> {
         let (name, slot) = (job_type.as_str(), hour.slot());
         let kept = self.sql.get(Sql::Hour)?.query_row(params![name, slot], columns::hour).optional()?;
-        let Hour { start, completed, failed } = hour.with(kept);
-        let [completed, failed] = [completed, failed].map(|number| i64::try_from(number).unwrap_or(i64::MAX));
-        self.sql.get(Sql::PutHour)?.execute(params![name, slot, start.as_millis(), completed, failed])?;
+        let Hour { start, completed, failed, bytes, worked } = hour.with(kept);
+        let [completed, failed, bytes] =
+            [completed, failed, bytes].map(|number| i64::try_from(number).unwrap_or(i64::MAX));
+        let row = params![name, slot, start.as_millis(), completed, failed, bytes, span(worked)];
+        self.sql.get(Sql::PutHour)?.execute(row)?;
         Ok(())
     }
 
-    fn add_count(&mut self, job_type: &JobType, status: Status, change: i64) -> rusqlite::Result<()> {
-        let row = params![job_type.as_str(), status_code(status), change];
+    fn add_count(
+        &mut self,
+        job_type: &JobType,
+        status: Status,
+        jobs: i64,
+        bytes: i64,
+    ) -> rusqlite::Result<()> {
+        let row = params![job_type.as_str(), status_code(status), jobs, bytes];
         self.sql.get(Sql::AddCount)?.execute(row)?;
         Ok(())
     }

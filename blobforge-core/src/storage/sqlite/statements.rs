@@ -210,11 +210,15 @@ statements! {
     RunningByWorker: "SELECT worker, count(*) FROM leases GROUP BY worker",
 
     Counts: "SELECT type, status, n FROM counts WHERE n <> 0",
-    AddCount: "INSERT INTO counts (type, status, n) VALUES (?1, ?2, ?3) \
-         ON CONFLICT (type, status) DO UPDATE SET n = n + excluded.n",
-    Hours: "SELECT type, hour, completed, failed FROM hours ORDER BY type, hour",
-    Hour: "SELECT hour, completed, failed FROM hours WHERE type = ?1 AND slot = ?2",
-    PutHour: "INSERT OR REPLACE INTO hours (type, slot, hour, completed, failed) VALUES (?1, ?2, ?3, ?4, ?5)",
+    // As INTEGER, since a sum that runs over would not be one.
+    AddCount: "INSERT INTO counts (type, status, n, bytes) VALUES (?1, ?2, ?3, ?4) \
+         ON CONFLICT (type, status) DO UPDATE SET n = n + excluded.n, \
+         bytes = CAST(bytes + excluded.bytes AS INTEGER)",
+    CountedBytes: "SELECT type, status, bytes FROM counts WHERE n <> 0",
+    Hours: "SELECT type, hour, completed, failed, bytes, worked FROM hours ORDER BY type, hour",
+    Hour: "SELECT hour, completed, failed, bytes, worked FROM hours WHERE type = ?1 AND slot = ?2",
+    PutHour: "INSERT OR REPLACE INTO hours (type, slot, hour, completed, failed, bytes, worked) \
+         VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7)",
 }
 
 impl Sql {
