@@ -180,13 +180,16 @@ pub(super) async fn page(visitor: Visitor, Query(asked): Query<Asked>) -> Result
     };
     let counts = queue.counts().await?;
     let types = queue.types().await?.into_iter().map(|known| known.job_type.to_string());
+    let mut types: Vec<_> = types.take(TYPES).collect();
+    // What the address says is chosen, whether there is such a type or not.
+    types.extend(said(&asked.job_type).filter(|asked| !types.contains(asked)));
     let by_number = matches!(sought, Some(Sought::Job(_)));
     let total = total(&counts, &filter.clone().from_place(None)).filter(|_| !by_number);
     let everything = filter.restricts_nothing();
     sent(&JobsPage {
         frame: visitor.frame(Section::Jobs, "Jobs"),
         chips: asked.chips(),
-        types: types.take(TYPES).collect(),
+        types,
         rows: jobs.iter().map(|job| JobRow::new(job, now)).collect(),
         selection: selection.filter(|_| !everything),
         total: total.map(words::number),

@@ -16,7 +16,7 @@ use poem::{
 use tracing::Instrument;
 
 use super::{Shared, connection::Connections};
-use crate::{auth::Route, problem::Problem};
+use crate::{auth::Route, dashboard::told, problem::Problem};
 
 /// How long requests that are under way may go on once the service stops.
 const DRAIN: Duration = Duration::from_millis(2500);
@@ -94,7 +94,11 @@ impl<E: Endpoint> Endpoint for Replies<E> {
         let reply = span.in_scope(|| match answered {
             Ok(Ok(reply)) => reply.into_response(),
             Ok(Err(error)) if error.is_from_response() => error.into_response(),
-            Ok(Err(error)) => Problem::of_framework(&error).into_response(),
+            Ok(Err(error)) => {
+                let problem = Problem::of_framework(&error);
+                let of_page = served.0.get().is_some_and(|route| route.access.is_page());
+                if of_page { told(problem) } else { problem.into_response() }
+            }
             // The panic has already said what it is.
             Err(_) => Problem::internal().into_response(),
         });

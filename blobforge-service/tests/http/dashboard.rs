@@ -51,6 +51,30 @@ async fn pages_load_nothing_but_files_of_the_service_and_hold_no_script() {
 }
 
 #[tokio::test]
+async fn an_address_that_makes_no_sense_is_answered_by_a_page() {
+    let forge = Forge::start().await;
+    for (path, status) in [
+        ("/jobs/abc", 400),
+        ("/jobs?status=failed&status=pending", 400),
+        ("/jobs?order=up", 400),
+        ("/jobs/9", 404),
+    ] {
+        let reply = forge.request(Method::GET, path).send().await.unwrap();
+        assert_eq!(reply.status(), status, "{path}");
+        let kind = reply.headers()["content-type"].to_str().unwrap().to_owned();
+        assert!(kind.starts_with("text/html"), "{path}: {kind}");
+        assert!(reply.text().await.unwrap().contains("<h1>"), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_type_that_is_asked_for_stays_chosen_though_there_is_none_like_it() {
+    let forge = Forge::start().await;
+    let html = page(&forge, "/jobs?type=nothing-like-it").await;
+    assert!(html.contains("<option selected>nothing-like-it</option>"), "{html}");
+}
+
+#[tokio::test]
 async fn the_list_shows_what_its_address_asks_for() {
     let forge = Forge::start().await;
     let first = named(&forge, "/books/Ash.pdf", json!({"tags": ["old", "a&b"], "priority": "high"})).await;

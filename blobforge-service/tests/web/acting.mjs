@@ -67,6 +67,17 @@ await withPage(async page => {
     await page.keyboard.press('Escape');
     await page.keyboard.press('/');
     if (await page.evaluate(() => document.activeElement.id) !== 'search') throw new Error('/ does not search');
+    // Whoever does not want it switches it off, on every page and for good.
+    await page.locator('h1').click();
+    await page.keyboard.press('?');
+    await page.getByLabel('Single keys do this').uncheck();
+    await page.getByRole('button', { name: 'Close' }).click();
+    await page.reload();
+    await page.keyboard.press('/');
+    if (await page.evaluate(() => document.activeElement.id) === 'search') throw new Error('/ searches still');
+    await page.keyboard.press('?');
+    if (await page.locator('#keys').isVisible()) throw new Error('? does something still');
+    await page.evaluate(() => localStorage.removeItem('keys'));
 
     // A theme stays chosen.
     const paper = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);

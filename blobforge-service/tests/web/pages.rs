@@ -94,6 +94,15 @@ async fn a_large_file_that_broke_off_goes_on_where_it_was() {
     browse("resuming.mjs", &forge.url(), &forge.token(), &[]).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "scripts/web installs what it needs"]
+async fn a_transfer_is_stopped_and_goes_on_and_a_changed_file_is_not_taken() {
+    let forge = Forge::start(30).await;
+    let folder = tempfile::tempdir().unwrap();
+    let at = folder.path().display().to_string();
+    browse("stopping.mjs", &forge.url(), &forge.token(), &[("FOLDER", at)]).await;
+}
+
 const EVIL: &str = r#"# <img src=x onerror="top.pwned = 1"> Evil <script>top.pwned = 1</script>
 
 <script>parent.pwned = 1; alert(1)</script> [press](javascript:alert(1)) ![p](evil.svg) ![q](https://evil.example/q.png)

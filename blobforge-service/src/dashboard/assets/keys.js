@@ -4,6 +4,11 @@
     const rows = () => [...document.querySelectorAll("[data-rows] [data-row]")];
     const types = element => element.matches?.("input:not([type=checkbox]), select, textarea, [contenteditable]");
 
+    function showKeys() {
+        document.getElementById("keys-on").checked = !areOff();
+        document.getElementById("keys").showModal();
+    }
+
     function move(by) {
         const all = rows();
         if (all.length === 0) return;
@@ -13,7 +18,11 @@
         next.scrollIntoView({ block: "nearest" });
     }
 
+    // Who speaks to the browser, or hits keys by chance, can switch single keys off.
+    const areOff = () => localStorage.getItem("keys") === "off";
+
     document.addEventListener("keydown", event => {
+        if (areOff()) return;
         if (event.ctrlKey || event.metaKey || event.altKey || types(event.target)) return;
         if (document.querySelector("dialog[open]")) return;
         const keys = {
@@ -21,18 +30,21 @@
             "j": () => move(1),
             "k": () => move(-1),
             "x": () => document.activeElement.closest("[data-row]")?.querySelector("input[type=checkbox]")?.click(),
-            "?": () => document.getElementById("keys").showModal(),
+            "?": showKeys,
         };
         const wanted = keys[event.key];
         if (!wanted) return;
         event.preventDefault();
         wanted();
     });
+    document.addEventListener("change", ({ target }) => {
+        if (target.id === "keys-on") localStorage.setItem("keys", target.checked ? "on" : "off");
+    });
     // On a narrow screen the navigation begins where one is.
     document.addEventListener("DOMContentLoaded", () => {
         document.querySelector(".top nav [aria-current]")?.scrollIntoView({ block: "nearest", inline: "nearest" });
     });
     document.addEventListener("click", event => {
-        if (event.target.closest("[data-keys]")) document.getElementById("keys").showModal();
+        if (event.target.closest("[data-keys]")) showKeys();
     });
 })();

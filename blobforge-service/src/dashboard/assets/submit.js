@@ -42,7 +42,13 @@
             this.name.textContent = file.webkitRelativePath || file.name;
             this.state = document.createElement("span");
             this.state.className = "status";
-            line.append(this.name, this.state);
+            this.stop = document.createElement("button");
+            this.stop.type = "button";
+            this.stop.className = "tight";
+            this.stop.textContent = "Stop";
+            this.stop.setAttribute("aria-label", `Stop ${file.name}`);
+            this.stop.addEventListener("click", () => this.stopping.abort());
+            line.append(this.name, this.state, this.stop);
             this.bar = document.createElement("progress");
             this.bar.max = Math.max(file.size, 1);
             this.bar.value = 0;
@@ -66,6 +72,7 @@
             this.state.replaceChildren(svg, word);
             if (note !== undefined) this.note.textContent = note;
             this.bar.hidden = !["hashing", "sending"].includes(word);
+            this.stop.hidden = !["waiting", "hashing", "sending"].includes(word) || this.over;
             sum();
         }
 
@@ -96,10 +103,15 @@
         document.getElementById("sum").textContent = `${over} of ${items.length} submitted`;
     }
 
+    /// What would come to the same the next time.
+    const final = (message, more) => Object.assign(new Error(message), { final: true, ...more });
+    const stopped = () => final("Stopped. What was sent is kept for a day.");
+
     function hash(item) {
         return new Promise((done, failed) => {
             const worker = new Worker("/assets/hash-worker.js", { type: "module" });
             const end = act => value => { worker.terminate(); act(value); };
+            item.stopping.signal.addEventListener("abort", () => end(failed)(stopped()));
             worker.addEventListener("error", event => end(failed)(new Error(event.message || "the file cannot be hashed")));
             worker.addEventListener("message", ({ data }) => {
                 if (data.error) end(failed)(new Error(`The file cannot be read: ${data.error}`));
@@ -111,7 +123,7 @@
     }
 
     /// Sends bytes to where they were asked for. fetch tells nothing of how far it is.
-    function put({ url, headers }, bytes, came) {
+    function put({ url, headers }, bytes, signal, came) {
         return new Promise((done, failed) => {
             const request = new XMLHttpRequest();
             request.open("PUT", url);
@@ -121,13 +133,20 @@
                 if (request.status >= 200 && request.status < 300) done(request.getResponseHeader("etag"));
                 else failed(Object.assign(new Error(`The store answered ${request.status}.`), { status: request.status }));
             });
-            request.addEventListener("error", () => failed(new Error("The connection broke.")));
-            request.send(bytes);
+            request.addEventListener("error", async () => {
+                // A browser that cannot read the file says no more than this.
+                const isThere = await bytes.slice(0, 1).arrayBuffer().then(() => true, () => false);
+                failed(isThere ? new Error("The connection broke.")
+                    : final("The file has changed, or is gone, since it was dropped. Drop it again.", { gone: true }));
+            });
+            signal.addEventListener("abort", () => { request.abort(); failed(stopped()); });
+            if (signal.aborted) failed(stopped());
+            else request.send(bytes);
         });
     }
 
     /// Whether the same would be refused again: but an address that has run out is asked for anew.
-    const isFinal = ({ status }) => status >= 400 && status < 500 && ![408, 429].includes(status);
+    const isFinal = ({ final, status }) => final || (status >= 400 && status < 500 && ![408, 429].includes(status));
 
     /// Tries again what may go well the next time, each time a little later.
     async function patiently(act) {
@@ -149,7 +168,7 @@
         await patiently(async tried => {
             const to = tried === 1 ? upload : await ask(item.job);
             try {
-                await put(to, item.file, bytes => item.come(bytes, "sent"));
+                await put(to, item.file, item.stopping.signal, bytes => item.come(bytes, "sent"));
             } catch (error) {
                 throw error.status === RAN_OUT ? new Error(error.message) : error;
             }
@@ -168,7 +187,8 @@
             const sender = async () => {
                 for (let part = queue.shift(); part; part = queue.shift()) {
                     const bytes = item.file.slice(part.offset, part.offset + part.size);
-                    const etag = await patiently(() => put(part, bytes, loaded => { came.set(part.number, loaded); tell(); }));
+                    const tellPart = loaded => { came.set(part.number, loaded); tell(); };
+                    const etag = await patiently(() => put(part, bytes, item.stopping.signal, tellPart));
                     if (!etag) throw new Error("The store did not say which part it has. Its CORS rules have to expose ETag.");
                     // Told at once: whoever closes the page now goes on after this part.
                     await patiently(() => ask(item.job, [{ number: part.number, etag }]));
@@ -235,15 +255,26 @@
         try {
             await handIn(item);
         } catch (error) {
-            item.is("stopped", "failed", error.message);
-            item.offer("Go on", () => { take(item); });
+            stop(item, error);
         } finally {
             busy -= 1;
             work();
         }
     }
 
+    function stop(item, { message, gone }) {
+        item.is("stopped", "failed", message);
+        if (!gone) item.offer("Go on", () => { take(item); });
+    }
+
     function take(item) {
+        item.stopping = new AbortController();
+        item.stopping.signal.addEventListener("abort", () => {
+            const at = waiting.indexOf(item);
+            if (at < 0) return;
+            waiting.splice(at, 1);
+            stop(item, stopped());
+        });
         item.is("waiting", "waiting", size(item.file.size));
         waiting.push(item);
         work();
