@@ -8,15 +8,21 @@ use std::{
 };
 
 use blobforge_core::blob::S3Options;
+use hyper::{
+    Method, Request,
+    body::Incoming,
+    header::{HeaderName, HeaderValue},
+    service::service_fn,
+};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto::Builder,
 };
 use s3s::{
-    S3, S3ErrorCode, S3Request, S3Response, S3Result,
+    Body, HttpError, HttpResponse, S3, S3ErrorCode, S3Request, S3Response, S3Result,
     auth::{S3Auth, SecretKey},
     dto, s3_error,
-    service::S3ServiceBuilder,
+    service::{S3Service, S3ServiceBuilder},
 };
 use s3s_fs::FileSystem;
 use sha2::{Digest, Sha256};
@@ -37,6 +43,16 @@ pub(crate) struct Bucket {
 
 impl Bucket {
     pub(crate) async fn start() -> Self {
+        Self::serve(false).await
+    }
+
+    /// One that pages of any site may send to, as its CORS rules say.
+    #[allow(dead_code, reason = "the tests without a browser need no such rules")]
+    pub(crate) async fn open_to_pages() -> Self {
+        Self::serve(true).await
+    }
+
+    async fn serve(to_pages: bool) -> Self {
         let folder = tempfile::tempdir().unwrap();
         std::fs::create_dir(folder.path().join(BUCKET)).unwrap();
         let mut service = S3ServiceBuilder::new(Flat::new(folder.path()));
@@ -47,10 +63,11 @@ impl Bucket {
         let server = tokio::spawn(async move {
             while let Ok((connection, _)) = listener.accept().await {
                 let service = service.clone();
+                let answer = move |request| answer(service.clone(), request, to_pages);
                 tokio::spawn(async move {
                     let http = Builder::new(TokioExecutor::new());
                     // Whoever hangs up is no error of the server.
-                    let _ = http.serve_connection(TokioIo::new(connection), service).await;
+                    let _ = http.serve_connection(TokioIo::new(connection), service_fn(answer)).await;
                 });
             }
         });
@@ -70,6 +87,28 @@ impl Bucket {
         let names = names.map(|entry| entry.unwrap().file_name().into_string().unwrap());
         names.filter(|name| name.contains("upload")).collect()
     }
+}
+
+/// What the server says, and to a page that it may ask and hear all of it.
+async fn answer(
+    service: S3Service,
+    request: Request<Incoming>,
+    to_pages: bool,
+) -> Result<HttpResponse, HttpError> {
+    let is_preflight = to_pages && request.method() == Method::OPTIONS;
+    let mut reply = if is_preflight {
+        HttpResponse::new(Body::empty())
+    } else {
+        service.call(request.map(Body::from)).await?
+    };
+    if to_pages {
+        for name in ["allow-origin", "allow-methods", "allow-headers", "expose-headers"] {
+            let name = HeaderName::try_from(format!("access-control-{name}")).unwrap();
+            let value = if name.as_str().ends_with("expose-headers") { "etag" } else { "*" };
+            reply.headers_mut().insert(name, HeaderValue::from_static(value));
+        }
+    }
+    Ok(reply)
 }
 
 impl Drop for Bucket {

@@ -2,6 +2,9 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::print_stdout, missing_docs)]
 
 mod admin;
+#[path = "../../../blobforge-core/tests/bucket/mod.rs"]
+#[allow(dead_code, reason = "other tests use more of it")]
+mod bucket;
 #[allow(dead_code, reason = "other tests use more of it")]
 #[path = "../recovery/forge.rs"]
 mod forge;

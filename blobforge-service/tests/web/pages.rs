@@ -9,6 +9,7 @@ use blobforge_core::{
 use blobforge_service::{ServeConfig, Service};
 
 use crate::{
+    bucket::Bucket,
     forge::Forge,
     lived_in::LivedIn,
     node::{run, script},
@@ -92,6 +93,17 @@ async fn three_files_are_dropped_and_become_markdown() {
 async fn a_large_file_that_broke_off_goes_on_where_it_was() {
     let forge = Forge::start(30).await;
     browse("resuming.mjs", &forge.url(), &forge.token(), &[]).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "scripts/web installs what it needs"]
+async fn files_go_from_the_page_to_the_bucket_without_passing_the_service() {
+    let (bucket, folder) = (Bucket::open_to_pages().await, tempfile::tempdir().unwrap());
+    let mut config = ServeConfig::local(folder.path());
+    config.s3 = Some(bucket.options());
+    let service = Service::start(config).await.unwrap();
+    let more = [("BUCKET", bucket.endpoint.clone())];
+    browse("direct.mjs", &service.url(), service.admin_token(), &more).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
