@@ -18,7 +18,9 @@ let own;
 // Nobody reads more than the first line.
 console.info = console.error;
 
-const newKey = () => generateKeyPair('RS256', { extractable: true });
+// There are two kinds of providers, which differ in everything that a client has to put up with.
+const [ALGORITHM, METHOD] = ID_TOKEN_CLAIMS === 'all' ? ['ES256', 'client_secret_post'] : ['RS256', 'client_secret_basic'];
+const newKey = () => generateKeyPair(ALGORITHM, { extractable: true });
 
 /// A provider with a key of its own, as what answers requests.
 async function provider(issuer) {
@@ -28,12 +30,14 @@ async function provider(issuer) {
         clients: [{
             client_id: 'blobforge', client_secret: SECRET, redirect_uris: [`${SERVICE}/auth/callback`],
             post_logout_redirect_uris: [`${SERVICE}/auth/login`], grant_types: ['authorization_code'], response_types: ['code'],
+            token_endpoint_auth_method: METHOD, id_token_signed_response_alg: ALGORITHM,
         }],
+        clientAuthMethods: [METHOD],
         cookies: { keys: ['tests'] },
-        jwks: { keys: [{ ...await exportJWK(privateKey), use: 'sig', alg: 'RS256', kid: crypto.randomUUID() }] },
+        jwks: { keys: [{ ...await exportJWK(privateKey), use: 'sig', alg: ALGORITHM, kid: crypto.randomUUID() }] },
         claims: { openid: ['sub'], email: ['email', 'email_verified'], profile: ['name'], groups: ['groups'] },
         conformIdTokenClaims: ID_TOKEN_CLAIMS !== 'all',
-        enabledJWA: { idTokenSigningAlgValues: ['RS256', 'HS256'] },
+        enabledJWA: { idTokenSigningAlgValues: [ALGORITHM, 'HS256'] },
         pkce: { required: () => true },
         features: { devInteractions: { enabled: false }, rpInitiatedLogout: { enabled: true, logoutSource } },
         findAccount: (_, id) => people[id] && { accountId: id, claims: async () => ({ sub: id, ...people[id] }) },
