@@ -5,6 +5,8 @@
 
 #[path = "storage_sqlite/opening.rs"]
 mod opening;
+#[path = "storage_sqlite/schemas.rs"]
+mod schemas;
 
 use std::{path::Path, sync::Arc, time::Duration};
 
