@@ -188,8 +188,7 @@ fn program(named: Option<PathBuf>, layout: &Layout) -> Result<PathBuf, CliError>
         Some(named) => std::path::absolute(named)?,
         None => std::env::current_exe()?,
     };
-    let is_hidden = |folder: &&str| program.starts_with(folder);
-    if !layout.for_user && HIDDEN.iter().any(|folder| is_hidden(&folder)) {
+    if !layout.for_user && HIDDEN.iter().any(|folder| program.starts_with(folder)) {
         return Err(CliError::new(format!(
             "{} lies where a unit of the system does not look: copy it first, with `install -m 755 {} /usr/local/bin/blobforge`, \
              and run that one",

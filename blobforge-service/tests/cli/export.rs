@@ -151,6 +151,10 @@ async fn what_is_exported_is_elsewhere_what_it_was_and_comes_once() {
         run(Command::new("grep").args(["-rl", "A Letter from the Forge"]).arg(folder.path().join("results")));
     assert_eq!(found.code, Some(0), "{found:?}");
 
+    // Also when the service has long forgotten under what name it was handed in.
+    let database = rusqlite::Connection::open(new.folder.path().join("blobforge.db")).unwrap();
+    assert_eq!(database.execute("DELETE FROM idempotency", []).unwrap(), 10);
+    drop(database);
     let again = new.at_home(&["import"], &export);
     assert!(again.out.ends_with("0 taken over, 10 here already, 0 failed\n"), "{again:?}");
     assert_eq!(new.everything(), after, "nothing has changed");

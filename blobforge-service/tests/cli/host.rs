@@ -226,8 +226,8 @@ fn a_worker_is_installed_from_an_address_after_its_program_was_checked() {
     assert!(said.code == Some(1) && said.err.contains("does not run on this machine"), "{said:?}");
     assert!(is_untouched(), "{said:?}");
     // Half of the script, as a transfer that broke off leaves it, does nothing.
-    let whole = fs::read_to_string(script).unwrap();
-    let half = forge.write("half", whole[..whole.rfind("main \"$@\"").unwrap()].as_bytes());
+    let whole = fs::read(script).unwrap();
+    let half = forge.write("half", &whole[..whole.len() - "main \"$@\"\n".len()]);
     let said = install(&half, &[&["--from", &url, "--sha256", &hash], &named[..]].concat());
     assert!(said.out.is_empty() && is_untouched(), "{said:?}");
     let said = with(&["--from", &url, "--sha256", &hash, "--dry-run"]);
