@@ -338,3 +338,42 @@ async fn what_is_prepared_for_containers_lets_the_worker_in_and_nobody_else() {
     assert_eq!(said.code, Some(1), "{said:?}");
     assert!(said.err.contains("BLOBFORGE_WORKER_TOKEN_FILE is another account's"), "{}", said.err);
 }
+
+#[test]
+#[ignore = "the init of its image, tini, is in front: scripts/deploy"]
+fn the_image_of_a_worker_hands_term_on_and_ends_with_the_status_of_its_worker() {
+    let forge = Forge::serve(&[]);
+    let work = tempfile::tempdir().unwrap();
+    let stage = Stage::named("worker");
+    let words = stage.command();
+    let container = |more: &[&str]| {
+        assert_eq!(words[..3], ["tini", "--", "blobforge"]);
+        let mut command = Command::new("tini");
+        command.arg("--").arg(env!("CARGO_BIN_EXE_blobforge")).args(&words[3..]).args(more);
+        command
+            .env_clear()
+            .env("PATH", std::env::var_os("PATH").unwrap())
+            .stdin(Stdio::null())
+            .stderr(Stdio::null());
+        for (name, value) in stage.environment() {
+            command.env(name, value.replacen("/work", work.path().to_str().unwrap(), 1));
+        }
+        command.env("BLOBFORGE_SERVER_URL", &forge.url).env("BLOBFORGE_API_TOKEN", forge.token());
+        command
+    };
+    let mut worker = container(&["--id", "contained"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut first = String::new();
+    BufReader::new(worker.stdout.take().unwrap()).read_line(&mut first).unwrap();
+    assert!(first.starts_with("worker contained serves pdf-text"), "{first}");
+    let said = run(forge.command(&["submit", "--wait"]).arg(forge.write("letter.pdf", LETTER)));
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(work.path().join("worker").is_dir(), "what it works on lies in its volume");
+    kill_process(Pid::from_child(&worker), Signal::TERM).unwrap();
+    assert_eq!(worker.wait().unwrap().code(), Some(0));
+    let listed = run(&mut forge.command(&["workers", "list", "--json"]));
+    assert!(listed.out.contains("\"offline\""), "it said good-bye: {}", listed.out);
+    assert_eq!(run(&mut container(&["--no-such-flag"])).code, Some(2));
+    let mut refused = container(&[]);
+    assert_eq!(run(refused.env("BLOBFORGE_API_TOKEN", "bf_of-nobody")).code, Some(1));
+    forge.stop();
+}
