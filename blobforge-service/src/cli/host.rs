@@ -155,7 +155,7 @@ fn install(args: InstallArgs) -> Result<ExitCode, CliError> {
     }
     say(format!("{}  {}", if found == Found::Same { "there " } else { "wrote " }, path.display()))?;
     say(format!("{}  {}", if kept { "kept  " } else { "wrote " }, settings.display()))?;
-    say(next_steps(kind, &layout))?;
+    say(next_steps(kind, &layout, found != Found::Nothing))?;
     Ok(ExitCode::SUCCESS)
 }
 
@@ -167,7 +167,7 @@ fn names(values: &[(String, String)]) -> String {
     values.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", ")
 }
 
-fn next_steps(kind: Kind, layout: &Layout) -> String {
+fn next_steps(kind: Kind, layout: &Layout, is_update: bool) -> String {
     let (systemctl, name) = (layout.systemctl(), kind.name());
     let journal = if layout.for_user { "journalctl --user --unit" } else { "journalctl --unit" };
     let linger = if layout.for_user {
@@ -175,8 +175,14 @@ fn next_steps(kind: Kind, layout: &Layout) -> String {
     } else {
         ""
     };
+    // One that runs goes on with the program and the settings that it was started with.
+    let start = if is_update {
+        format!("{systemctl} restart {name}")
+    } else {
+        format!("{systemctl} enable --now {name}")
+    };
     format!(
-        "next:\n  {systemctl} daemon-reload\n  {systemctl} enable --now {name}{linger}\n  {journal} {name} --follow\n\
+        "next:\n  {systemctl} daemon-reload\n  {start}{linger}\n  {journal} {name} --follow\n\
          its data lie in {}",
         layout.data(kind)
     )

@@ -35,6 +35,10 @@ fn a_unit_is_written_kept_once_it_was_changed_and_removed_again() {
     assert!(tried.out.contains(&text), "and that is what is done");
     let command = format!("ExecStart={} serve\n", env!("CARGO_BIN_EXE_blobforge"));
     assert!(text.contains(&command) && !text.contains("@OWN@"), "{text}");
+    assert!(
+        text.contains("\nEnvironmentFile=/etc/blobforge/blobforge.env\n"),
+        "where it lies once it runs: {text}"
+    );
     assert_eq!((mode(&unit), mode(&settings)), (0o644, 0o600));
     let kept = fs::read_to_string(&settings).unwrap();
     assert!(kept.ends_with("BLOBFORGE_PUBLIC_URL=\"https://forge.example.org\"\n"), "{kept}");
@@ -45,7 +49,10 @@ fn a_unit_is_written_kept_once_it_was_changed_and_removed_again() {
     assert_eq!(more.code, Some(1), "settings are not written over: {more:?}");
     // Another version writes another unit.
     let other = service(root.path(), &["install", "--program", "/usr/bin/blobforge"]);
-    assert!(other.out.starts_with("wrote"), "{other:?}");
+    assert!(
+        other.out.starts_with("wrote") && other.out.contains("systemctl restart blobforge\n"),
+        "{other:?}"
+    );
     let written = fs::read_to_string(&unit).unwrap();
     assert!(written.contains("ExecStart=/usr/bin/blobforge serve\n"), "{written}");
 
@@ -56,6 +63,9 @@ fn a_unit_is_written_kept_once_it_was_changed_and_removed_again() {
         assert!(refused.err.contains("was changed"), "{}", refused.err);
     }
     assert!(fs::read_to_string(&unit).unwrap().ends_with("# mine\n"));
+    // A unit that was emptied, as one that is masked looks, is somebody's wish.
+    fs::write(&unit, "").unwrap();
+    assert_eq!(service(root.path(), &["uninstall"]).code, Some(1));
     fs::write(&unit, &written).unwrap();
 
     let link = root.path().join("etc/systemd/system/multi-user.target.wants/blobforge.service");

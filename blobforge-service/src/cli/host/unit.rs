@@ -52,10 +52,7 @@ impl Kind {
                  Environment=BLOBFORGE_MARKER_DIR=%S/blobforge-worker/marker\n\
                  # What runs in a child and takes all memory is the child's end, not the worker's.\n\
                  OOMPolicy=continue\n\
-                 # Graphics cards. Whoever may not gain privileges cannot make their devices either, so that is done before.\n\
-                 DevicePolicy=closed\n\
-                 DeviceAllow=char-nvidia* rw\n\
-                 DeviceAllow=char-drm rw\n\
+                 # Whoever may not gain privileges cannot make the devices of NVIDIA's cards, so that is done before.\n\
                  ExecStartPre=-+/bin/sh -c 'if command -v nvidia-modprobe; then nvidia-modprobe -c 0 -u; fi'\n\
                  # A program that is cut off the network gets namespaces for that.\n\
                  RestrictNamespaces=user net"
@@ -80,16 +77,24 @@ pub(super) struct Layout {
     pub(super) for_user: bool,
     units: PathBuf,
     settings: PathBuf,
+    /// The folder of the settings as the unit names it, whatever stands for `/` while it is written.
+    named: PathBuf,
 }
 
 impl Layout {
     pub(super) fn of_the_system(root: &Path) -> Self {
-        Self { for_user: false, units: root.join("etc/systemd/system"), settings: root.join("etc/blobforge") }
+        Self {
+            for_user: false,
+            units: root.join("etc/systemd/system"),
+            settings: root.join("etc/blobforge"),
+            named: PathBuf::from("/etc/blobforge"),
+        }
     }
 
     /// Below the folder that a person keeps settings in.
     pub(super) fn of_a_user(config: &Path) -> Self {
-        Self { for_user: true, units: config.join("systemd/user"), settings: config.join("blobforge") }
+        let settings = config.join("blobforge");
+        Self { for_user: true, units: config.join("systemd/user"), named: settings.clone(), settings }
     }
 
     pub(super) fn unit(&self, kind: Kind) -> PathBuf {
@@ -129,7 +134,7 @@ pub(super) fn unit(kind: Kind, layout: &Layout, program: &Path, args: &[String])
     let program = program.to_string_lossy();
     let words = [program.as_ref(), kind.command()].into_iter().chain(args.iter().map(String::as_str));
     let command = words.map(quoted).collect::<Result<Vec<_>, _>>()?.join(" ");
-    let settings = layout.settings(kind).to_string_lossy().replace('%', "%%");
+    let settings = layout.named.join(format!("{}.env", kind.name())).to_string_lossy().replace('%', "%%");
     let (text, own) = match layout.for_user {
         false => (SYSTEM, kind.own_of_the_system()),
         true => (USER, kind.own_of_a_user()),

@@ -42,7 +42,7 @@ pub(super) fn look(path: &Path, text: &str) -> Result<Found, CliError> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
         Err(error) => return Err(unusable(path, &error)),
     };
-    if there == text {
+    if there == text && !text.is_empty() {
         return Ok(Found::Same);
     }
     let first_and_rest = there.strip_prefix(MARK).and_then(|rest| rest.split_once('\n'));
