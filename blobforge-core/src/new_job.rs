@@ -97,7 +97,7 @@ pub struct NewJob {
     pub retry_failed: bool,
     /// A name of the submitter's for this submission: whoever says it again gets the same job.
     pub idempotency_key: Option<String>,
-    /// What became of it elsewhere, if it ended there.
+    /// What became of it elsewhere, if it comes from there.
     pub past: Option<Box<Past>>,
 }
 
@@ -215,7 +215,7 @@ impl NewJob {
         self
     }
 
-    /// It ended elsewhere, and is taken in as it is: nobody runs it or is told of its end. If a job does this work already,
+    /// It comes from elsewhere. If it ended there, it is taken in as it is: nobody runs it or is told of its end. If a job does this work already,
     /// that one is handed back as it is.
     ///
     /// ```

@@ -1,4 +1,4 @@
-//! Jobs that ended elsewhere, before they came here.
+//! Jobs that have a past elsewhere, before they came here.
 
 use serde_json::Value;
 
@@ -15,7 +15,7 @@ pub struct Past {
     pub failures: u32,
     /// When it was submitted.
     pub created_at: Timestamp,
-    /// When it ended.
+    /// When it ended, if it did.
     pub ended_at: Timestamp,
 }
 
@@ -35,16 +35,23 @@ pub enum PastEnd {
     Failed(Failure),
     /// It was called off.
     Cancelled,
+    /// It had not ended: it is to be done here, and stands in line since it was submitted.
+    ToDo,
 }
 
 impl Past {
-    /// The life that a job with this past has.
-    pub(crate) fn life(&self, max_attempts: u32) -> Life {
+    /// The life that a job with this past has, in place of the one that it would have without.
+    pub(crate) fn life(&self, fresh: &Life) -> Life {
         let phase = match self.end {
             PastEnd::Completed { .. } => Phase::Completed,
             PastEnd::Failed(_) => Phase::Failed,
             PastEnd::Cancelled => Phase::Cancelled,
+            PastEnd::ToDo => {
+                let has_source = fresh.phase != Phase::Uploading;
+                let life = Life::new(has_source, fresh.max_attempts, fresh.run_at, self.created_at);
+                return Life { failures: self.failures, ..life };
+            }
         };
-        Life { phase, failures: self.failures, ..Life::new(false, max_attempts, None, self.ended_at) }
+        Life { phase, failures: self.failures, ..Life::new(false, fresh.max_attempts, None, self.ended_at) }
     }
 }

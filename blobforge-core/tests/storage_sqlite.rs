@@ -7,6 +7,8 @@
 mod far_back;
 #[path = "storage_sqlite/opening.rs"]
 mod opening;
+#[path = "storage_sqlite/schemas.rs"]
+mod schemas;
 
 use std::{path::Path, sync::Arc, time::Duration};
 

@@ -28,7 +28,7 @@ use blobforge_core::{JobId, Timestamp, WorkerId};
 use poem_openapi::Enum;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use accounts::{ADMIN_ID, Accounts, NewToken, TokenRecord};
+pub(crate) use accounts::{ADMIN_ID, Accounts, NewToken, TokenRecord, is_of_the_settings};
 pub(crate) use address::client_address;
 pub(crate) use bound::Bound;
 pub(crate) use budget::Budgets;

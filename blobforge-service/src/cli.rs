@@ -10,7 +10,10 @@ mod demo;
 mod doctor;
 mod download;
 mod error;
+mod export;
 mod fingerprint;
+mod health;
+mod host;
 mod hydrate;
 mod import;
 mod ingest;
@@ -86,14 +89,21 @@ enum Command {
     Watch(watch::WatchArgs),
     /// Look whether everything is well, and what to do about what is not.
     Doctor(doctor::DoctorArgs),
+    /// Ask whether a service is well, for whoever watches over its process.
+    Health(health::HealthArgs),
     /// Look at workers, and give them work or none.
     #[command(subcommand)]
     Workers(workers::WorkersCommand),
     /// Look at types of work, pause them, and change what holds for them.
     #[command(subcommand)]
     Types(types::TypesCommand),
-    /// Bring the jobs and files of an earlier installation over.
+    /// Write all jobs and files into a folder that anything can read.
+    Export(Box<export::ExportArgs>),
+    /// Bring the jobs and files of another installation over.
     Import(Box<import::ImportArgs>),
+    /// Have systemd run the service or a worker.
+    #[command(subcommand)]
+    Service(host::ServiceCommand),
     /// Manage where files are kept.
     #[command(subcommand)]
     Blobs(blobs::BlobsCommand),
@@ -196,6 +206,7 @@ async fn run(cli: Cli, layers: &Layers) -> Result<ExitCode, CliError> {
         Command::Status(args) => status::run(args).await,
         Command::Watch(args) => watch::run(args).await,
         Command::Doctor(args) => doctor::run(args, settings_of_serve(cli.config)).await,
+        Command::Health(args) => health::run(args, settings_of_serve(cli.config)).await,
         Command::Workers(command) => workers::run(command).await,
         Command::Types(command) => types::run(command).await,
         Command::Users(args) => accounts::users(args).await,
@@ -203,10 +214,15 @@ async fn run(cli: Cli, layers: &Layers) -> Result<ExitCode, CliError> {
         Command::Completions(args) => shell::completions(&args),
         Command::Manual(args) => shell::manual(&args, Cli::command()),
         Command::Stats(args) => stats::run(args).await,
+        Command::Export(args) => {
+            log_to_stderr("warn", LogFormat::Text);
+            export::run(*args).await
+        }
         Command::Import(args) => {
             log_to_stderr("warn", LogFormat::Text);
             import::run(*args).await
         }
+        Command::Service(command) => host::run(command),
         Command::Blobs(command) => {
             log_to_stderr("warn", LogFormat::Text);
             blobs::run(command).await

@@ -68,6 +68,9 @@ pub struct ServeArgs {
     /// File with the admin token.
     #[arg(long, env = "BLOBFORGE_ADMIN_TOKEN_FILE")]
     pub admin_token_file: Option<PathBuf>,
+    /// File with a token for workers, of any name and for nothing else. It is good as long as this names it.
+    #[arg(long, env = "BLOBFORGE_WORKER_TOKEN_FILE")]
+    pub worker_token_file: Option<PathBuf>,
     /// Addresses of proxies in front, such as 10.0.0.1 or 10.0.0.0/8, with commas between them: whom they forward for is
     /// believed.
     #[arg(long, env = "BLOBFORGE_TRUSTED_PROXIES", value_delimiter = ',', value_parser = network)]
@@ -135,6 +138,8 @@ pub struct ServeConfig {
     pub admin_token: Option<TokenText>,
     /// File with the admin token.
     pub admin_token_file: Option<PathBuf>,
+    /// File with a token for workers.
+    pub worker_token_file: Option<PathBuf>,
     /// Proxies in front: whom they forward for is believed.
     pub trusted_proxies: Vec<IpNet>,
     /// Changes a minute that one account may ask for; 0 for no limit.
@@ -172,6 +177,7 @@ impl ServeConfig {
             public_url: None,
             admin_token: None,
             admin_token_file: None,
+            worker_token_file: None,
             trusted_proxies: Vec::new(),
             rate_limit: 6000,
             login_rate_limit: 10,
@@ -207,6 +213,7 @@ impl ServeConfig {
             public_url,
             admin_token: args.admin_token,
             admin_token_file: args.admin_token_file,
+            worker_token_file: args.worker_token_file,
             trusted_proxies: args.trusted_proxies,
             rate_limit: args.rate_limit,
             login_rate_limit: args.login_rate_limit,
@@ -229,6 +236,11 @@ impl ServeConfig {
         }
     }
 
+    /// Where programs on this machine reach a service that listens as this one is told to.
+    pub(crate) fn local_url(&self) -> String {
+        reached_at(SocketAddr::new(self.host, self.port))
+    }
+
     /// The folder of the files, where they lie in no bucket.
     pub(crate) fn files_folder(&self) -> PathBuf {
         self.data_folder().join("files")
@@ -243,6 +255,14 @@ impl ServeConfig {
     pub(crate) fn is_https(&self) -> bool {
         self.public_url.as_ref().is_some_and(|url| url.starts_with("https://"))
     }
+}
+
+/// How programs on this machine reach what listens at an address.
+pub(crate) fn reached_at(mut address: SocketAddr) -> String {
+    if address.ip().is_unspecified() {
+        address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
+    }
+    format!("http://{address}")
 }
 
 /// A whole number within bounds.

@@ -4,6 +4,7 @@ mod admin;
 mod arrivals;
 mod connection;
 mod copying;
+mod export;
 mod import;
 mod pace;
 mod probe;
@@ -37,10 +38,12 @@ use tokio_util::sync::CancellationToken;
 pub(crate) use admin::reset_admin;
 pub(crate) use arrivals::Arrivals;
 pub(crate) use copying::{Home, copy as copy_files};
+pub(crate) use export::export;
 pub(crate) use import::{Wish as ImportWish, import};
 pub(crate) use pace::paced;
 pub(crate) use probe::check_settings as probe_bucket;
 pub(crate) use repeats::{Named, Ran, Repeats};
+pub(crate) use secret::write_private;
 pub(crate) use unannounced::Unannounced;
 
 pub(crate) use reply::{Served, Traced};
@@ -53,7 +56,7 @@ use reply::Replies;
 use crate::{
     api,
     auth::{Accounts, Budgets, Gate, LoginLinks, Oidc, Provider, Rules},
-    config::ServeConfig,
+    config::{ServeConfig, reached_at},
     events::EventHub,
     metrics::Metrics,
     webhooks::{Deliverer, Hooks, Reach},
@@ -172,6 +175,7 @@ impl Service {
         let rules = config.oidc.as_ref().map(Rules::of);
         let accounts = Accounts::new(queue.clone(), &config.clock(), rules);
         let admin = admin::find_or_make(&config, &accounts).await?;
+        admin::provide_for_workers(&config, &accounts).await?;
         let hooks = Hooks::new(queue.clone(), Reach::new(config.webhook_allow_private.clone()));
         webhooks::show_secret(&folder, &hooks).await?;
         let deliverer = Deliverer::new(queue.clone(), config.clock(), hooks.clone())?;
@@ -221,11 +225,7 @@ impl Service {
 
     /// Where programs on this machine reach it.
     pub fn url(&self) -> String {
-        let mut address = self.address;
-        if address.ip().is_unspecified() {
-            address.set_ip(std::net::Ipv4Addr::LOCALHOST.into());
-        }
-        format!("http://{address}")
+        reached_at(self.address)
     }
 
     /// The admin's token; empty if it was made at an earlier start and its file is gone.

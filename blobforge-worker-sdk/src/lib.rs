@@ -41,10 +41,12 @@ mod lock;
 #[cfg(feature = "marker")]
 pub mod marker;
 pub mod program;
+mod version;
 mod worker;
 
 pub use context::{JobContext, StopReason};
 pub use handler::{Handler, JobError};
+pub use version::version_difference;
 pub use worker::{
     RunWindow, Shutdown, Summary, Worker, WorkerBuilder, WorkerError, Workplace, graphics_cards,
     shutdown_signal,

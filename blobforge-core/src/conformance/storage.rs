@@ -306,6 +306,7 @@ macro_rules! storage_conformance {
                 stored_content_is_not_sent_again,
                 a_stored_source_needs_a_file_that_was_asked_for,
                 what_ended_elsewhere_is_taken_in_as_it_is,
+                what_was_to_be_done_elsewhere_stands_where_it_stood,
                 a_job_without_a_source_is_never_a_duplicate,
             }
             failures: {

@@ -219,7 +219,7 @@ fn check_past(past: &Past) -> Result<(), Invalid> {
             result.as_ref().map_or(Ok(()), check_result)
         }
         PastEnd::Failed(failure) => check_failure_kind(&failure.kind),
-        PastEnd::Cancelled => Ok(()),
+        PastEnd::Cancelled | PastEnd::ToDo => Ok(()),
     }
 }
 

@@ -174,6 +174,12 @@ impl TokensApi {
             return Err(Problem::new(StatusCode::CONFLICT, "admin_token", detail)
                 .hint("run `blobforge tokens reset-admin` on the machine of the service"));
         }
+        if crate::auth::is_of_the_settings(&id.0) {
+            let detail = "the token of BLOBFORGE_WORKER_TOKEN_FILE cannot be revoked over HTTP: the next start would bring it back";
+            return Err(Problem::conflict("provided_token", detail).hint(
+                "put another token into that file, or take the setting away, and restart the service",
+            ));
+        }
         let entry = actor.did("token_revoked", &id.0, self.0.queue.now());
         if !self.0.accounts.revoke(&id.0, entry).await? {
             return Err(Problem::not_found("token_not_found", "there is no token with this id"));

@@ -171,6 +171,13 @@ impl WorkersApi {
         body: Body<RegisterRequest>,
     ) -> Result<Json<Welcome>, Problem> {
         let request = body.0;
+        if let Some(theirs) = request.protocol.filter(|theirs| *theirs > PROTOCOL) {
+            let detail = format!(
+                "this worker speaks protocol {theirs}, and this service {PROTOCOL}: the service is too old for it"
+            );
+            return Err(Problem::new(StatusCode::UPGRADE_REQUIRED, "service_too_old", detail)
+                .hint("update the service, or start a worker of the version of the service"));
+        }
         if request.protocol != Some(PROTOCOL) {
             let detail = format!("this worker is too old for this service, which speaks protocol {PROTOCOL}");
             return Err(Problem::new(StatusCode::UPGRADE_REQUIRED, "worker_too_old", detail)

@@ -20,7 +20,7 @@ use super::{
     standing::{Standing, Standings},
     token::random_hex,
 };
-use crate::problem::Problem;
+use crate::{audit::Actor, problem::Problem};
 
 pub(super) const TOKENS: &str = "tokens";
 /// Apart from the tokens, so that noting a use cannot bring back a token that was just revoked.
@@ -31,6 +31,13 @@ pub(super) const USE_NOTED_EVERY: Duration = Duration::from_secs(60);
 const MAX_TOKENS: usize = 1000;
 /// The id of the token that the service makes for itself at its first start.
 pub(crate) const ADMIN_ID: &str = "admin";
+/// The id of the token that workers were provided with.
+pub(crate) const WORKERS_ID: &str = "workers";
+
+/// Whether a token is one that the settings of the service bring along, so that it goes with them.
+pub(crate) fn is_of_the_settings(id: &str) -> bool {
+    [ADMIN_ID, WORKERS_ID].contains(&id)
+}
 
 /// What is kept of a token.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -195,19 +202,51 @@ impl Accounts {
         token: &TokenText,
         entry: Option<RecordChange>,
     ) -> Result<(), QueueError> {
-        let key = token.fingerprint();
-        let old = self.find(ADMIN_ID).await?.map(|(old, _)| old);
-        if old.as_ref() == Some(&key) {
-            return Ok(());
+        self.set(token, self.lasting(ADMIN_ID, "admin of this machine", Scope::Admin), entry).await
+    }
+
+    /// Makes this the one token that workers were provided with, in place of an earlier one; without one there is none any
+    /// more. `false` if it is another account's token, and then nothing changes.
+    pub(crate) async fn set_workers(&self, token: Option<&TokenText>) -> Result<bool, QueueError> {
+        let entry = |action| Actor::on_the_machine().did(action, WORKERS_ID, self.queue.now());
+        let old = self.find(WORKERS_ID).await?;
+        let Some(token) = token else {
+            if old.is_some() {
+                self.revoke(WORKERS_ID, entry("token_revoked")).await?;
+            }
+            return Ok(true);
+        };
+        let known: Option<TokenRecord> = self.read(TOKENS, &token.fingerprint()).await?;
+        if known.is_some_and(|known| known.id != WORKERS_ID) {
+            return Ok(false);
         }
-        let record = TokenRecord {
-            id: ADMIN_ID.to_owned(),
-            name: "admin of this machine".to_owned(),
-            scopes: vec![Scope::Admin],
+        let record = self.lasting(WORKERS_ID, "workers of this installation", Scope::Worker);
+        self.set(token, record, Some(entry("token_created"))).await.map(|()| true)
+    }
+
+    fn lasting(&self, id: &str, name: &str, scope: Scope) -> TokenRecord {
+        TokenRecord {
+            id: id.to_owned(),
+            name: name.to_owned(),
+            scopes: vec![scope],
             worker_id: None,
             created_at: self.queue.now(),
             expires_at: None,
-        };
+        }
+    }
+
+    /// Makes this the one token of its id. What goes on under an earlier one ends.
+    async fn set(
+        &self,
+        token: &TokenText,
+        record: TokenRecord,
+        entry: Option<RecordChange>,
+    ) -> Result<(), QueueError> {
+        let key = token.fingerprint();
+        let old = self.find(&record.id).await?.map(|(old, _)| old);
+        if old.as_ref() == Some(&key) {
+            return Ok(());
+        }
         let of_old = old.iter().flat_map(|old| forget_token(old));
         self.commit([put(TOKENS, &key, &record)?].into_iter().chain(of_old).chain(entry).collect()).await?;
         if let Some(old) = old {

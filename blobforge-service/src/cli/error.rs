@@ -38,6 +38,11 @@ impl CliError {
         Self { text: text.into(), exit: Exit::Usage }
     }
 
+    /// The service is not there, or not well.
+    pub(super) fn unwell(text: impl Into<String>) -> Self {
+        Self { text: text.into(), exit: Exit::Away }
+    }
+
     /// The service is not there, as was said already.
     pub(super) fn away() -> Self {
         Self { text: String::new(), exit: Exit::Away }

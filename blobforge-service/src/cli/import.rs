@@ -1,4 +1,4 @@
-//! `blobforge import`: moving in from an earlier installation.
+//! `blobforge import`: moving in from another installation.
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -21,16 +21,18 @@ const SHOWN: usize = 50;
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Run it on the machine of the service. What was done stays done, with its results and times; what was to be done waits; what
-failed for good is kept as such. The earlier installation is only read. A second run takes what is new.
+failed for good is kept as such. The other installation is only read. A second run takes what is new.
 
 Examples:
+  blobforge import /backup/forge                                    what blobforge export has written
   blobforge import /old --dry-run                                   counts
   blobforge import /old/backups/coordinator/2025-06-01.json         files in /old/store
   blobforge import backup.json --bucket-prefix forge                files in the bucket of BLOBFORGE_S3_…
   blobforge import --bucket-prefix forge                            what lies there, where nothing else is left
   blobforge import /old/blobforge.db --files /old                   the database that was written in Go")]
 pub(super) struct ImportArgs {
-    /// A folder with store/raw and store/out, the backup of a coordinator (JSON), or the database of an earlier BlobForge.
+    /// An export; or of an earlier BlobForge a folder with store/raw and store/out, the backup of a coordinator (JSON), or
+    /// the database.
     #[arg(required_unless_present = "bucket_prefix")]
     from: Option<PathBuf>,
     /// Folder that the files lie in, if not where they are expected.

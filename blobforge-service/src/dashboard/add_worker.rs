@@ -20,7 +20,7 @@ struct AddWorkerPage {
     /// A name that no worker has yet.
     suggested: String,
     engines: [Engine; 3],
-    places: [Place; 3],
+    places: [Place; 4],
     recipes: Vec<Recipe>,
 }
 
@@ -117,12 +117,13 @@ impl Engine {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Place {
     Linux,
-    Container,
     Gpu,
+    Container,
+    GpuContainer,
 }
 
 impl Place {
-    const ALL: [Self; 3] = [Self::Linux, Self::Container, Self::Gpu];
+    const ALL: [Self; 4] = [Self::Linux, Self::Gpu, Self::Container, Self::GpuContainer];
 
     /// What it is called within the page.
     fn key(self) -> &'static str {
@@ -130,6 +131,7 @@ impl Place {
             Self::Linux => "linux",
             Self::Container => "container",
             Self::Gpu => "gpu",
+            Self::GpuContainer => "gpu-container",
         }
     }
 
@@ -138,6 +140,7 @@ impl Place {
             Self::Linux => "Linux",
             Self::Container => "Container",
             Self::Gpu => "Linux with a GPU",
+            Self::GpuContainer => "Container with a GPU",
         }
     }
 
@@ -146,6 +149,7 @@ impl Place {
             Self::Linux => "a shell on the machine",
             Self::Container => "docker or podman",
             Self::Gpu => "offers the label gpu",
+            Self::GpuContainer => "CUDA and llama-server in it",
         }
     }
 
@@ -153,8 +157,12 @@ impl Place {
         match self {
             Self::Linux => "It needs the program blobforge on that machine.",
             Self::Container => {
-                "It needs docker, or podman in its place, and an image with the program blobforge in it: put its name where it says IMAGE. \
-                 The volume keeps the worker's name and what it works on."
+                "It needs docker, or podman in its place, and the image blobforge-worker, which is built from deploy/Containerfile: \
+                 docs/containers.md. The volume keeps the worker's name and what it works on."
+            }
+            Self::GpuContainer => {
+                "It needs docker with NVIDIA's container toolkit, and the image blobforge-worker-cuda, which is built from \
+                 deploy/Containerfile: docs/containers.md. The volumes keep the worker's name, what it works on, and weights."
             }
             Self::Gpu => {
                 "It needs the program blobforge, and an NVIDIA driver whose nvidia-smi finds the card."
@@ -175,16 +183,23 @@ struct Recipe {
 impl Recipe {
     fn new(place: Place, engine: Engine, origin: &str) -> Self {
         let gpu = if place == Place::Gpu { " --use-gpu" } else { "" };
-        let worker = format!("blobforge worker --id {{worker_id}}{gpu}{}", engine.flags());
-        let commands = match place {
-            Place::Linux | Place::Gpu => format!(
-                "export BLOBFORGE_SERVER_URL={origin}\nexport BLOBFORGE_API_TOKEN={{token}}\n{worker}"
-            ),
-            Place::Container => format!(
+        let worker = format!("worker --id {{worker_id}}{gpu}{}", engine.flags());
+        let in_container = |image: &str, more: &str| {
+            format!(
                 "docker run --detach --restart unless-stopped --name {{worker_id}} \\\n  \
                  --env BLOBFORGE_SERVER_URL={origin} \\\n  --env BLOBFORGE_API_TOKEN={{token}} \\\n  \
-                 --env BLOBFORGE_WORKER_DIR=/work --volume {{worker_id}}:/work \\\n  IMAGE {worker}"
+                 --volume {{worker_id}}:/work{more} \\\n  {image} {worker}"
+            )
+        };
+        let commands = match place {
+            Place::Linux | Place::Gpu => format!(
+                "export BLOBFORGE_SERVER_URL={origin}\nexport BLOBFORGE_API_TOKEN={{token}}\nblobforge {worker}"
             ),
+            Place::Container => in_container("blobforge-worker", ""),
+            // That image offers its card by itself.
+            Place::GpuContainer => {
+                in_container("blobforge-worker-cuda", " --volume blobforge-weights:/weights --gpus all")
+            }
         };
         Self {
             choice: format!("{} {}", place.key(), engine.key()),
@@ -213,6 +228,44 @@ mod tests {
                     assert!(recipe.commands.contains(part), "{part} in {}", recipe.commands);
                 }
                 assert_eq!(recipe.commands.contains("--use-gpu"), place == Place::Gpu);
+            }
+        }
+    }
+
+    /// The part of deploy/Containerfile that makes an image.
+    fn stage(name: &str) -> String {
+        let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../deploy/Containerfile");
+        let text = std::fs::read_to_string(file).unwrap();
+        let built = format!("--target {name} --tag blobforge-{name} .");
+        assert!(text.contains(&built), "{built} is how it is said to be built");
+        let (_, rest) = text.split_once(&format!(" AS {name}\n")).unwrap();
+        rest.split("\nFROM ").next().unwrap().to_owned()
+    }
+
+    #[test]
+    fn commands_for_containers_are_for_the_images_that_there_are() {
+        for (place, name) in [(Place::Container, "worker"), (Place::GpuContainer, "worker-cuda")] {
+            let stage = stage(name);
+            assert!(stage.contains("ENTRYPOINT [\"tini\", \"--\", \"blobforge\"]"), "{stage}");
+            for engine in Engine::ALL {
+                let commands = Recipe::new(place, engine, "https://forge.example").commands;
+                let (options, command) =
+                    commands.split_once(&format!("\n  blobforge-{name} worker ")).unwrap();
+                let volumes =
+                    options.split("--volume ").skip(1).map(|rest| rest.split([' ', ':']).nth(1).unwrap());
+                for volume in volumes {
+                    assert!(
+                        stage.contains(&format!("VOLUME /work {volume}")) || volume == "/work",
+                        "{volume}"
+                    );
+                }
+                // What the image does by itself is not said again.
+                let offers = stage.contains("BLOBFORGE_USE_GPU=true");
+                assert_eq!((offers, command.contains("--use-gpu")), (place == Place::GpuContainer, false));
+                let words = command.replace("{worker_id}", "attic");
+                let line = format!("blobforge worker {words}");
+                let read = crate::cli::command().try_get_matches_from(line.split_whitespace());
+                assert!(read.is_ok(), "{line}: {}", read.err().unwrap());
             }
         }
     }

@@ -6,6 +6,7 @@ use askama::Template;
 use blobforge_core::{
     Gauges, GpuGauges, Job, QueueError, Status, Timestamp, WorkerId, WorkerRecord, storage::JobFilter,
 };
+use blobforge_worker_sdk::version_difference;
 use poem::{Response, handler};
 use serde_json::Value;
 
@@ -119,7 +120,7 @@ impl WorkerCard {
             types: said.types.iter().map(ToString::to_string).collect(),
             labels: said.labels.iter().map(|(label, value)| labelled(label, value)).collect(),
             host: said.host,
-            version: said.metadata.get("sdk").and_then(Value::as_str).map(str::to_owned),
+            version: said.metadata.get("sdk").and_then(Value::as_str).map(version),
             seen: When::new(worker.last_seen_at, now),
             more_cards: gpus.len().saturating_sub(CARDS),
             cards: gpus.iter().take(CARDS).map(Card::new).collect(),
@@ -134,6 +135,11 @@ impl WorkerCard {
     fn has_gauges(&self) -> bool {
         !self.machine.is_empty() || !self.cards.is_empty()
     }
+}
+
+/// The version of a worker, and how it differs from that of this service, if it does.
+fn version(of_worker: &str) -> String {
+    version_difference(of_worker, env!("CARGO_PKG_VERSION")).unwrap_or_else(|| of_worker.to_owned())
 }
 
 /// So many jobs an hour: few of them with a digit more.

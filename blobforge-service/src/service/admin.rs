@@ -1,4 +1,4 @@
-//! The admin's token, which opens the door for the first time.
+//! The tokens that an installation begins with: the admin's, which opens the door for the first time, and one for workers.
 
 use std::{fs, path::PathBuf};
 
@@ -41,6 +41,20 @@ pub(super) async fn find_or_make(config: &ServeConfig, accounts: &Accounts) -> R
         .map_err(|source| ServiceError::File { path: file.clone(), source })?;
     accounts.set_admin(&token, None).await?;
     Ok(Admin { token: Some(token), file: Some(file) })
+}
+
+/// Lets workers in with the token that was provided for them, and no longer with one that is provided no more.
+pub(super) async fn provide_for_workers(
+    config: &ServeConfig,
+    accounts: &Accounts,
+) -> Result<(), ServiceError> {
+    let token = config.worker_token_file.as_deref().map(provided).transpose()?;
+    if accounts.set_workers(token.as_ref()).await? {
+        return Ok(());
+    }
+    let what = "the token in BLOBFORGE_WORKER_TOKEN_FILE is another account's, such as the admin's: put one of its own there, \
+                for example from `openssl rand -hex 32`";
+    Err(ServiceError::Config(what.to_owned()))
 }
 
 /// Makes a new admin token in place of the one that there is, for whoever has the service's files. What goes on under the

@@ -1,7 +1,8 @@
-//! Moving in from an earlier installation: what was done there stays done, what was to be done is to be done, and nothing
+//! Moving in from another installation: what was done there stays done, what was to be done is to be done, and nothing
 //! of it is changed or deleted.
 
 mod backup;
+mod exported;
 mod files;
 mod folder;
 mod go_database;
@@ -80,7 +81,7 @@ pub(super) struct Old {
 /// What is to come over.
 #[derive(Clone, Debug)]
 pub(crate) struct Wish {
-    /// A folder, a coordinator's backup, or a database; what lies in the bucket, if not said.
+    /// An export, a folder, a coordinator's backup, or a database; what lies in the bucket, if not said.
     pub(crate) from: Option<PathBuf>,
     /// Where the files lie, if not beside that.
     pub(crate) files: Option<PathBuf>,
@@ -101,7 +102,7 @@ impl Wish {
     }
 }
 
-/// Takes over the jobs of an earlier installation. `heard` is told of each.
+/// Takes over the jobs of an earlier installation, or those of an export. `heard` is told of each.
 ///
 /// # Errors
 /// When what is named is none, or this installation cannot take it.
@@ -110,6 +111,9 @@ pub(crate) async fn import(
     wish: &Wish,
     heard: &(dyn Fn(u64) + Sync),
 ) -> Result<Imported, ServiceError> {
+    if let Some(folder) = wish.from.as_deref().filter(|from| exported::is_one(from)) {
+        return exported::import(config, wish, folder, heard).await;
+    }
     let (Old { jobs, unread }, files) = read(config, wish).await?;
     let jobs = one_of_each(jobs, wish);
     heard(jobs.len() as u64);

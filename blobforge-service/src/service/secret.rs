@@ -37,7 +37,7 @@ pub(super) fn url_secret(file: &Path) -> Result<[u8; 32], ServiceError> {
 }
 
 /// Writes a secret so that a crash leaves the old file or the new one, and nobody else can ever read it.
-pub(super) fn write_private(file: &Path, text: &str) -> io::Result<()> {
+pub(crate) fn write_private(file: &Path, text: &str) -> io::Result<()> {
     let mut name = file.file_name().unwrap_or_default().to_owned();
     name.push(format!(".{}.new", std::process::id()));
     let fresh = file.with_file_name(name);

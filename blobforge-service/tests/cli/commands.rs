@@ -338,3 +338,22 @@ fn the_commands_that_people_know_work_as_written() {
     assert!(urgent.contains("urgent.pdf"), "{urgent}");
     forge.stop();
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_of_another_version_is_told_apart_and_may_work() {
+    let forge = Forge::serve(&[]);
+    let worker = serde_json::json!({"id": "attic", "type": "pdf", "protocol": 1, "instance": "secret", "metadata": {"sdk": "0.0.1"}});
+    let register = forge.request(reqwest::Method::POST, "/api/workers/register").json(&worker);
+    assert!(register.send().await.unwrap().status().is_success());
+    let told = "0.0.1, older than the service";
+    let said = run(&mut forge.command(&["doctor"]));
+    assert!(said.out.contains(&format!("attic is {told}")), "{}", said.out);
+    let page = forge.request(reqwest::Method::GET, "/workers").send().await.unwrap().text().await.unwrap();
+    assert!(page.contains(told), "{page}");
+    // One of the same version says nothing.
+    let worker = serde_json::json!({"id": "attic", "type": "pdf", "protocol": 1, "instance": "secret", "metadata": {"sdk": env!("CARGO_PKG_VERSION")}});
+    let register = forge.request(reqwest::Method::POST, "/api/workers/register").json(&worker);
+    assert!(register.send().await.unwrap().status().is_success());
+    assert!(!run(&mut forge.command(&["doctor"])).out.contains("than the service"));
+    forge.stop();
+}

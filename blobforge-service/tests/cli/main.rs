@@ -3,11 +3,15 @@
 
 mod commands;
 mod crowd;
+mod deploy;
+mod export;
 mod folders;
 mod help;
+mod host;
 mod import;
 mod large;
 mod logs;
+mod reference;
 mod secrets;
 mod settings;
 mod shutdown;

@@ -1,7 +1,5 @@
 //! Where settings come from, and what is said of them.
 
-use std::collections::BTreeSet;
-
 use super::*;
 
 /// A command that finds nothing but the environment and the files that the test gives it.
@@ -194,47 +192,4 @@ fn a_provider_that_would_let_everybody_in_stops_the_start() {
     let shown = run(&mut there(folder.path(), &["config", "show"]));
     assert!(shown.out.contains("BLOBFORGE_OIDC_CLIENT_SECRET"), "{}", shown.out);
     assert!(!shown.out.contains("canary"), "{}", shown.out);
-}
-
-#[test]
-fn the_readme_lists_the_settings_as_they_are() {
-    use clap::CommandFactory;
-    let readme = include_str!("../../../README.md");
-    let (_, of_the_service) = readme.split_once("## Settings of the service").unwrap();
-    let told: Vec<(String, String)> = of_the_service
-        .lines()
-        .filter_map(|line| line.strip_prefix("| `"))
-        .filter(|row| row.starts_with("BLOBFORGE_") || row.starts_with("S3_"))
-        .map(|row| {
-            let mut cells = row.split('|').map(|cell| cell.trim_matches(['`', ' ']).to_owned());
-            (cells.next().unwrap(), cells.next().unwrap())
-        })
-        .collect();
-    let command = blobforge_service::ServeArgs::command();
-    let real: Vec<(String, String)> = command
-        .get_arguments()
-        .filter_map(|argument| {
-            let defaults = argument.get_default_values().first();
-            let default = defaults.map(|default| default.to_string_lossy().into_owned());
-            Some((argument.get_env()?.to_string_lossy().into_owned(), default.unwrap_or_default()))
-        })
-        .collect();
-    assert!(real.len() >= 8);
-    assert_eq!(told, real);
-}
-
-#[test]
-fn the_readme_lists_the_variables_of_a_worker() {
-    let readme = include_str!("../../../README.md");
-    let (before, _) = readme.split_once("## What it promises").unwrap();
-    let (_, table) = before.split_once("| variable of a worker |").unwrap();
-    let first_cells = table.lines().filter_map(|row| row.strip_prefix("| ")?.split('|').next());
-    let told = first_cells.flat_map(|cell| cell.split(['`', ',', ' '])).filter(|word| !word.is_empty());
-    // Of that one the worker itself makes nothing.
-    let told: BTreeSet<&str> = told.filter(|name| *name != "CUDA_VISIBLE_DEVICES").collect();
-    let help = run(blobforge().args(["worker", "--help"])).out;
-    let real = help.split("[env: ").skip(1).filter_map(|rest| rest.split(['=', ']']).next());
-    // What holds for every command is told elsewhere.
-    let real = real.filter(|name| !["BLOBFORGE_CONFIG", "BLOBFORGE_LOG_FORMAT"].contains(name));
-    assert_eq!(told, real.collect());
 }

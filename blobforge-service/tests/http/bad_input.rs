@@ -130,11 +130,14 @@ async fn an_output_name_that_climbs_is_refused_and_nothing_lands_outside() {
 }
 
 #[tokio::test]
-async fn an_old_worker_is_told_to_be_updated() {
+async fn of_a_worker_and_a_service_the_older_one_is_to_be_updated() {
     let forge = Forge::start().await;
     let old = json!({"id": "a", "type": "pdf"});
     let detail = forge.post("/api/workers/register", old).await.refused(426, "worker_too_old");
     assert!(detail.contains("protocol 1"), "{detail}");
+    let new = json!({"id": "a", "type": "pdf", "protocol": 2, "instance": "one"});
+    let detail = forge.post("/api/workers/register", new).await.refused(426, "service_too_old");
+    assert!(detail.contains("protocol 2, and this service 1"), "{detail}");
     let claim = json!({"worker_id": "a", "job_type": "pdf"});
     forge.post("/api/jobs/claim", claim.clone()).await.refused(409, "worker_not_registered");
     for (field, value) in [

@@ -50,10 +50,11 @@ impl Forge {
         tokio::time::timeout(PATIENCE, look).await.expect("it is written down")
     }
 
-    /// The program that lies in the readme, told what came: whether it takes it for the service's.
-    async fn readme_believes(&self, heard: &Heard, secret: &str, now: i64) -> bool {
-        let readme = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../README.md")).unwrap();
-        let program = readme.split("```python\n").nth(1).unwrap().split("```").next().unwrap();
+    /// The program that stands in docs/api.md, told what came: whether it takes it for the service's.
+    async fn document_believes(&self, heard: &Heard, secret: &str, now: i64) -> bool {
+        let document =
+            std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/api.md")).unwrap();
+        let program = document.split("```python\n").nth(1).unwrap().split("```").next().unwrap();
         let call = "import sys\nprint(is_from_blobforge(sys.argv[1], sys.argv[2], sys.stdin.buffer.read(), int(sys.argv[3])))";
         let mut python = tokio::process::Command::new("python3")
             .args(["-c", &format!("{program}\n{call}"), secret, &heard.headers["blobforge-signature"]])
@@ -61,7 +62,7 @@ impl Forge {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .expect("python3 is needed to run the example of the readme");
+            .expect("python3 is needed to run the example of the document");
         python.stdin.take().unwrap().write_all(heard.text.as_bytes()).await.unwrap();
         let output = python.wait_with_output().await.unwrap();
         assert!(output.status.success());
@@ -99,11 +100,11 @@ async fn the_end_of_a_job_is_told_by_a_signed_request() {
     assert_eq!(told["at"], told["job"]["completed_at"]);
 
     let second = second_of(&heard);
-    assert!(forge.readme_believes(&heard, &secret, second + 10).await);
-    assert!(!forge.readme_believes(&heard, "another secret", second).await);
-    assert!(!forge.readme_believes(&heard, &secret, second + 3600).await, "it is an old one, sent again");
+    assert!(forge.document_believes(&heard, &secret, second + 10).await);
+    assert!(!forge.document_believes(&heard, "another secret", second).await);
+    assert!(!forge.document_believes(&heard, &secret, second + 3600).await, "it is an old one, sent again");
     let forged = Heard { text: heard.text.replace("12", "13"), ..heard };
-    assert!(!forge.readme_believes(&forged, &secret, second).await);
+    assert!(!forge.document_believes(&forged, &secret, second).await);
 
     let delivery = forge.deliveries(&id, 1).await.remove(0);
     assert_eq!((&delivery["outcome"], &delivery["status"]), (&json!("delivered"), &json!(200)));
@@ -139,7 +140,7 @@ async fn a_job_names_who_is_told_of_it() {
         let file = forge.folder.path().join("webhook-secret");
         assert_eq!(std::fs::metadata(&file).unwrap().permissions().mode() & 0o777, 0o600);
         let secret = std::fs::read_to_string(file).unwrap();
-        assert!(forge.readme_believes(&heard, secret.trim(), second_of(&heard)).await);
+        assert!(forge.document_believes(&heard, secret.trim(), second_of(&heard)).await);
         told.push(heard.body()["job_id"].as_i64().unwrap());
     }
     told.sort_unstable();

@@ -15,6 +15,7 @@ use serde::{Deserialize, de::DeserializeOwned};
 use serde_json::{Value, json};
 
 use super::{ANSWER_WITHIN, Client, ClientError, download::Origin, transfer::Sent, upload::Place};
+use crate::version;
 
 /// The protocol that this client speaks.
 const PROTOCOL: u32 = 1;
@@ -23,6 +24,8 @@ const PROTOCOL: u32 = 1;
 struct Registered {
     heartbeat_interval: f64,
     lease_seconds: f64,
+    #[serde(default)]
+    server_version: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -150,6 +153,13 @@ impl Broker for Client {
                 "the service names a lease or heartbeat time that is none".to_owned(),
             ));
         };
+        if let Some(said) =
+            reply.server_version.and_then(|theirs| version::version_difference(version::VERSION, &theirs))
+        {
+            tracing::warn!(
+                "this worker is {said}. Both work together; what only the newer one can do is not done"
+            );
+        }
         Ok(Welcome { heartbeat_every, lease })
     }
 

@@ -365,7 +365,7 @@ fn about_this_process() -> Map<String, Value> {
         "host": rustix::system::uname().nodename().to_string_lossy(),
         "pid": std::process::id(),
         "program": program,
-        "sdk": env!("CARGO_PKG_VERSION"),
+        "sdk": crate::version::VERSION,
     });
     match about {
         Value::Object(map) => map,

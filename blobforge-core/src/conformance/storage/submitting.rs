@@ -329,6 +329,28 @@ pub async fn a_job_without_a_source_is_never_a_duplicate(bench: &Bench) {
     assert!(!bench.submit(unhashed).await.existing);
 }
 
+pub async fn what_was_to_be_done_elsewhere_stands_where_it_stood(bench: &Bench) {
+    let worker = bench.worker("w1").await;
+    let here = bench.pending().await;
+    let past = |at, failures| Past {
+        end: PastEnd::ToDo,
+        failures,
+        created_at: Timestamp::from_millis(at),
+        ended_at: Timestamp::ZERO,
+    };
+    let later = bench.submit(new("pdf").past(past(2000, 0))).await;
+    let first = bench.submit(new("pdf").past(past(1000, 2))).await;
+    assert_eq!((first.status, first.existing), (Status::Pending, false));
+    let uploading = bench.submit(claims(1, "ann").past(past(500, 0))).await;
+    assert_eq!(uploading.status, Status::Uploading);
+    let job = bench.job(first.id).await;
+    assert_eq!((job.life.failures, job.created_at.as_millis(), job.ended_at), (2, 1000, None));
+    let held = bench.claims(&worker, &["pdf"], 9).await;
+    let order: Vec<_> = held.iter().map(|held| held.job.id).collect();
+    assert_eq!(order, [first.id, later.id, here], "whoever waits longest is first");
+    bench.audit().await;
+}
+
 pub async fn what_ended_elsewhere_is_taken_in_as_it_is(bench: &Bench) {
     let worker = bench.worker("w1").await;
     let (began, ended) = (Timestamp::from_millis(1000), Timestamp::from_millis(9000));

@@ -75,7 +75,7 @@ impl<R: Rows> Batch<'_, R> {
             updated_at: self.now,
         };
         if let Some(past) = new.past {
-            ended_before(&mut job, *past);
+            taken_over(&mut job, *past);
         }
         job.id = self.rows.insert_job(&job)?;
         if let Some(work) = &work {
@@ -292,14 +292,15 @@ impl<R: Rows> Batch<'_, R> {
     }
 }
 
-/// Makes a job one that ended elsewhere.
-fn ended_before(job: &mut Job, past: Past) {
-    job.life = past.life(job.life.max_attempts);
-    (job.created_at, job.ended_at) = (past.created_at, Some(past.ended_at));
+/// Gives a job its past.
+fn taken_over(job: &mut Job, past: Past) {
+    job.life = past.life(&job.life);
+    job.created_at = past.created_at;
+    job.ended_at = job.status().is_final().then_some(past.ended_at);
     match past.end {
         PastEnd::Completed { outputs, result } => (job.outputs, job.result) = (outputs, result),
         PastEnd::Failed(failure) => job.last_error = Some(failure),
-        PastEnd::Cancelled => {}
+        PastEnd::Cancelled | PastEnd::ToDo => {}
     }
 }
 

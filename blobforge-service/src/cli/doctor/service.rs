@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use blobforge_worker_sdk::client::Client;
+use blobforge_worker_sdk::{client::Client, version_difference};
 use serde_json::Value;
 
 use super::{Connection, Finding};
@@ -39,7 +39,7 @@ pub(super) async fn look(connection: &Connection) -> Vec<Finding> {
             return findings;
         }
     }
-    findings.push(workers(&client).await);
+    findings.push(workers(&client, &field(&health, "version")).await);
     findings
 }
 
@@ -51,8 +51,14 @@ fn version(theirs: &str) -> Finding {
     Finding::warn("versions", found, "Install the same version on both sides")
 }
 
+/// A worker that has another version than its service, and what is to be said of that.
+fn other_version(worker: &Value, service: &str) -> Option<(String, String)> {
+    let version = worker["metadata"]["sdk"].as_str()?;
+    Some((field(worker, "id"), version_difference(version, service)?))
+}
+
 /// Whether somebody does what waits.
-async fn workers(client: &Client) -> Finding {
+async fn workers(client: &Client, service: &str) -> Finding {
     let (workers, types) = match tokio::try_join!(client.workers(), client.types()) {
         Ok(both) => both,
         Err(error) => return Finding::fail("workers", error.to_string(), "Look at the service's log"),
@@ -78,6 +84,10 @@ async fn workers(client: &Client) -> Finding {
     let trouble = online.iter().map(|worker| (field(worker, "id"), field(worker, "trouble")));
     if let Some((id, trouble)) = trouble.into_iter().find(|(_, trouble)| !trouble.is_empty()) {
         return Finding::warn("workers", format!("{id}: {trouble}"), "See to that machine");
+    }
+    if let Some((id, version)) = online.iter().find_map(|worker| other_version(worker, service)) {
+        let remedy = "Update the older one: until then what only the newer one can do is not done";
+        return Finding::warn("workers", format!("{id} is {version}"), remedy);
     }
     Finding::ok("workers", format!("{} of {} are online", online.len(), workers.len()))
 }

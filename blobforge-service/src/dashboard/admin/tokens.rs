@@ -6,7 +6,7 @@ use poem::{Response, handler};
 
 use super::Tab;
 use crate::{
-    auth::{ADMIN_ID, Account, Scope},
+    auth::{Account, Scope, is_of_the_settings},
     dashboard::{
         fault::Fault,
         frame::{Frame, Section, Visitor, page as sent},
@@ -46,14 +46,14 @@ struct TokenRow {
     expired: bool,
     used: Option<When>,
     is_disabled: bool,
-    /// It can be revoked here: that of the machine itself cannot.
+    /// It can be revoked here: those that the machine brings along cannot.
     can_revoke: bool,
 }
 
 impl TokenRow {
     fn new(Account { token, is_disabled, last_used_at, .. }: Account, now: Timestamp) -> Self {
         Self {
-            can_revoke: token.id != ADMIN_ID,
+            can_revoke: !is_of_the_settings(&token.id),
             id: token.id,
             name: token.name,
             scopes: token.scopes.into_iter().map(Scope::as_str).collect(),

@@ -170,13 +170,10 @@ impl Files {
         let Some(path) = self.fetch(&self.layout.source(sha256), draft).await? else {
             return Ok(Source::Missing);
         };
-        let content = blobforge_worker_sdk::client::content_of(&path).await.map_err(io::Error::other)?;
-        if content.sha256 != sha256 {
-            let what =
-                format!("the file that lies there has another SHA-256, {}: it is damaged", content.sha256);
-            return Ok(Source::Damaged(what));
-        }
-        Ok(Source::There(path))
+        Ok(match damage(&path, sha256).await? {
+            Some(what) => Source::Damaged(what),
+            None => Source::There(path),
+        })
     }
 
     /// What became of the source with this hash, if that is there.
@@ -207,6 +204,17 @@ impl Files {
         file.flush().await?;
         Ok(Some(draft.to_owned()))
     }
+}
+
+/// What is said of a file that is not the one that it is called.
+///
+/// # Errors
+/// When it cannot be read.
+pub(super) async fn damage(path: &Path, sha256: Sha256) -> io::Result<Option<String>> {
+    let content = blobforge_worker_sdk::client::content_of(path).await.map_err(io::Error::other)?;
+    let is_another = content.sha256 != sha256;
+    Ok(is_another
+        .then(|| format!("the file that lies there has another SHA-256, {}: it is damaged", content.sha256)))
 }
 
 /// The names of the files in a folder, if it is there.

@@ -1,5 +1,6 @@
 //! How much came over.
 
+use blobforge_core::Status;
 use serde::Serialize;
 
 use super::{OldJob, OldState};
@@ -49,20 +50,31 @@ pub(super) enum Fate {
 }
 
 impl Imported {
+    /// Counts a job that came over.
+    pub(super) fn count_one(&mut self, status: Status, with_source: bool) {
+        self.without_source += u64::from(!with_source);
+        let count = match status {
+            Status::Completed => &mut self.done,
+            Status::Failed => &mut self.dead,
+            Status::Cancelled => &mut self.cancelled,
+            Status::Uploading | Status::Pending | Status::Running => &mut self.to_do,
+        };
+        *count += 1;
+    }
+
     /// Counts a job.
     pub(super) fn count(&mut self, job: &OldJob, fate: &Fate) {
         match fate {
             Fate::Taken { with_source, damaged } => {
-                self.without_source += u64::from(!with_source);
                 let name = job.sha256.to_string();
                 self.damaged.extend(damaged.clone().map(|why| NotTaken { name, why }));
-                let count = match job.state {
-                    OldState::Done => &mut self.done,
-                    OldState::ToDo => &mut self.to_do,
-                    OldState::Dead(_) => &mut self.dead,
-                    OldState::Cancelled => &mut self.cancelled,
+                let status = match job.state {
+                    OldState::Done => Status::Completed,
+                    OldState::ToDo => Status::Pending,
+                    OldState::Dead(_) => Status::Failed,
+                    OldState::Cancelled => Status::Cancelled,
                 };
-                *count += 1;
+                self.count_one(status, *with_source);
             }
             Fate::Existing => self.existing += 1,
             Fate::Failed(why) => {

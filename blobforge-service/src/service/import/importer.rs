@@ -126,7 +126,7 @@ impl Importer<'_> {
 }
 
 /// Why a job does not come over.
-enum Trouble {
+pub(super) enum Trouble {
     /// Its files will not do.
     OfFile(String),
     /// This installation takes nothing.
@@ -143,6 +143,7 @@ impl From<QueueError> for Trouble {
     fn from(error: QueueError) -> Self {
         match error {
             QueueError::Invalid(invalid) => Self::OfFile(invalid.to_string()),
+            QueueError::Refused(refusal) => Self::OfFile(refusal.to_string()),
             other => Self::OfAll(other.into()),
         }
     }
