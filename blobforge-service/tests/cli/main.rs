@@ -1,6 +1,7 @@
 //! The command line as people use it: real processes, and what they print.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod backup;
 mod commands;
 mod crowd;
 mod folders;
@@ -11,6 +12,7 @@ mod logs;
 mod secrets;
 mod settings;
 mod shutdown;
+mod trouble;
 mod worker;
 
 use std::{

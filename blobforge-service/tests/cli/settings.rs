@@ -204,7 +204,9 @@ fn the_readme_lists_the_settings_as_they_are() {
     let told: Vec<(String, String)> = of_the_service
         .lines()
         .filter_map(|line| line.strip_prefix("| `"))
-        .filter(|row| row.starts_with("BLOBFORGE_") || row.starts_with("S3_"))
+        .filter(|row| {
+            ["BLOBFORGE_", "S3_", "LITESTREAM_", "SKIP_"].iter().any(|begin| row.starts_with(begin))
+        })
         .map(|row| {
             let mut cells = row.split('|').map(|cell| cell.trim_matches(['`', ' ']).to_owned());
             (cells.next().unwrap(), cells.next().unwrap())
