@@ -130,6 +130,20 @@ impl S3 for Flat {
         self.0.put_object(request).await
     }
 
+    async fn list_objects(
+        &self,
+        request: S3Request<dto::ListObjectsInput>,
+    ) -> S3Result<S3Response<dto::ListObjectsOutput>> {
+        let listed = self.list_objects_v2(request.map_input(Into::into)).await?;
+        Ok(listed.map_output(|listed| dto::ListObjectsOutput {
+            contents: listed.contents,
+            common_prefixes: listed.common_prefixes,
+            is_truncated: listed.is_truncated,
+            name: listed.name,
+            ..Default::default()
+        }))
+    }
+
     async fn list_objects_v2(
         &self,
         mut request: S3Request<dto::ListObjectsV2Input>,

@@ -12,16 +12,19 @@ use std::{
 
 use blobforge_core::blob::S3Options;
 use blobforge_worker_sdk::child::{ChildLimits, ChildSpec};
-use serde_json::Value;
+use reqwest::{Client, RequestBuilder};
+use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::Command;
 
 use super::BackupError;
 use crate::config::ServeConfig;
 
-/// How long the last copy may take once the service has stopped, and until the program is killed.
-const LAST_COPY: Duration = Duration::from_secs(3);
-const GRACE: Duration = Duration::from_secs(4);
+/// How long the last copy may take once the service has stopped, how long the program tries again when it is told to end, and
+/// until it is killed.
+const LAST_COPY: Duration = Duration::from_secs(2);
+const ENDING: Duration = Duration::from_secs(1);
+const GRACE: Duration = Duration::from_secs(2);
 /// What of this process's environment it gets: how to reach others, and whom to trust.
 const INHERITED: [&str; 9] = [
     "PATH",
@@ -103,7 +106,7 @@ impl Litestream {
              logging:\n  type: json\n  level: info\n",
         );
         // Writing to a string does not fail.
-        let _ = writeln!(written, "shutdown-sync-timeout: {}", seconds(LAST_COPY));
+        let _ = writeln!(written, "shutdown-sync-timeout: {}", seconds(ENDING));
         let _ = writeln!(
             written,
             "snapshot:\n  interval: {}\n  retention: {}",
@@ -252,20 +255,35 @@ pub(super) fn read_line(line: &str) -> Option<Line> {
     Some(Line { is_error: field("level") == "ERROR", text: crate::words::cut(&text, SAID) })
 }
 
+/// How long the one that runs may take to answer.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+
 /// Asks the one that runs how far its copy has come.
 ///
 /// # Errors
 /// When it does not answer in time.
 pub(super) async fn last_copied(socket: &Path) -> io::Result<Option<String>> {
-    /// How long it may take to answer.
-    const WITHIN: Duration = Duration::from_secs(5);
-    let asked = async {
-        let http = reqwest::Client::builder().unix_socket(socket).no_proxy().timeout(WITHIN).build();
-        let reply = http.map_err(io::Error::other)?.get("http://litestream/list").send().await;
-        reply.map_err(io::Error::other)?.json::<Value>().await.map_err(io::Error::other)
-    };
-    let reply = asked.await?;
+    let reply = asked(|http| http.get("http://litestream/list").timeout(ANSWER_WITHIN), socket).await?;
     Ok(reply["databases"][0]["last_sync_at"].as_str().map(str::to_owned))
+}
+
+/// Has the one that runs copy what is new, and waits until it has.
+///
+/// # Errors
+/// When it cannot, or not in time.
+pub(super) async fn copy_now(socket: &Path, database: &Path) -> io::Result<()> {
+    let wish = json!({"path": database, "wait": true, "timeout": LAST_COPY.as_secs()});
+    let copy = |http: &Client| http.post("http://litestream/sync").json(&wish).timeout(LAST_COPY);
+    let reply = asked(copy, socket).await?;
+    match reply["error"].as_str() {
+        Some(error) => Err(io::Error::other(error.to_owned())),
+        None => Ok(()),
+    }
+}
+
+async fn asked(ask: impl FnOnce(&Client) -> RequestBuilder, socket: &Path) -> io::Result<Value> {
+    let http = Client::builder().unix_socket(socket).no_proxy().build().map_err(io::Error::other)?;
+    ask(&http).send().await.map_err(io::Error::other)?.json().await.map_err(io::Error::other)
 }
 
 #[cfg(test)]

@@ -1,6 +1,7 @@
 //! Keeps Litestream running, and asks it how far its copy has come.
 
 use std::{
+    convert::Infallible,
     fs::{File, TryLockError},
     path::Path,
     sync::Arc,
@@ -14,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     BackupError, Litestream, Standing,
-    litestream::{Folder, last_copied},
+    litestream::{Folder, copy_now, last_copied},
     restoring::beside,
 };
 
@@ -110,8 +111,8 @@ async fn run(
         Err(error) => return error.to_string(),
     };
     standing.begun();
-    let socket = folder.socket();
-    let running = accompany(spec, stop.clone(), |line| standing.heard(line));
+    let (socket, end) = (folder.socket(), CancellationToken::new());
+    let running = accompany(spec, end.clone(), |line| standing.heard(line));
     tokio::select! {
         ended = running => match ended {
             Ok(()) => "it said that it was done".to_owned(),
@@ -119,11 +120,28 @@ async fn run(
             Err(error) => error.to_string(),
         },
         never = ask_how_far(&socket, standing, &**clock) => match never {},
+        never = end_in_order(&socket, litestream, stop, &end) => match never {},
     }
 }
 
+/// Once it is to stop, has it copy what is left, and then end: told to end alone, it would not copy what was written in the
+/// second in which it began.
+async fn end_in_order(
+    socket: &Path,
+    litestream: &Litestream,
+    stop: &CancellationToken,
+    end: &CancellationToken,
+) -> Infallible {
+    stop.cancelled().await;
+    if let Err(error) = copy_now(socket, litestream.database()).await {
+        tracing::warn!(%error, "what was written last could not be copied any more: it is on this disk alone");
+    }
+    end.cancel();
+    std::future::pending().await
+}
+
 /// Notes again and again how far the copy has come.
-async fn ask_how_far(socket: &Path, standing: &Standing, clock: &dyn Clock) -> std::convert::Infallible {
+async fn ask_how_far(socket: &Path, standing: &Standing, clock: &dyn Clock) -> Infallible {
     loop {
         clock.sleep(ASK_EVERY).await;
         match last_copied(socket).await {

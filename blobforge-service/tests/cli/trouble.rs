@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use super::{PATIENCE, blobforge, run};
 
-const TOKEN: &str = "a token that was given from outside, for a service in trouble";
+const TOKEN: &str = "a-token-that-was-given-from-outside-to-a-service-in-trouble";
 
 /// A service whose data lies in `folder`, started by another program.
 struct Troubled {

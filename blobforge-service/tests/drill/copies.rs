@@ -145,7 +145,7 @@ async fn old_copy(bucket: &Arc<Bucket>) {
     let mut old = std::process::Command::new(old_litestream());
     old.args(["replicate", "-config"]).arg(&file).env_clear();
     old.env("LITESTREAM_ACCESS_KEY_ID", ACCESS_KEY).env("LITESTREAM_SECRET_ACCESS_KEY", SECRET_KEY);
-    let mut running = old.spawn().unwrap();
+    let running = Running(old.spawn().unwrap());
     let blobs = bucket.folder.path().join(BUCKET);
     let begun = std::time::Instant::now();
     // A snapshot and a piece of the log.
@@ -153,8 +153,17 @@ async fn old_copy(bucket: &Arc<Bucket>) {
         assert!(begun.elapsed().as_secs() < 120, "the old litestream copies nothing");
         tokio::time::sleep(std::time::Duration::from_millis(20)).await;
     }
-    running.kill().unwrap();
-    running.wait().unwrap();
+    drop(running);
+}
+
+/// A process that dies with the test.
+struct Running(std::process::Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -20,7 +20,7 @@ use crate::bucket::{ACCESS_KEY, BUCKET, Bucket, SECRET_KEY};
 /// Far longer than anything takes; only so that a test which has failed ends.
 const PATIENCE: Duration = Duration::from_secs(180);
 /// Given from outside, since a lost disk would take one along that the service made.
-pub(crate) const TOKEN: &str = "the token of the forge, which outlasts its disk";
+pub(crate) const TOKEN: &str = "the-token-of-the-forge-which-outlasts-its-disk";
 
 pub(crate) struct House {
     pub(crate) bucket: Arc<Bucket>,

@@ -16,8 +16,7 @@ use std::{
 use blobforge_core::{
     JobType, WorkerId,
     blob::{BlobStore, ObjectBlobs},
-    broker::{Assignment, Broker, BrokerError, Wish},
-    storage::Report,
+    broker::{Assignment, Broker, BrokerError, Ending, Wish},
 };
 use blobforge_worker_sdk::client::Client;
 use house::House;
@@ -37,16 +36,16 @@ fn wish(worker: &WorkerId, job_type: &str) -> Wish {
     Wish { worker: worker.clone(), types, limit: 1, wait: Duration::ZERO, claim_id: None }
 }
 
-fn complete() -> Report {
-    Report::Complete { outputs: Vec::new(), result: None }
+fn complete() -> Ending {
+    Ending::Complete { outputs: Vec::new(), result: None }
 }
 
 /// Does what waits until nothing does any more, or the service is gone.
 async fn work_off(client: &Client, worker: &WorkerId, done: &mut BTreeSet<i64>) {
     while let Ok(assigned) = client.claim(&wish(worker, "work")).await {
-        let Some(Assignment { job, token, .. }) = assigned.into_iter().next() else { return };
-        if client.report(job, token, complete()).await.is_ok() {
-            done.insert(job.get());
+        let Some(work) = assigned.into_iter().next() else { return };
+        if client.finish(&work, complete()).await.is_ok() {
+            done.insert(work.job.get());
         }
     }
 }
@@ -128,7 +127,7 @@ async fn lose_the_disk(house: &mut House, round: usize, highest: &mut i64) -> Lo
     assert!(there.contains_key(&file) && there.contains_key(&lease.job.get()));
 
     // Nobody's lease outlives it, and what was handed out before is not handed out again.
-    let refused = client.report(lease.job, lease.token, complete()).await.unwrap_err();
+    let refused = client.finish(&lease, complete()).await.unwrap_err();
     assert!(matches!(refused, BrokerError::LeaseLost(_)), "{refused}");
     *highest = acknowledged.keys().copied().max().unwrap().max(*highest);
     let next = house.submit("work").await.unwrap();
@@ -142,7 +141,7 @@ async fn lose_the_disk(house: &mut House, round: usize, highest: &mut i64) -> Lo
     let heir = house.worker(&client, &format!("heir-of-{round}"), "held").await;
     let again = client.claim(&wish(&heir, "held")).await.unwrap().remove(0);
     assert_eq!(again.job, lease.job, "what ran waits again");
-    client.report(again.job, again.token, complete()).await.unwrap();
+    client.finish(&again, complete()).await.unwrap();
     let unfinished = house.jobs().into_iter().filter(|(_, status)| *status == 1).count();
     assert_eq!(unfinished, round, "only the files wait, which nobody works on");
     let span = lost.iter().map(|at| end - at).fold(0.0, f64::max);
