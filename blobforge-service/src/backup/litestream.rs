@@ -82,6 +82,11 @@ impl Litestream {
         &self.database
     }
 
+    /// How often what is new is copied.
+    pub(super) fn sync(&self) -> Duration {
+        self.options.sync
+    }
+
     /// Where the copy lies, for people.
     pub(crate) fn replica(&self) -> String {
         format!("{}/{}/{}", self.bucket.endpoint, self.bucket.bucket, self.key())

@@ -24,7 +24,7 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// After how long one that runs counts as having started well.
 const STARTED_WELL: Duration = Duration::from_secs(60);
-/// How often it is asked how far it is.
+/// How often it is asked how far it is, if it does not copy more often.
 const ASK_EVERY: Duration = Duration::from_secs(2);
 
 /// Litestream, running for as long as the service does.
@@ -119,7 +119,7 @@ async fn run(
             Err(ChildError::Cancelled) => "it was told to".to_owned(),
             Err(error) => error.to_string(),
         },
-        never = ask_how_far(&socket, standing, &**clock) => match never {},
+        never = ask_how_far(&socket, litestream.sync().min(ASK_EVERY), standing, &**clock) => match never {},
         never = end_in_order(&socket, litestream, stop, &end) => match never {},
     }
 }
@@ -141,9 +141,14 @@ async fn end_in_order(
 }
 
 /// Notes again and again how far the copy has come.
-async fn ask_how_far(socket: &Path, standing: &Standing, clock: &dyn Clock) -> Infallible {
+async fn ask_how_far(
+    socket: &Path,
+    every: Duration,
+    standing: &Standing,
+    clock: &dyn Clock,
+) -> Infallible {
     loop {
-        clock.sleep(ASK_EVERY).await;
+        clock.sleep(every).await;
         match last_copied(socket).await {
             Ok(Some(at)) => match at.parse() {
                 Ok(at) => standing.copied(at),

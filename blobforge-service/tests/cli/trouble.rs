@@ -129,8 +129,9 @@ async fn a_full_disk_acknowledges_nothing_a_failed_flush_ends_the_service_and_da
     let (ended, log) = (service.ended(), fs::read_to_string(folder.path().join("service.log")).unwrap());
     assert_eq!(ended.code(), Some(1), "{log}");
     assert!(log.contains("disk I/O error"), "{log}");
-    let again = started_on_a_good_disk(folder.path()).await;
-    assert_eq!(again, 1, "what was acknowledged is there");
+    // What was not acknowledged may have reached the disk all the same.
+    let there = started_on_a_good_disk(folder.path()).await;
+    assert!((1..=2).contains(&there), "what was acknowledged is there: {there}");
 
     let folder = tempfile::tempdir().unwrap();
     let database = folder.path().join("blobforge.db");

@@ -104,7 +104,7 @@ impl House {
 
     /// Why the service does not start with these settings.
     pub(crate) async fn refusal(&mut self, environment: &[(&str, &str)]) -> String {
-        let ended = self.try_serve(environment).await.unwrap_err();
+        let Err(ended) = self.try_serve(environment).await else { panic!("it starts\n{}", self.log()) };
         assert_eq!(ended.code(), Some(1), "{}", self.log());
         assert!(!self.database().exists(), "no empty database was begun in its place");
         self.log()

@@ -8,7 +8,7 @@ mod copies;
 mod house;
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::BTreeMap,
     sync::{Arc, Mutex},
     time::{Duration, Instant, SystemTime, UNIX_EPOCH},
 };
@@ -19,6 +19,7 @@ use blobforge_core::{
     broker::{Assignment, Broker, BrokerError, Ending, Wish},
 };
 use blobforge_worker_sdk::client::Client;
+use futures_util::future::join_all;
 use house::House;
 
 /// How many programs hand in jobs at the same time.
@@ -33,7 +34,7 @@ type Acknowledged = Arc<Mutex<BTreeMap<i64, f64>>>;
 
 fn wish(worker: &WorkerId, job_type: &str) -> Wish {
     let types = vec![JobType::new(job_type).unwrap()];
-    Wish { worker: worker.clone(), types, limit: 1, wait: Duration::ZERO, claim_id: None }
+    Wish { worker: worker.clone(), types, limit: 100, wait: Duration::ZERO, claim_id: None }
 }
 
 fn complete() -> Ending {
@@ -41,12 +42,12 @@ fn complete() -> Ending {
 }
 
 /// Does what waits until nothing does any more, or the service is gone.
-async fn work_off(client: &Client, worker: &WorkerId, done: &mut BTreeSet<i64>) {
+async fn work_off(client: &Client, worker: &WorkerId) {
     while let Ok(assigned) = client.claim(&wish(worker, "work")).await {
-        let Some(work) = assigned.into_iter().next() else { return };
-        if client.finish(&work, complete()).await.is_ok() {
-            done.insert(work.job.get());
+        if assigned.is_empty() {
+            return;
         }
+        join_all(assigned.iter().map(|work| client.finish(work, complete()))).await;
     }
 }
 
@@ -97,10 +98,7 @@ async fn lose_the_disk(house: &mut House, round: usize, highest: &mut i64) -> Lo
     let worker = house.worker(&client, &format!("smith-{round}"), "work").await;
     let working = {
         let (client, worker) = (house.client(), worker.clone());
-        tokio::spawn(async move {
-            let mut done = BTreeSet::new();
-            work_off(&client, &worker, &mut done).await;
-        })
+        tokio::spawn(async move { work_off(&client, &worker).await })
     };
 
     // Long enough for several copies to be made meanwhile.
@@ -136,8 +134,7 @@ async fn lose_the_disk(house: &mut House, round: usize, highest: &mut i64) -> Lo
 
     // Work goes on to the end.
     let worker = house.worker(&client, &format!("heir-{round}"), "work").await;
-    let mut done = BTreeSet::new();
-    work_off(&client, &worker, &mut done).await;
+    work_off(&client, &worker).await;
     let heir = house.worker(&client, &format!("heir-of-{round}"), "held").await;
     let again = client.claim(&wish(&heir, "held")).await.unwrap().remove(0);
     assert_eq!(again.job, lease.job, "what ran waits again");

@@ -307,4 +307,15 @@ mod tests {
     fn the_library_in_use_is_new_enough() {
         assert!(check_library(rusqlite::version_number(), rusqlite::version()).is_ok());
     }
+
+    #[test]
+    fn a_log_that_another_program_looks_after_cannot_grow_for_ever() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = SqliteOptions { wal_autocheckpoint: 0, ..SqliteOptions::default() };
+        let opened = open(&folder.path().join("jobs.db"), &options).unwrap();
+        let pages: u32 =
+            opened.writer.pragma_query_value(None, "wal_autocheckpoint", |row| row.get(0)).unwrap();
+        assert_eq!(u64::from(pages) * 4096, 256 << 20);
+        assert!(opened.log_is_anothers);
+    }
 }
