@@ -122,7 +122,7 @@ enum Command {
 /// How long the service may take to stop once it was told to and its own worker has given back what it ran.
 const END_WITHIN: Duration = Duration::from_secs(5);
 /// How much longer where the database is copied: what was written last is copied at the end.
-const LAST_COPY: Duration = Duration::from_secs(4);
+const LAST_COPY: Duration = Duration::from_secs(5);
 
 /// All commands, as the program takes them.
 pub fn command() -> clap::Command {

@@ -22,7 +22,7 @@ use crate::config::ServeConfig;
 
 /// How long the last copy may take once the service has stopped, how long the program tries again when it is told to end, and
 /// until it is killed.
-const LAST_COPY: Duration = Duration::from_secs(2);
+const LAST_COPY: Duration = Duration::from_secs(3);
 const ENDING: Duration = Duration::from_secs(1);
 const GRACE: Duration = Duration::from_secs(2);
 /// What of this process's environment it gets: how to reach others, and whom to trust.

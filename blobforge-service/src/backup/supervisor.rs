@@ -141,12 +141,7 @@ async fn end_in_order(
 }
 
 /// Notes again and again how far the copy has come.
-async fn ask_how_far(
-    socket: &Path,
-    every: Duration,
-    standing: &Standing,
-    clock: &dyn Clock,
-) -> Infallible {
+async fn ask_how_far(socket: &Path, every: Duration, standing: &Standing, clock: &dyn Clock) -> Infallible {
     loop {
         clock.sleep(every).await;
         match last_copied(socket).await {

@@ -1,6 +1,10 @@
 //! Copies that are good, that are not, and that are not there.
 
-use std::{fs, process::Output, sync::Arc};
+use std::{
+    fs,
+    process::{Output, Stdio},
+    sync::Arc,
+};
 
 use blobforge_core::blob::{BlobStore, ObjectBlobs, S3Options};
 use rusqlite::Connection;
@@ -19,6 +23,7 @@ fn said(output: &Output) -> (Option<i32>, String, String) {
 async fn stopped() -> (House, i64) {
     let mut house = House::new().await;
     house.serve().await;
+    house.copied_after(0.0).await;
     let id = house.submit("work").await.unwrap();
     assert_eq!(house.stop().code(), Some(0), "{}", house.log());
     (house, id)
@@ -145,7 +150,7 @@ async fn old_copy(bucket: &Arc<Bucket>) {
     let mut old = std::process::Command::new(old_litestream());
     old.args(["replicate", "-config"]).arg(&file).env_clear();
     old.env("LITESTREAM_ACCESS_KEY_ID", ACCESS_KEY).env("LITESTREAM_SECRET_ACCESS_KEY", SECRET_KEY);
-    let running = Running(old.spawn().unwrap());
+    let running = Running(old.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap());
     let blobs = bucket.folder.path().join(BUCKET);
     let begun = std::time::Instant::now();
     // A snapshot and a piece of the log.
