@@ -1,7 +1,7 @@
 //! The database's copies: made all the time by Litestream, or whole, tried, and brought back.
 //!
-//! What a copy is good for shows when it is restored. So nothing here believes that it is good because it was made: each one that is
-//! put in the place of a database was looked through first, and one that runs is tried on a schedule.
+//! What a copy is good for shows when it is restored. So nothing here believes that it is good because it was made: each one
+//! that is put in the place of a database was looked through first, and the one that goes on is tried on a schedule.
 
 mod litestream;
 mod restoring;
@@ -22,8 +22,8 @@ pub(crate) use verification::{verify, verify_again_and_again};
 pub enum BackupError {
     /// Litestream is not there.
     #[error(
-        "litestream is not there ({0}): install version 0.5 from https://litestream.io/install/, say with LITESTREAM_BIN where it \
-         is, or leave --replicate out"
+        "litestream is not there ({0}): install version 0.5 from https://litestream.io/install/, say with LITESTREAM_BIN \
+         where it is, or leave --replicate out"
     )]
     NoProgram(String),
     /// Litestream failed.

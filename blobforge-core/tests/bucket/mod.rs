@@ -64,13 +64,6 @@ impl Bucket {
         options
     }
 
-    /// The file of the server that holds what lies under a key.
-    pub(crate) fn file_of(&self, key: &str) -> PathBuf {
-        let mut name = key.to_owned();
-        flat(&mut name);
-        self.folder.path().join(BUCKET).join(name)
-    }
-
     /// The server's own files of uploads that are not over.
     pub(crate) fn unfinished(&self) -> Vec<String> {
         let names = std::fs::read_dir(self.folder.path()).unwrap();

@@ -33,8 +33,8 @@ pub(crate) struct Brought {
     pub(crate) schema: i32,
 }
 
-/// Brings the database back if there is none, a copy is kept, and nobody said not to. A bucket without a copy is fine: then an empty
-/// database is begun.
+/// Brings the database back if there is none, a copy is kept, and nobody said not to. A bucket without a copy is fine: then an
+/// empty database is begun.
 ///
 /// # Errors
 /// When it cannot be said whether there is a copy, or it cannot be used: an empty database in its place would be copied over it.
@@ -67,7 +67,8 @@ pub(crate) async fn restore(config: &ServeConfig, source: &Source) -> Result<Bro
     let path = std::path::absolute(&config.db_path).map_err(BackupError::file(&config.db_path))?;
     if path.exists() {
         return Err(BackupError::None(format!(
-            "there is a database at {}: stop the service and move it away first, with the files beside it that begin with its name",
+            "there is a database at {}: stop the service and move it away first, with the files beside it that begin with its \
+             name",
             path.display()
         )));
     }

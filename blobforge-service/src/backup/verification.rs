@@ -35,8 +35,8 @@ pub(crate) struct Trial {
     pub(crate) came_back_after: Option<u64>,
 }
 
-/// Restores the copy to a file of its own and looks through it. Where there is a queue, a sign is written first, which has to come
-/// back, and the jobs are compared. What is found is noted beside the database.
+/// Restores the copy to a file of its own and looks through it. Where there is a queue, a sign is written first, which has to
+/// come back, and the jobs are compared. What is found is noted beside the database.
 ///
 /// # Errors
 /// When the copy is not good, or it cannot be told.
