@@ -189,7 +189,9 @@ fn beside(path: &Path, ending: &str) -> PathBuf {
 /// # let folder = tempfile::tempdir().unwrap();
 /// let path = folder.path().join("jobs.db");
 /// std::fs::write(&path, "something").unwrap();
-/// blobforge_core::storage::sqlite::make_durable(&path).unwrap();
+/// use blobforge_core::storage::sqlite::make_durable;
+/// assert!(make_durable(&path).is_ok());
+/// assert!(make_durable(&folder.path().join("nothing.db")).is_err());
 /// ```
 ///
 /// # Errors
