@@ -139,6 +139,8 @@ pub enum Step {
     Lapse,
     /// The holder is known to be gone.
     Lose,
+    /// The store was restored from a backup: whatever its holder did since, this store knows nothing of it.
+    Void,
     /// Somebody calls the job off.
     Cancel,
     /// Somebody wants an ended job to run again; its source may have to be sent again.
@@ -252,6 +254,8 @@ pub enum End {
     Lost,
     /// The job was called off.
     Cancelled,
+    /// The store was restored from a backup, at no cost for the job.
+    Voided,
 }
 
 /// An attempt that has ended, as far as the lifecycle needs to remember it.
@@ -399,6 +403,7 @@ pub fn apply(
         Step::Finish(token, how) => finish(life, ended, token, how, now),
         Step::Lapse => lapse(life, now),
         Step::Lose => lose(life),
+        Step::Void => void(life),
         Step::Cancel => cancel(life),
         Step::Retry { source_present } => retry(life, *source_present, now),
     }
@@ -573,6 +578,19 @@ fn lose(life: &Life) -> Result<Transition, Refused> {
         count_loss(&mut after);
         End::Lost
     };
+    let ended = end_lease(lease, end, None, &after);
+    Ok(Transition { ended: Some(ended), ..done(after) })
+}
+
+fn void(life: &Life) -> Result<Transition, Refused> {
+    let Phase::Running(lease) = &life.phase else {
+        return Err(wrong_state(life, "freed of a lease"));
+    };
+    let (phase, end) = match lease.cancel_requested {
+        true => (Phase::Cancelled, End::Cancelled),
+        false => (Phase::Pending, End::Voided),
+    };
+    let after = Life { phase, ..life.clone() };
     let ended = end_lease(lease, end, None, &after);
     Ok(Transition { ended: Some(ended), ..done(after) })
 }

@@ -301,7 +301,9 @@ fn nothing_counts_jobs_or_pages_by_number() {
             ["count(*)", "count(1)", "count(id)"].iter().any(|how| next.starts_with(how))
                 && next.contains("from jobs")
         });
-        if counted {
+        // Who looks through a whole copy, which nobody else uses, reads all of it.
+        let whole = ["blobforge-core/src/storage/sqlite/copying.rs"];
+        if counted && !whole.contains(&source.path.as_str()) {
             found.push(format!("  {} counts the rows of jobs", source.path));
         }
         // A cursor that skips within a bounded number of index entries, to know where a page's walk ends.

@@ -78,6 +78,12 @@ const TABLE: &[[&str; 6]] = &[
   ["running e9 f1 l4 A until 10",               "3",  "lose",                    "failed e9 f1 l5",                  "done",                            "lost/"],
   ["running e9 l4 A until 10 (cancelling)",     "3",  "lose",                    "cancelled e9 l4",                  "done",                            "cancelled/"],
   ["pending",                                   "3",  "lose",                    "=",                                "pending cannot be lost",          ""],
+  // Coming back from a backup.
+  ["running e9 f1 l4 ready=2 A until 10",       "6",  "void",                    "pending e9 f1 l4 ready=2",         "done",                            "voided/"],
+  ["running e1 A until 10 (lapsed)",            "12", "void",                    "pending e1",                       "done",                            "voided/"],
+  ["running e9 l4 A until 10 (cancelling)",     "3",  "void",                    "cancelled e9 l4",                  "done",                            "cancelled/"],
+  ["pending",                                   "3",  "void",                    "=",                                "pending cannot be freed of a lease", ""],
+  ["completed e1",                              "3",  "void",                    "=",                                "completed cannot be freed of a lease", ""],
   // Ending it.
   ["running e1 A until 10",                     "6",  "complete A1",             "completed e1",                     "finished completed",              "completed/complete"],
   ["running e1 A until 10 (lapsed)",            "12", "complete A1",             "completed e1",                     "finished completed",              "completed/complete"],
@@ -102,6 +108,7 @@ const TABLE: &[[&str; 6]] = &[
   ["cancelled e1",                              "9",  "release A1 past A1 cancelled/release", "=",                   "finished cancelled",              ""],
   ["pending e1 l1 ready=106",                   "9",  "crash A1 past A1 lost/crash 106", "=",                        "finished pending 106",            ""],
   ["pending e1 l1",                             "9",  "crash A1 past A1 lost/",  "=",                                "lost: pending",                   ""],
+  ["pending e1",                                "9",  "complete A1 past A1 voided/", "=",                            "lost: pending",                   ""],
   ["completed e1",                              "9",  "fail A1 past A1 completed/complete", "=",                     "already ended as completed",      ""],
   ["pending e1",                                "9",  "complete A1 past A1 released/release", "=",                   "already ended as released",       ""],
   ["completed e1",                              "9",  "complete A1!secret past A1 completed/complete", "=",          "lost: completed",                 ""],
@@ -270,6 +277,7 @@ fn step(text: &str) -> (Step, Option<EndedLease>) {
         ("upload expired", _) => Step::UploadExpired,
         ("lapse", _) => Step::Lapse,
         ("lose", _) => Step::Lose,
+        ("void", _) => Step::Void,
         ("cancel", _) => Step::Cancel,
         ("retry", _) => Step::Retry { source_present: true },
         ("retry, file gone", _) => Step::Retry { source_present: false },
@@ -298,13 +306,14 @@ fn step(text: &str) -> (Step, Option<EndedLease>) {
     (step, past)
 }
 
-const ENDS: [(&str, End); 6] = [
+const ENDS: [(&str, End); 7] = [
     ("completed", End::Completed),
     ("failed", End::Failed),
     ("released", End::Released),
     ("snoozed", End::Snoozed),
     ("lost", End::Lost),
     ("cancelled", End::Cancelled),
+    ("voided", End::Voided),
 ];
 
 const REPORTS: [(&str, FinishKind); 5] = [

@@ -1,6 +1,7 @@
 //! The command line: `blobforge` and everything it can do.
 
 mod accounts;
+mod backup;
 mod blobs;
 mod candidates;
 mod config;
@@ -104,6 +105,9 @@ enum Command {
     /// Have systemd run the service or a worker.
     #[command(subcommand)]
     Service(host::ServiceCommand),
+    /// Copy the database, try whether a copy is good, and bring one back.
+    #[command(subcommand)]
+    Backup(backup::BackupCommand),
     /// Manage where files are kept.
     #[command(subcommand)]
     Blobs(blobs::BlobsCommand),
@@ -127,6 +131,9 @@ enum Command {
 
 /// How long the service may take to stop once it was told to and its own worker has given back what it ran.
 const END_WITHIN: Duration = Duration::from_secs(5);
+/// How much longer where the database is copied: what was written last is copied at the end.
+const LAST_COPY: Duration = Duration::from_secs(5);
+
 /// All commands, as the program takes them.
 pub fn command() -> clap::Command {
     Cli::command()
@@ -190,7 +197,8 @@ async fn run(cli: Cli, layers: &Layers) -> Result<ExitCode, CliError> {
             let with_worker = args.with_worker;
             let settings = layers.settings(&ServeArgs::command());
             let config = ServeConfig { settings, ..ServeConfig::new(*args)? };
-            serve::run_until(config, with_worker, end_in_time).await?;
+            let within = END_WITHIN + if config.backup.replicate { LAST_COPY } else { Duration::ZERO };
+            serve::run_until(config, with_worker, || end_in_time(within)).await?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Worker(args) => {
@@ -223,6 +231,10 @@ async fn run(cli: Cli, layers: &Layers) -> Result<ExitCode, CliError> {
             import::run(*args).await
         }
         Command::Service(command) => host::run(command),
+        Command::Backup(command) => {
+            log_to_stderr("warn", LogFormat::Text);
+            backup::run(command).await
+        }
         Command::Blobs(command) => {
             log_to_stderr("warn", LogFormat::Text);
             blobs::run(command).await
@@ -241,10 +253,10 @@ async fn run(cli: Cli, layers: &Layers) -> Result<ExitCode, CliError> {
 
 /// Ends the process when the service has not ended by itself in time, such as over a disk that does not answer: whoever
 /// sent SIGTERM sends SIGKILL next. What was acknowledged is durable by then.
-fn end_in_time() {
-    let watch = || {
-        std::thread::sleep(END_WITHIN);
-        tracing::error!("not stopped within {END_WITHIN:?}: ending the process");
+fn end_in_time(within: Duration) {
+    let watch = move || {
+        std::thread::sleep(within);
+        tracing::error!("not stopped within {within:?}: ending the process");
         std::process::exit(1);
     };
     if let Err(error) = std::thread::Builder::new().name("end-in-time".to_owned()).spawn(watch) {

@@ -1,5 +1,6 @@
 //! How the service is set up: flags over environment over file over defaults.
 
+mod backup;
 mod file;
 mod layers;
 mod oidc;
@@ -18,6 +19,8 @@ use std::{
 use blobforge_core::{Clock, SystemClock, blob::S3Options};
 use ipnet::IpNet;
 
+pub(crate) use backup::BackupArgs;
+pub use backup::BackupOptions;
 pub(crate) use file::SettingsFile;
 pub use layers::Setting;
 pub(crate) use layers::{Layers, Misread};
@@ -100,6 +103,9 @@ pub struct ServeArgs {
     /// The bucket that keeps the files, if one does.
     #[command(flatten)]
     pub s3: S3Args,
+    /// How the database is copied.
+    #[command(flatten)]
+    pub backup: BackupArgs,
     /// The provider that people log in with, if they do.
     #[command(flatten)]
     pub oidc: OidcArgs,
@@ -156,6 +162,8 @@ pub struct ServeConfig {
     pub webhook_allow_private: Vec<IpNet>,
     /// The bucket that keeps the files; the data folder does without one.
     pub s3: Option<S3Options>,
+    /// How the database is copied, and brought back.
+    pub backup: BackupOptions,
     /// The provider that people log in with; they do with tokens without one.
     pub oidc: Option<OidcOptions>,
     /// Where the time comes from, if not from the machine.
@@ -186,6 +194,7 @@ impl ServeConfig {
             metrics_addr: None,
             webhook_allow_private: Vec::new(),
             s3: None,
+            backup: BackupOptions::default(),
             oidc: None,
             clock: None,
             settings: Vec::new(),
@@ -202,6 +211,8 @@ impl ServeConfig {
             return Err(ServiceError::Config(what.to_owned()));
         }
         let oidc = args.oidc.into_options(args.public_url.as_deref())?;
+        let s3 = args.s3.into_options()?;
+        let backup = args.backup.into_options(s3.as_ref())?;
         let public_url = args.public_url.or_else(|| oidc.as_ref().map(|oidc| oidc.origin().to_owned()));
         Ok(Self {
             host: args.host,
@@ -221,7 +232,8 @@ impl ServeConfig {
             max_streams: args.max_streams,
             metrics_addr: args.metrics_addr,
             webhook_allow_private: args.webhook_allow_private,
-            s3: args.s3.into_options()?,
+            s3,
+            backup,
             oidc,
             clock: None,
             settings: Vec::new(),

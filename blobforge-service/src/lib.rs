@@ -4,6 +4,7 @@ mod api;
 mod archive;
 mod audit;
 mod auth;
+mod backup;
 pub mod cli;
 mod config;
 mod dashboard;
@@ -19,6 +20,7 @@ mod webhooks;
 mod words;
 
 pub use auth::{Access, ROUTES, Route, Scope, TokenText};
-pub use config::{Guests, OidcOptions, SecretText, ServeArgs, ServeConfig, Setting};
+pub use backup::BackupError;
+pub use config::{BackupOptions, Guests, OidcOptions, SecretText, ServeArgs, ServeConfig, Setting};
 pub use problem::Problem;
 pub use service::{Service, ServiceError};

@@ -7,7 +7,7 @@ use std::{
 };
 
 use blobforge_core::{
-    Clock, End, JobType, Queue, QueueError,
+    Clock, End, JobType, Queue, QueueError, Timestamp,
     queue::{Measure, Meter},
     storage::AttemptChange,
 };
@@ -17,7 +17,7 @@ use prometheus_client::{
     registry::{Registry, Unit},
 };
 
-use crate::{auth::Route, stats::Pace};
+use crate::{auth::Route, backup::Standing, stats::Pace};
 
 pub(crate) use prometheus_client::encoding::prometheus_text::CONTENT_TYPE;
 
@@ -121,12 +121,20 @@ impl Metrics {
         self.rate_limited.get_or_create(&vec![("budget", budget.to_owned())]).inc();
     }
 
-    /// Everything, as Prometheus reads it. `streams` are open now.
+    /// Everything, as Prometheus reads it. `streams` are open now; `backup` is how the copy of the database stands.
     ///
     /// # Errors
     /// When the store cannot be read.
-    pub(crate) async fn text(&self, queue: &Queue, streams: usize) -> Result<String, QueueError> {
-        let now = self.read(queue, streams).await?;
+    pub(crate) async fn text(
+        &self,
+        queue: &Queue,
+        streams: usize,
+        backup: Option<&Standing>,
+    ) -> Result<String, QueueError> {
+        let mut now = self.read(queue, streams).await?;
+        if let Some(backup) = backup {
+            register_backup(&mut now, backup, queue.now());
+        }
         let mut text = String::new();
         // Writing to a string does not fail.
         let _ = prometheus_text::encode(&mut text, &self.registry);
@@ -196,6 +204,36 @@ impl Metrics {
     }
 }
 
+/// How the copy of the database stands.
+fn register_backup(all: &mut Registry, backup: &Standing, now: Timestamp) {
+    let (copying, verified) = (backup.now(), backup.verified());
+    let seconds = |at: Option<Timestamp>| {
+        let gauge = Gauge::<f64, std::sync::atomic::AtomicU64>::default();
+        gauge.set(at.map_or(0.0, |at| at.since(Timestamp::ZERO).as_secs_f64()));
+        gauge
+    };
+    let count = |number: u64| {
+        let counter = Counter::<u64>::default();
+        counter.inner().store(number, std::sync::atomic::Ordering::Relaxed);
+        counter
+    };
+    let lag = Gauge::<f64, std::sync::atomic::AtomicU64>::default();
+    lag.set(backup.lag(now).as_secs_f64());
+    let runs = Gauge::<i64>::default();
+    runs.set(i64::from(copying.runs));
+    let help = "For how long what is written has not been copied: as much is lost with the disk";
+    all.register_with_unit("backup_lag", help, Unit::Seconds, lag);
+    let help = "When everything was last copied, since 1970; 0 before the first time";
+    all.register_with_unit("backup_copied_timestamp", help, Unit::Seconds, seconds(copying.copied_at));
+    all.register("backup_running", "Whether Litestream runs", runs);
+    all.register("backup_errors", "Errors that Litestream told of", count(copying.errors));
+    all.register("backup_restarts", "How often Litestream had to be started again", count(copying.restarts));
+    let help = "When the copy was last restored and found good, since 1970; 0 if never";
+    all.register_with_unit("backup_verified_timestamp", help, Unit::Seconds, seconds(verified.succeeded_at));
+    let help = "When the copy last could not be restored, since 1970; 0 if never";
+    all.register_with_unit("backup_failed_timestamp", help, Unit::Seconds, seconds(verified.failed_at));
+}
+
 impl Meter for Metrics {
     fn measured(&self, measure: &Measure) {
         match measure {
@@ -236,6 +274,7 @@ fn name_of(end: End) -> &'static str {
         End::Snoozed => "snoozed",
         End::Lost => "lost",
         End::Cancelled => "cancelled",
+        End::Voided => "voided",
     }
 }
 

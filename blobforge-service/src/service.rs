@@ -24,9 +24,13 @@ use std::{
 };
 
 use blobforge_core::{
-    Queue, QueueError, Timestamp,
+    Generation, Queue, QueueError, Timestamp,
     blob::{BlobStore, LocalParts, ObjectBlobs, UrlSigner},
     queue::Meter,
+    storage::{
+        Storage,
+        sqlite::{SqliteOptions, SqliteStorage},
+    },
 };
 use poem::{
     Endpoint, EndpointExt, IntoResponse, Server,
@@ -43,7 +47,7 @@ pub(crate) use import::{Wish as ImportWish, import};
 pub(crate) use pace::paced;
 pub(crate) use probe::check_settings as probe_bucket;
 pub(crate) use repeats::{Named, Ran, Repeats};
-pub(crate) use secret::write_private;
+pub(crate) use secret::{private_folder, write_private};
 pub(crate) use unannounced::Unannounced;
 
 pub(crate) use reply::{Served, Traced};
@@ -56,6 +60,7 @@ use reply::Replies;
 use crate::{
     api,
     auth::{Accounts, Budgets, Gate, LoginLinks, Oidc, Provider, Rules},
+    backup::{self, BackupError, Litestream, Replication, Standing},
     config::{ServeConfig, reached_at},
     events::EventHub,
     metrics::Metrics,
@@ -94,6 +99,9 @@ pub enum ServiceError {
         /// Why.
         source: io::Error,
     },
+    /// The database could not be brought back, or nobody can copy it.
+    #[error(transparent)]
+    Backup(#[from] BackupError),
     /// Connections could not be served.
     #[error("the server failed: {0}")]
     Server(#[source] io::Error),
@@ -124,6 +132,8 @@ pub(crate) struct Shared {
     pub(crate) repeats: Repeats,
     pub(crate) hooks: Hooks,
     pub(crate) started_at: Timestamp,
+    /// How the copy of the database stands, where one is made.
+    pub(crate) backup: Option<Arc<Standing>>,
     /// Files that go through the service; none where they lie elsewhere.
     pub(crate) local: Option<LocalFiles>,
     pub(crate) stop: CancellationToken,
@@ -156,7 +166,8 @@ impl Service {
     /// When the data folder or the address cannot be used.
     pub async fn start(config: ServeConfig) -> Result<Self, ServiceError> {
         let folder = config.data_folder();
-        secret::private_folder(&folder)?;
+        secret::private_folder(&folder)
+            .map_err(|source| ServiceError::File { path: folder.clone(), source })?;
         let address = SocketAddr::new(config.host, config.port);
         // Listening comes first, so that a second service on the same address changes nothing in the data folder.
         let (acceptor, chosen) = listen(address, "--port").await?;
@@ -166,12 +177,16 @@ impl Service {
         };
         let metrics = Arc::new(Metrics::new(config.clock()));
         let oidc = open_oidc(&config)?;
-        let (blobs, local) = open_files(&config)?;
+        // Found before anything begins: a service that is to be copied does not run without.
+        let litestream = config.backup.replicate.then(|| Litestream::new(&config)).transpose()?;
         if let Some(options) = &config.s3 {
-            probe::check(&*blobs, options, &*config.clock()).await?;
+            probe::check_settings(&config, options).await?;
             warn_of_files_left(&folder);
         }
-        let queue = open_queue(&config, blobs, Some(metrics.clone())).await?;
+        backup::bring_back(&config).await?;
+        let storage = open_storage(&config).await?;
+        let (blobs, local) = files_of(&config, storage.generation())?;
+        let queue = queue_on(storage, &config, blobs, Some(metrics.clone()))?;
         let rules = config.oidc.as_ref().map(Rules::of);
         let accounts = Accounts::new(queue.clone(), &config.clock(), rules);
         let admin = admin::find_or_make(&config, &accounts).await?;
@@ -197,6 +212,9 @@ impl Service {
             repeats: Repeats::new(queue.clone()),
             hooks,
             started_at: queue.now(),
+            backup: litestream
+                .is_some()
+                .then(|| Arc::new(Standing::new(&config.backup, &config.db_path, queue.now()))),
             local,
             config,
             queue,
@@ -209,7 +227,14 @@ impl Service {
         if let Some(acceptor) = for_metrics {
             tokio::spawn(serve(acceptor, api::metrics_alone(&shared), &shared));
         }
-        let task = tokio::spawn(run(serving, shared.clone()));
+        let copied = litestream.zip(shared.backup.clone());
+        let replication = copied
+            .map(|(litestream, standing)| Replication::start(litestream, standing, shared.config.clock()))
+            .transpose()?;
+        if replication.is_some() {
+            tokio::spawn(stop.run_until_cancelled_owned(backup::verify_again_and_again(shared.clone())));
+        }
+        let task = tokio::spawn(run(serving, shared.clone(), replication));
         Ok(Self { address: chosen, metrics_address, admin, shared, task })
     }
 
@@ -314,13 +339,23 @@ fn open_oidc(config: &ServeConfig) -> Result<Option<Oidc>, ServiceError> {
     Ok(Some(Oidc::new(provider)))
 }
 
-/// Where files are kept, and what is needed of them if they go through the service.
+/// Where files are kept, for a command, which gives nobody a URL.
 fn open_files(config: &ServeConfig) -> Result<(Arc<dyn BlobStore>, Option<LocalFiles>), ServiceError> {
+    files_of(config, Generation::new(1))
+}
+
+/// Where files are kept, and what is needed of them if they go through the service. URLs of local files are good for one
+/// generation of the store.
+fn files_of(
+    config: &ServeConfig,
+    generation: Generation,
+) -> Result<(Arc<dyn BlobStore>, Option<LocalFiles>), ServiceError> {
     if let Some(options) = &config.s3 {
         return Ok((Arc::new(ObjectBlobs::s3(options).map_err(QueueError::Blob)?), None));
     }
     let folder = config.data_folder();
-    let signer = UrlSigner::new(secret::url_secret(&folder.join("url-secret"))?, FILES_PREFIX);
+    let secret = secret::of_generation(&secret::url_secret(&folder.join("url-secret"))?, generation);
+    let signer = UrlSigner::new(secret, FILES_PREFIX);
     let blobs = ObjectBlobs::local(config.files_folder()).map_err(QueueError::Blob)?;
     let local = blobs.local_parts().map(|parts| LocalFiles { signer: signer.clone(), parts });
     Ok((Arc::new(blobs.with_signer(signer)), local))
@@ -343,7 +378,25 @@ async fn open_queue(
     blobs: Arc<dyn BlobStore>,
     meter: Option<Arc<dyn Meter>>,
 ) -> Result<Queue, ServiceError> {
+    queue_on(open_storage(config).await?, config, blobs, meter)
+}
+
+async fn open_storage(config: &ServeConfig) -> Result<SqliteStorage, ServiceError> {
+    let usual = SqliteOptions::default();
+    // While Litestream copies the log, it alone works that into the file.
+    let wal_autocheckpoint = if config.backup.replicate { 0 } else { usual.wal_autocheckpoint };
+    let options = SqliteOptions { clock: config.clock(), wal_autocheckpoint, ..usual };
+    Ok(SqliteStorage::open(&config.db_path, options).await.map_err(QueueError::from)?)
+}
+
+fn queue_on(
+    storage: SqliteStorage,
+    config: &ServeConfig,
+    blobs: Arc<dyn BlobStore>,
+    meter: Option<Arc<dyn Meter>>,
+) -> Result<Queue, ServiceError> {
     let mut builder = Queue::builder()
+        .clock(config.clock())
         .lease(config.worker_timeout)
         .heartbeat_every(config.heartbeat_interval)
         .max_attempts(config.max_attempts)
@@ -351,14 +404,32 @@ async fn open_queue(
     if let Some(meter) = meter {
         builder = builder.meter(meter);
     }
-    if let Some(clock) = &config.clock {
-        builder = builder.clock(clock.clone());
-    }
-    Ok(builder.open(&config.db_path).await?)
+    Ok(builder.open_on(Arc::new(storage))?)
+}
+
+/// The queue of these settings beside a service that may run, for a command.
+pub(crate) async fn open_beside(config: &ServeConfig) -> Result<Queue, ServiceError> {
+    open_queue(config, open_files(config)?.0, None).await
 }
 
 /// Serves until it is told to stop, or until there is no queue left to serve.
-async fn run(serving: impl Future<Output = io::Result<()>>, shared: Arc<Shared>) -> Result<(), ServiceError> {
+async fn run(
+    serving: impl Future<Output = io::Result<()>>,
+    shared: Arc<Shared>,
+    replication: Option<Replication>,
+) -> Result<(), ServiceError> {
+    let ended = run_queue(serving, shared).await;
+    // Last, so that whatever was acknowledged is copied.
+    if let Some(replication) = replication {
+        replication.finish().await;
+    }
+    ended
+}
+
+async fn run_queue(
+    serving: impl Future<Output = io::Result<()>>,
+    shared: Arc<Shared>,
+) -> Result<(), ServiceError> {
     let (queue, stop) = (shared.queue.clone(), shared.stop.clone());
     let halted = async {
         let error = queue.halted().await;

@@ -61,7 +61,7 @@ use std::time::Duration;
 pub use confine::{confine_self, network_can_be_cut};
 pub use error::ChildError;
 pub use message::ChildProgress;
-pub use supervise::run;
+pub use supervise::{accompany, run};
 
 pub(crate) use kinds::{Policy, policy};
 pub(crate) use lines::TextLines;
@@ -103,8 +103,12 @@ impl Default for ChildLimits {
 
 impl ChildLimits {
     /// None but the grace: for what no job decides about.
-    #[cfg(feature = "marker")]
-    pub(crate) fn none() -> Self {
+    ///
+    /// ```
+    /// use blobforge_worker_sdk::child::ChildLimits;
+    /// assert_eq!(ChildLimits::none().total, None);
+    /// ```
+    pub fn none() -> Self {
         Self {
             no_progress: None,
             memory_bytes: u64::MAX,

@@ -13,6 +13,7 @@ mod jobs;
 mod lanes;
 mod outbox;
 mod records;
+mod restoring;
 mod retention;
 mod sources;
 mod types;
@@ -40,6 +41,7 @@ use lanes::Lanes;
 
 pub(super) use jobs::{may_be_reprioritised, retry_of};
 pub(crate) use lanes::MAX_CLASSES;
+pub(super) use restoring::restored;
 
 /// The most ended attempts that a job's history has: the last ones. A job may be snoozed every minute for months.
 ///
@@ -66,15 +68,7 @@ pub(super) fn execute<R: Rows>(
     now: Timestamp,
     commands: Vec<Command>,
 ) -> Result<Committed, R::Error> {
-    let mut batch = Batch {
-        rows,
-        now,
-        committed: Committed::default(),
-        lanes: Lanes::default(),
-        labels: HashMap::new(),
-        waiting: BTreeMap::new(),
-        subscribers: None,
-    };
+    let mut batch = Batch::new(rows, now);
     for command in commands {
         let outcome = batch.command(command)?;
         batch.committed.outcomes.push(outcome);
@@ -114,6 +108,20 @@ macro_rules! accept {
     };
 }
 use accept;
+
+impl<'a, R: Rows> Batch<'a, R> {
+    fn new(rows: &'a mut R, now: Timestamp) -> Self {
+        Self {
+            rows,
+            now,
+            committed: Committed::default(),
+            lanes: Lanes::default(),
+            labels: HashMap::new(),
+            waiting: BTreeMap::new(),
+            subscribers: None,
+        }
+    }
+}
 
 impl<R: Rows> Batch<'_, R> {
     fn command(&mut self, command: Command) -> Result<Outcome, R::Error> {

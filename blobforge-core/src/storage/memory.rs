@@ -19,14 +19,14 @@ use serde_json::Value;
 use super::{
     Attempt, Command, Committed, Counts, JobFilter, JobPage, MAX_EXAMINED, MAX_PAGE, Storage, StorageError,
     Workload,
-    execute::execute,
+    execute::{execute, restored},
     query::{Hour, left_bytes},
     record::{entry_key, entry_number},
     rows::{AttemptRow, Claimer, EndedRow, FileRow, Rows, TypeRow},
 };
 use crate::{
     Checkpoint, Clock, Condition, EndedLease, Epoch, FailureGroup, Generation, Job, JobId, JobType, Lease,
-    Phase, Sha256, Status, Subscriber, SystemClock, Timestamp, TypeRecord, WorkerId, WorkerRecord,
+    Sha256, Status, Subscriber, SystemClock, Timestamp, TypeRecord, WorkerId, WorkerRecord,
 };
 use history::MemoryHistory;
 use lanes::MemoryLanes;
@@ -55,8 +55,8 @@ impl MemoryStorage {
         Self { clock, rows: Mutex::default() }
     }
 
-    /// Does what restoring a backup does: the generation rises, so that leases given before count for nothing, and
-    /// for a while no file is deleted. For tests of what comes after a restore.
+    /// Does what restoring a backup does: the generation rises, so that leases given before count for nothing, whatever
+    /// ran waits again, ids go on far behind, and for a while no file is deleted. For tests of what comes after a restore.
     ///
     /// ```
     /// use blobforge_core::{Generation, storage::{Storage, memory::MemoryStorage}};
@@ -66,15 +66,7 @@ impl MemoryStorage {
     /// ```
     pub fn mark_restored(&self) -> Generation {
         let now = self.clock.now();
-        let mut rows = self.rows();
-        rows.restores += 1;
-        rows.restored_at = Some(now);
-        let generation = Rows::generation(&*rows);
-        for job in rows.jobs.values_mut() {
-            if let Phase::Running(lease) = &mut job.life.phase {
-                lease.token.generation = generation;
-            }
-        }
+        let Ok((generation, _)) = restored(&mut *self.rows(), now);
         generation
     }
 
@@ -299,6 +291,15 @@ impl Rows for MemoryRows {
         Ok(self.jobs.get(&id).cloned())
     }
 
+    fn newest_job(&mut self) -> Result<Option<Timestamp>, Infallible> {
+        Ok(self.jobs.last_key_value().map(|(_, job)| job.created_at))
+    }
+
+    fn skip_ids(&mut self, by: u64) -> Result<(), Infallible> {
+        self.last_id = self.last_id.saturating_add_unsigned(by);
+        Ok(())
+    }
+
     fn insert_job(&mut self, job: &Job) -> Result<JobId, Infallible> {
         self.last_id += 1;
         let id = JobId::new(self.last_id);
@@ -348,6 +349,10 @@ impl Rows for MemoryRows {
 
     fn next_lease_expiry(&mut self) -> Result<Option<Timestamp>, Infallible> {
         Ok(self.leases().filter(|(_, lease)| !lease.lapsed).map(|(_, lease)| lease.expires_at).min())
+    }
+
+    fn leases_after(&mut self, after: JobId, limit: usize) -> Result<Vec<JobId>, Infallible> {
+        Ok(self.leases().map(|(id, _)| id).filter(|id| *id > after).take(limit).collect())
     }
 
     fn leases_of(&mut self, worker: &WorkerId) -> Result<Vec<JobId>, Infallible> {
@@ -486,6 +491,12 @@ impl Rows for MemoryRows {
         let arrived = |job: &Job| job.source.as_ref().is_some_and(|source| source.arrived);
         let jobs = self.sources.get(key).into_iter().flatten();
         Ok(jobs.filter_map(|id| self.jobs.get(id)).any(arrived))
+    }
+
+    fn begin_generation(&mut self, now: Timestamp) -> Result<Generation, Infallible> {
+        self.restores += 1;
+        self.restored_at = Some(now);
+        Ok(Rows::generation(self))
     }
 
     fn restored_at(&mut self) -> Result<Option<Timestamp>, Infallible> {

@@ -150,6 +150,10 @@ pub(super) trait Rows: KeyRows + FailureGroupRows + LogRows + OutboxRows {
     fn job(&mut self, id: JobId) -> Result<Option<Job>, Self::Error>;
     /// Inserts a job that is not running; its id is ignored, and the new one returned.
     fn insert_job(&mut self, job: &Job) -> Result<JobId, Self::Error>;
+    /// When the job with the highest id was submitted.
+    fn newest_job(&mut self) -> Result<Option<Timestamp>, Self::Error>;
+    /// Has the next job get an id that is higher by so much than it would have got.
+    fn skip_ids(&mut self, by: u64) -> Result<(), Self::Error>;
     /// Makes the row of `before` that of `after`, lease included.
     fn update_job(&mut self, before: &Job, after: &Job) -> Result<(), Self::Error>;
     /// Deletes an ended job's row, attempts and checkpoints.
@@ -166,6 +170,8 @@ pub(super) trait Rows: KeyRows + FailureGroupRows + LogRows + OutboxRows {
     fn due_leases(&mut self, now: Timestamp, limit: usize) -> Result<Vec<JobId>, Self::Error>;
     fn next_lease_expiry(&mut self) -> Result<Option<Timestamp>, Self::Error>;
     fn leases_of(&mut self, worker: &WorkerId) -> Result<Vec<JobId>, Self::Error>;
+    /// Running jobs behind one, by number.
+    fn leases_after(&mut self, after: JobId, limit: usize) -> Result<Vec<JobId>, Self::Error>;
     /// Uploading jobs last changed up to `before`, the oldest first.
     fn stale_uploads(&mut self, before: Timestamp, limit: usize) -> Result<Vec<JobId>, Self::Error>;
 
@@ -209,6 +215,8 @@ pub(super) trait Rows: KeyRows + FailureGroupRows + LogRows + OutboxRows {
     fn is_source(&mut self, key: &str) -> Result<bool, Self::Error>;
     /// Whether a job's source that has arrived lies under this key.
     fn has_arrived(&mut self, key: &str) -> Result<bool, Self::Error>;
+    /// Begins another generation: the store was restored from a backup at this time.
+    fn begin_generation(&mut self, now: Timestamp) -> Result<Generation, Self::Error>;
     /// When the store was last restored from a backup.
     fn restored_at(&mut self) -> Result<Option<Timestamp>, Self::Error>;
 

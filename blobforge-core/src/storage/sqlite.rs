@@ -15,6 +15,7 @@
 //! ```
 
 mod columns;
+mod copying;
 #[cfg(test)]
 #[allow(clippy::unwrap_used, clippy::panic)]
 mod cost;
@@ -23,6 +24,7 @@ mod failure;
 mod filesystem;
 mod front;
 mod history;
+mod home;
 mod lanes;
 mod listing;
 mod migrations;
@@ -47,6 +49,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+pub use copying::{Examined, copy_database, examine, make_durable, record_in};
 pub use earlier::{EarlierJob, earlier_jobs};
 pub use open::{CheckedFile, check_file};
 pub use restore::mark_restored;
@@ -95,7 +98,8 @@ pub struct SqliteOptions {
     pub read_limit: Duration,
     /// To how many pages of 4 KiB the file may grow; `None` leaves it to the disk.
     pub max_pages: Option<u32>,
-    /// After how many pages the log is worked into the file; 0 leaves that to another program, such as Litestream.
+    /// After how many pages the log is worked into the file; 0 leaves that to another program, such as Litestream, unless
+    /// the log has grown to 256 MiB because that one is away.
     pub wal_autocheckpoint: u32,
 }
 

@@ -1,7 +1,7 @@
 //! A bucket of a real S3 server, which checks signatures and how long they last.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeSet, HashMap},
     net::Ipv4Addr,
     path::{Path, PathBuf},
     sync::Mutex,
@@ -162,20 +162,66 @@ impl S3 for Flat {
         self.0.put_object(request).await
     }
 
+    async fn list_objects(
+        &self,
+        request: S3Request<dto::ListObjectsInput>,
+    ) -> S3Result<S3Response<dto::ListObjectsOutput>> {
+        let listed = self.list_objects_v2(request.map_input(Into::into)).await?;
+        Ok(listed.map_output(|listed| dto::ListObjectsOutput {
+            contents: listed.contents,
+            common_prefixes: listed.common_prefixes,
+            is_truncated: listed.is_truncated,
+            name: listed.name,
+            ..Default::default()
+        }))
+    }
+
     async fn list_objects_v2(
         &self,
         mut request: S3Request<dto::ListObjectsV2Input>,
     ) -> S3Result<S3Response<dto::ListObjectsV2Output>> {
         let below = request.input.prefix.take().unwrap_or_default();
+        let folders = request.input.delimiter.take();
+        let behind = request.input.start_after.take().unwrap_or_default();
+        // All at once: who asks for a page gets a longer one.
+        request.input.max_keys = Some(i32::MAX);
         let mut listed = self.0.list_objects_v2(request).await?;
         let names = self.2.lock().unwrap();
         let mut found = listed.output.contents.take().unwrap_or_default();
         for object in &mut found {
             object.key = object.key.as_ref().and_then(|key| names.get(key).cloned());
         }
-        found.retain(|object| object.key.as_ref().is_some_and(|key| key.starts_with(&below)));
+        let key = |object: &dto::Object| object.key.clone().unwrap_or_default();
+        found.retain(|object| key(object).starts_with(&below) && key(object) > behind);
+        found.sort_by_key(key);
+        if let Some(end) = folders {
+            let folder_of = |object: &dto::Object| {
+                let name = key(object)[below.len()..].split_once(&end)?.0.to_owned();
+                Some(format!("{below}{name}{end}"))
+            };
+            let folders: BTreeSet<_> = found.iter().filter_map(folder_of).collect();
+            found.retain(|object| folder_of(object).is_none());
+            let prefix = |folder| dto::CommonPrefix { prefix: Some(folder) };
+            listed.output.common_prefixes = Some(folders.into_iter().map(prefix).collect());
+        }
+        listed.output.key_count = i32::try_from(found.len()).ok();
         listed.output.contents = Some(found);
         Ok(listed)
+    }
+
+    async fn delete_objects(
+        &self,
+        mut request: S3Request<dto::DeleteObjectsInput>,
+    ) -> S3Result<S3Response<dto::DeleteObjectsOutput>> {
+        for object in &mut request.input.delete.objects {
+            flat(&mut object.key);
+        }
+        let mut deleted = self.0.delete_objects(request).await?;
+        let names = self.2.lock().unwrap();
+        for object in deleted.output.deleted.iter_mut().flatten() {
+            object.key = object.key.as_ref().and_then(|key| names.get(key).cloned());
+        }
+        Ok(deleted)
     }
 
     async fn get_object(

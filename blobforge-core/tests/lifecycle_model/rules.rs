@@ -23,6 +23,7 @@ const RULES: &[(&str, Rule)] = &[
     ("failures change only by a failure, by one, and by a retry, to zero", failures_count_errors),
     ("losses change only by a loss, by one, and by an advance or a retry, to zero", losses_count_vanished),
     ("a release costs nothing and keeps the place in line", release_is_free),
+    ("a restore costs nothing and keeps the place in line", void_is_free),
     ("a snooze costs nothing and waits until its time", snooze_is_free),
     ("a failure that may be retried waits for its backoff", failure_backs_off),
     ("a job fails for four reasons only", failed_for_a_reason),
@@ -229,6 +230,16 @@ fn release_is_free(edge: &Edge<'_>) -> bool {
     })
 }
 
+fn void_is_free(edge: &Edge<'_>) -> bool {
+    when(*edge.step == Step::Void, || match edge.held() {
+        Some(lease) => {
+            let phase = if lease.cancel_requested { Phase::Cancelled } else { Phase::Pending };
+            *edge.after() == Life { phase, ..edge.life().clone() }
+        }
+        None => edge.done().is_none(),
+    })
+}
+
 fn snooze_is_free(edge: &Edge<'_>) -> bool {
     let Some(Finish::Snooze(until)) = edge.finish() else { return true };
     when(!edge.cancel_asked(), || {
@@ -388,6 +399,7 @@ fn records_are_true(edge: &Edge<'_>) -> bool {
         Some(Finish::Release) => (End::Released, Some(FinishKind::Release)),
         Some(Finish::Snooze(_)) => (End::Snoozed, Some(FinishKind::Snooze)),
         None if edge.cancel_asked() => (End::Cancelled, None),
+        None if *edge.step == Step::Void => (End::Voided, None),
         None => (End::Lost, None),
     };
     let after = edge.after();

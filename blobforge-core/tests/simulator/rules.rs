@@ -119,15 +119,21 @@ impl Record {
         self.learn(change);
     }
 
-    /// The store was restored from a backup: leases have other tokens now, which nobody knows.
-    pub(crate) fn restored(&mut self, snapshot: &Snapshot, now: Timestamp) {
+    /// The store was restored from a backup: whatever ran waits again, or has ended if it was called off.
+    pub(crate) fn restored(&mut self, before: &Snapshot, after: &Snapshot, now: Timestamp) {
         self.files.restored_at = Some(now);
-        for job in snapshot.jobs.values() {
-            if let Some(lease) = job.lease() {
-                let grant =
-                    self.grants.get_mut(&(job.id, lease.token.epoch)).expect("a lease that was given");
-                assert!(grant.token != lease.token, "the lease of job {} outlives a restore", job.id);
-                (grant.token, grant.delivered) = (lease.token, false);
+        for (id, was) in &before.jobs {
+            let is = &after.jobs[id];
+            let Some(lease) = was.lease() else {
+                assert_eq!(is, was, "job {id} did not run, and a restore changed it");
+                continue;
+            };
+            let expected = if lease.cancel_requested { Status::Cancelled } else { Status::Pending };
+            assert_eq!(is.status(), expected, "the lease of job {id} outlives a restore");
+            let life = |job: &Job| (job.life.epoch, job.life.failures, job.life.losses, job.life.ready_at);
+            assert_eq!(life(is), life(was), "a restore costs job {id} something");
+            if is.status() == Status::Cancelled {
+                self.cancelled.insert(*id, is.life.epoch);
             }
         }
     }

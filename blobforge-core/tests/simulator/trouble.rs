@@ -110,8 +110,9 @@ impl World {
     /// The store is restored from a backup: whoever held a lease holds none any more.
     async fn restore(&mut self) {
         self.trace("the store is restored".to_owned());
-        let restored = self.ledger.restore().await;
-        self.record.restored(&restored, self.now());
+        let before = self.ledger.now();
+        let after = self.ledger.restore().await;
+        self.record.restored(&before, &after, self.now());
     }
 
     /// The process dies, perhaps with a commit in the air.

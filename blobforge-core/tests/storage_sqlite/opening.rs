@@ -7,7 +7,7 @@ use blobforge_core::{
     rusqlite::Connection,
     storage::{
         JobFilter, Storage, StorageError,
-        sqlite::{SqliteOptions, SqliteStorage},
+        sqlite::{CheckedFile, SqliteOptions, SqliteStorage, check_file, copy_database, examine},
     },
 };
 
@@ -183,4 +183,71 @@ async fn nothing_stays_beside_the_file_though_somebody_else_has_it_open() {
     drop(store);
     assert_eq!(fs::metadata(&log).unwrap().len(), 0);
     assert_eq!(jobs(), 1);
+}
+
+#[tokio::test]
+async fn a_file_is_kept_as_it_was_before_its_tables_change() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("jobs.db");
+    let kept = |version: i32| folder.path().join(format!("jobs.db-schema-{version}"));
+    let store = open(&path).await;
+    store.commit(vec![pdf()]).await.unwrap();
+    drop(store);
+    let latest = examine(&path).unwrap().schema;
+    assert!(!kept(latest).exists(), "nothing changed");
+    // Two that are older, from before: one of them is one too many.
+    fs::write(kept(1), "").unwrap();
+    fs::write(kept(2), "").unwrap();
+    database(
+        &path,
+        "DROP TABLE IF EXISTS search; DROP TABLE hours; DROP INDEX jobs_completed; PRAGMA user_version = 2",
+    );
+    let store = open(&path).await;
+    assert_eq!(store.counts().await.unwrap().total(), 1);
+    drop(store);
+    assert_eq!(check_file(&kept(2)).unwrap(), CheckedFile { schema: 2, jobs: 1 });
+    assert_eq!(
+        fs::read_dir(folder.path()).unwrap().filter(|one| name_of(one).contains("-schema-")).count(),
+        2
+    );
+
+    // Where there is no room for it, nothing is changed.
+    database(
+        &path,
+        "DROP TABLE IF EXISTS search; DROP TABLE hours; DROP INDEX jobs_completed; PRAGMA user_version = 2",
+    );
+    fs::create_dir_all(folder.path().join("jobs.db-schema-2-new/in the way")).unwrap();
+    says(&refusal(&path).await, &["could not be kept as it is before", "make room"]);
+}
+
+fn name_of(entry: &std::io::Result<fs::DirEntry>) -> String {
+    entry.as_ref().unwrap().file_name().to_string_lossy().into_owned()
+}
+
+#[tokio::test]
+async fn a_damaged_file_is_found_out_when_it_is_looked_through() {
+    let folder = tempfile::tempdir().unwrap();
+    let (path, copy) = (folder.path().join("jobs.db"), folder.path().join("copy.db"));
+    let store = open(&path).await;
+    for _ in 0..500 {
+        store.commit(vec![pdf()]).await.unwrap();
+    }
+    copy_database(&path, &copy).unwrap();
+    assert_eq!(examine(&copy).unwrap().jobs, 500);
+    assert!(copy_database(&path, &copy).unwrap_err().to_string().contains("is there already"));
+    let whole = fs::read(&copy).unwrap();
+    // A page in the middle, as of a disk that lost it.
+    let middle = whole.len() / 2 / 4096 * 4096;
+    let mut lost = whole.clone();
+    lost[middle..middle + 4096].fill(0);
+    fs::write(&copy, &lost).unwrap();
+    let found = examine(&copy).unwrap_err().to_string();
+    assert!(found.contains("damaged") || found.contains("malformed"), "{found}");
+    fs::write(&copy, &whole[..middle]).unwrap();
+    assert!(examine(&copy).is_err());
+    fs::write(&copy, &whole).unwrap();
+    database(&copy, "DELETE FROM jobs WHERE id = 7");
+    says(&examine(&copy).unwrap_err().to_string(), &["499 jobs", "counted 500"]);
+    fs::write(&copy, "").unwrap();
+    says(&examine(&copy).unwrap_err().to_string(), &["empty"]);
 }

@@ -16,8 +16,11 @@ pub(super) struct HealthApi(pub(super) Arc<Shared>);
 /// How the service is.
 #[derive(Debug, Object)]
 struct Health {
-    /// Always `ok`: otherwise the reply is a problem.
+    /// `ok`; `degraded` where jobs and files can be reached, and something else is wrong. Otherwise the reply is a problem.
     status: String,
+    /// What that is.
+    #[oai(skip_serializing_if_is_none)]
+    trouble: Option<String>,
     /// The version of the service.
     version: String,
 }
@@ -27,8 +30,9 @@ pub(crate) async fn files_are_reachable(queue: &Queue) -> bool {
     queue.blobs().size(NO_FILE).await.is_ok()
 }
 
-fn well() -> Json<Health> {
-    Json(Health { status: "ok".to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() })
+fn well(trouble: Option<String>) -> Json<Health> {
+    let status = if trouble.is_some() { "degraded" } else { "ok" };
+    Json(Health { status: status.to_owned(), trouble, version: env!("CARGO_PKG_VERSION").to_owned() })
 }
 
 #[OpenApi(tag = "super::openapi::Section::Service")]
@@ -45,12 +49,13 @@ impl HealthApi {
         if !files_are_reachable(&self.0.queue).await {
             return Err(unwell("blob store"));
         }
-        Ok(well())
+        // The service serves all the same: whoever takes it out of service for this has nothing left.
+        Ok(well(self.0.backup.as_ref().and_then(|backup| backup.trouble(self.0.queue.now()))))
     }
 
     /// Whether the process answers at all
     #[oai(path = "/health/live", method = "get", operation_id = "live")]
     async fn live(&self) -> Json<Health> {
-        well()
+        well(None)
     }
 }

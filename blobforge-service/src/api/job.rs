@@ -239,7 +239,8 @@ pub(crate) struct AttemptView {
     started_at: Time,
     /// When it ended; `null` while it runs.
     ended_at: Option<Time>,
-    /// `completed`, `failed`, `released`, `snoozed`, `lost` or `cancelled`; `null` while it runs.
+    /// `completed`, `failed`, `released`, `snoozed`, `lost`, `cancelled`, or `voided` by a restore of the service from a backup;
+    /// `null` while it runs.
     end: Option<String>,
     /// What went wrong, if something did.
     error: Option<FailureView>,

@@ -77,6 +77,7 @@ says_it_itself!(
     serde_json::Error,
     crate::service::ServiceError,
     crate::serve::ServeError,
+    crate::backup::BackupError,
 );
 
 impl From<ClientError> for CliError {

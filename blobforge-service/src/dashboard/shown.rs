@@ -42,6 +42,7 @@ impl State {
             Some(End::Snoozed) => ("waiting", "scheduled", "snoozed"),
             Some(End::Lost) => ("retrying", "lost", "lost"),
             Some(End::Cancelled) => ("cancelled", "cancelled", "cancelled"),
+            Some(End::Voided) => ("waiting", "released", "voided by a restore"),
         };
         Self { class, icon, word: word.to_owned() }
     }

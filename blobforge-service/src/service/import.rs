@@ -126,7 +126,8 @@ pub(crate) async fn import(
         }
         return Ok(imported);
     }
-    private_folder(&config.data_folder())?;
+    let folder = config.data_folder();
+    private_folder(&folder).map_err(|source| ServiceError::File { path: folder.clone(), source })?;
     let queue = open_queue(config, open_files(config)?.0, None).await?;
     let all = all(&queue, &files, jobs, wish, &mut imported, heard).await;
     queue.close().await;

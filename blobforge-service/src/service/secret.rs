@@ -6,15 +6,19 @@ use std::{
     path::Path,
 };
 
+use blobforge_core::Generation;
+use hmac::{Hmac, KeyInit, Mac};
+use sha2::Sha256;
+
 use super::ServiceError;
 
 /// Makes the data folder if it is missing, for its owner alone.
-pub(super) fn private_folder(folder: &Path) -> Result<(), ServiceError> {
+pub(crate) fn private_folder(folder: &Path) -> io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
-    builder.create(folder).map_err(|source| ServiceError::File { path: folder.to_owned(), source })
+    builder.create(folder)
 }
 
 /// The secret that signs URLs of local files, made at the first start.
@@ -34,6 +38,14 @@ pub(super) fn url_secret(file: &Path) -> Result<[u8; 32], ServiceError> {
     let read = hex::decode_to_slice(text.trim(), &mut bytes);
     read.map_err(|_| in_file(io::Error::other("it holds no secret of 64 hexadecimal digits: delete it")))?;
     Ok(bytes)
+}
+
+/// The secret by which URLs are signed in one generation of a store: after a restore those that were given out before open nothing.
+pub(super) fn of_generation(secret: &[u8; 32], generation: Generation) -> [u8; 32] {
+    // HMAC takes a key of any length.
+    let Ok(mut mac) = Hmac::<Sha256>::new_from_slice(secret) else { return *secret };
+    mac.update(format!("generation {}", generation.get()).as_bytes());
+    mac.finalize().into_bytes().into()
 }
 
 /// Writes a secret so that a crash leaves the old file or the new one, and nobody else can ever read it.

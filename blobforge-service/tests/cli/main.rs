@@ -1,6 +1,7 @@
 //! The command line as people use it: real processes, and what they print.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs)]
 
+mod backup;
 mod commands;
 mod crowd;
 mod deploy;
@@ -15,6 +16,7 @@ mod reference;
 mod secrets;
 mod settings;
 mod shutdown;
+mod trouble;
 mod worker;
 
 use std::{

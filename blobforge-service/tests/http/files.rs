@@ -214,3 +214,19 @@ async fn who_hands_in_the_same_work_adds_its_tags_and_its_path() {
     assert_eq!(job["tags"], json!(["letters", "mill"]));
     assert_eq!((&job["source_path"], &job["other_paths"]), (&json!("a.txt"), &json!(["b.txt"])));
 }
+
+#[tokio::test]
+async fn no_url_outlasts_a_restore() {
+    let forge = Forge::start().await;
+    let job = json!({"type": "work", "source_hash": hash(LETTER), "source_size": LETTER.len()});
+    let url = forge.post("/api/jobs", job.clone()).await.ok()["upload"]["url"].clone();
+    let forge = forge.restarted_with(|_| {}).await;
+    forge.put(&url, LETTER).await.ok();
+    let missing = |config: &mut ServeConfig| {
+        std::fs::remove_file(config.db_path.with_file_name("blobforge.db-home")).unwrap();
+    };
+    let forge = forge.restarted_with(missing).await;
+    forge.put(&url, LETTER).await.refused(403, "bad_signature");
+    let again = forge.post("/api/jobs", job).await.ok()["upload"]["url"].clone();
+    forge.put(&again, LETTER).await.ok();
+}

@@ -38,6 +38,50 @@ pub async fn run(
     }
 }
 
+/// Runs a program that does no single piece of work, such as a server, until it ends or is cancelled, and hands on each line of
+/// its standard output. It dies with this process.
+///
+/// ```
+/// use blobforge_worker_sdk::child::{ChildSpec, accompany};
+/// use tokio_util::sync::CancellationToken;
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let folder = tempfile::tempdir()?;
+/// let spec = ChildSpec::new("/bin/sh", folder.path()).arg("-c").arg("echo ready");
+/// let mut heard = Vec::new();
+/// accompany(spec, CancellationToken::new(), |line| heard.push(line.to_owned())).await?;
+/// assert_eq!(heard, ["ready"]);
+/// # Ok(())
+/// # }
+/// ```
+///
+/// # Errors
+///
+/// When it cannot be started, ends with another status than 0, or is cancelled: then it was asked to end, and killed after the
+/// grace if it did not.
+pub async fn accompany(
+    spec: ChildSpec,
+    cancel: CancellationToken,
+    on_line: impl FnMut(&str) + Send,
+) -> Result<(), ChildError> {
+    let mut process = Process::start(&spec).await.map_err(ChildError::Spawn)?;
+    let watch = Watch { limits: &spec.limits, folders: &spec.folders(), cancel: &cancel };
+    let Finished { status, .. } = process.attend(watch, &mut Hearer(on_line)).await?;
+    if status.success() { Ok(()) } else { Err(process.crash(status, &spec.limits)) }
+}
+
+struct Hearer<F>(F);
+
+impl<F: FnMut(&str) + Send> Listener for Hearer<F> {
+    type Answer = ();
+
+    fn line(&mut self, line: &[u8]) -> Heard<()> {
+        (self.0)(&String::from_utf8_lossy(line));
+        Heard::Nothing
+    }
+}
+
 struct Ear<F> {
     on_event: F,
     advance: Advance,

@@ -452,13 +452,14 @@ pub(super) fn status(code: u8) -> Result<Status, String> {
 }
 
 /// The words that stand for how attempts end.
-pub(super) const ENDS: [(End, &str); 6] = [
+pub(super) const ENDS: [(End, &str); 7] = [
     (End::Completed, "completed"),
     (End::Failed, "failed"),
     (End::Released, "released"),
     (End::Snoozed, "snoozed"),
     (End::Lost, "lost"),
     (End::Cancelled, "cancelled"),
+    (End::Voided, "voided"),
 ];
 
 /// The words that stand for what holders report.

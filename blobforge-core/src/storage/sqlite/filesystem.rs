@@ -1,4 +1,4 @@
-//! Which filesystems a database must not lie on.
+//! Which filesystems a database must not lie on, and which keep the numbers of files.
 //!
 //! SQLite's write-ahead log needs memory shared between its users and locks that work; across a network it has
 //! neither, and corrupts the file sooner or later.
@@ -18,6 +18,22 @@ pub(super) fn network_filesystem_of(folder: &Path) -> Option<&'static str> {
 #[cfg(not(target_os = "linux"))]
 pub(super) fn network_filesystem_of(_folder: &Path) -> Option<&'static str> {
     None
+}
+
+/// Whether a file on the filesystem of this folder has the same number for as long as it is there, also when that is mounted
+/// again. Others may draw new ones each time.
+#[cfg(target_os = "linux")]
+pub(super) fn keeps_numbers(folder: &Path) -> bool {
+    /// ext, XFS, Btrfs, ZFS, F2FS, bcachefs and tmpfs.
+    const KEEP: [i64; 7] =
+        [0xEF53, 0x5846_5342, 0x9123_683E, 0x2FC1_2FC1, 0xF2F5_2010, 0xCA45_1A4E, 0x0102_1994];
+    rustix::fs::statfs(folder).is_ok_and(|found| KEEP.contains(&(found.f_type & 0xFFFF_FFFF)))
+}
+
+/// Whether numbers of files last: not known on this system.
+#[cfg(not(target_os = "linux"))]
+pub(super) fn keeps_numbers(_folder: &Path) -> bool {
+    false
 }
 
 /// Decides by the number that `statfs` gives, and for filesystems in user space by their kind.

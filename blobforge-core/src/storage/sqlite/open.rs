@@ -10,9 +10,10 @@ use std::{
 use rusqlite::{Connection, ErrorCode, OpenFlags, config::DbConfig};
 
 use super::{
-    SqliteOptions,
+    SqliteOptions, copying,
     failure::storage_error,
     filesystem::network_filesystem_of,
+    home::{Home, Restored},
     migrations::{self, APPLICATION_ID},
 };
 use crate::{Generation, storage::StorageError};
@@ -32,6 +33,10 @@ const SWITCHING: Duration = Duration::from_millis(5);
 /// took an eighth of the time of claims among many keys.
 const WRITER_CACHE_KIB: i64 = 16 * 1024;
 
+/// To how many pages the log may grow that another program is to work into the file: to 256 MiB. That one keeps it far shorter
+/// while it runs.
+const LOG_OF_ANOTHER: u32 = 64 * 1024;
+
 /// Reads the store's number.
 pub(super) const GENERATION: &str = "SELECT value FROM meta WHERE key = 'generation'";
 
@@ -45,6 +50,11 @@ pub(super) struct Opened {
     pub(super) generation: Generation,
     /// SQLite's number for what other connections have written.
     pub(super) version: i64,
+    pub(super) home: Home,
+    /// What was done because the file came back from a backup.
+    pub(super) restored: Option<Restored>,
+    /// Whether somebody else works the log into the file.
+    pub(super) log_is_anothers: bool,
 }
 
 /// Opens the file for writing, and makes it if it is not there.
@@ -60,7 +70,10 @@ pub(super) fn open(path: &Path, options: &SqliteOptions) -> Result<Opened, Stora
     // Whose file it is is asked before anything is written to it.
     let contents = contents(&writer).map_err(|e| refused(&e))?;
     check_contents(&at.to_string(), &contents)?;
-    let (version, generation) = set_up(&mut writer, options).map_err(|e| refused(&e))?;
+    if (1..migrations::latest()).contains(&contents.version) {
+        copying::keep_as_it_was(&path, contents.version)?;
+    }
+    set_up(&mut writer, options).map_err(|e| refused(&e))?;
     let mode: String =
         writer.pragma_query_value(None, "journal_mode", |row| row.get(0)).map_err(|e| refused(&e))?;
     if mode != "wal" {
@@ -68,7 +81,15 @@ pub(super) fn open(path: &Path, options: &SqliteOptions) -> Result<Opened, Stora
             "{at} cannot have a write-ahead log here (its journal is {mode:?}): put the database on a local disk"
         )));
     }
-    Ok(Opened { writer, path, generation, version })
+    let home = Home::of(&path)
+        .map_err(|e| StorageError::Unusable(format!("{at} cannot be looked at ({e}): put it right")))?;
+    let restored = home.settle(&mut writer, &*options.clock, false)?;
+    if let Some(pages) = options.max_pages {
+        writer.pragma_update(None, "max_page_count", pages).map_err(|e| refused(&e))?;
+    }
+    let (version, generation) = state_of(&writer).map_err(|e| refused(&e))?;
+    let log_is_anothers = options.wal_autocheckpoint == 0;
+    Ok(Opened { writer, path, generation, version, home, restored, log_is_anothers })
 }
 
 /// What is seen of a database without changing it.
@@ -122,18 +143,19 @@ pub(super) fn set_up_reader(connection: &Connection, patience: Duration) -> rusq
     connection.pragma_update(None, "query_only", true)
 }
 
-fn set_up(writer: &mut Connection, options: &SqliteOptions) -> rusqlite::Result<(i64, Generation)> {
+fn set_up(writer: &mut Connection, options: &SqliteOptions) -> rusqlite::Result<()> {
     use_write_ahead_log(writer)?;
     keep_plans(writer)?;
     writer.pragma_update(None, "synchronous", "full")?;
     writer.pragma_update(None, "cache_size", -WRITER_CACHE_KIB)?;
-    writer.pragma_update(None, "wal_autocheckpoint", options.wal_autocheckpoint)?;
+    let pages = if options.wal_autocheckpoint == 0 { LOG_OF_ANOTHER } else { options.wal_autocheckpoint };
+    writer.pragma_update(None, "wal_autocheckpoint", pages)?;
     // After a huge batch the log is cut back to this rather than kept at its longest.
     writer.pragma_update(None, "journal_size_limit", 64 * 1024 * 1024)?;
-    migrations::migrate(writer)?;
-    if let Some(pages) = options.max_pages {
-        writer.pragma_update(None, "max_page_count", pages)?;
-    }
+    migrations::migrate(writer)
+}
+
+fn state_of(writer: &Connection) -> rusqlite::Result<(i64, Generation)> {
     // Before anything is read that another process can change: what it changes later is seen by this number.
     let version = writer.pragma_query_value(None, "data_version", |row| row.get(0))?;
     let generation = writer.query_row(GENERATION, [], |row| row.get(0))?;
@@ -185,11 +207,15 @@ fn absolute(path: &Path) -> Result<PathBuf, StorageError> {
     Ok(folder.join(name))
 }
 
-fn explain(path: &Path, error: &rusqlite::Error) -> StorageError {
+pub(super) fn explain(path: &Path, error: &rusqlite::Error) -> StorageError {
     let at = path.display();
     match error.sqlite_error_code() {
         Some(ErrorCode::NotADatabase) => StorageError::Unusable(format!(
             "{at} is not an SQLite database: move it away, or name another file"
+        )),
+        Some(ErrorCode::DatabaseCorrupt) => StorageError::Unusable(format!(
+            "{at} is damaged ({error}): move it away, with the files beside it that begin with its name, and bring back a copy \
+             of it, for example by `blobforge backup restore`"
         )),
         Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly) => {
             StorageError::Unusable(format!(
@@ -211,14 +237,14 @@ fn check_library(number: i32, name: &str) -> Result<(), StorageError> {
 
 /// What can be seen of a file without changing it.
 #[derive(Debug, Default)]
-struct Contents {
+pub(super) struct Contents {
     application_id: i32,
-    version: i32,
+    pub(super) version: i32,
     tables: Vec<String>,
 }
 
 /// Looks at one state of the file: another process may be making it.
-fn contents(connection: &Connection) -> rusqlite::Result<Contents> {
+pub(super) fn contents(connection: &Connection) -> rusqlite::Result<Contents> {
     let state = connection.unchecked_transaction()?;
     let application_id = state.pragma_query_value(None, "application_id", |row| row.get(0))?;
     let version = migrations::version(&state)?;
@@ -227,7 +253,7 @@ fn contents(connection: &Connection) -> rusqlite::Result<Contents> {
     Ok(Contents { application_id, version, tables })
 }
 
-fn check_contents(at: &str, found: &Contents) -> Result<(), StorageError> {
+pub(super) fn check_contents(at: &str, found: &Contents) -> Result<(), StorageError> {
     let refuse = |why: String| Err(StorageError::Unusable(format!("{at} {why}")));
     let has = |name: &str| found.tables.iter().any(|table| table == name);
     if found.application_id == APPLICATION_ID {
@@ -280,5 +306,16 @@ mod tests {
     #[test]
     fn the_library_in_use_is_new_enough() {
         assert!(check_library(rusqlite::version_number(), rusqlite::version()).is_ok());
+    }
+
+    #[test]
+    fn a_log_that_another_program_looks_after_cannot_grow_for_ever() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = SqliteOptions { wal_autocheckpoint: 0, ..SqliteOptions::default() };
+        let opened = open(&folder.path().join("jobs.db"), &options).unwrap();
+        let pages: u32 =
+            opened.writer.pragma_query_value(None, "wal_autocheckpoint", |row| row.get(0)).unwrap();
+        assert_eq!(u64::from(pages) * 4096, 256 << 20);
+        assert!(opened.log_is_anothers);
     }
 }

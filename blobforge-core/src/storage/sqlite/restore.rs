@@ -2,15 +2,15 @@
 
 use std::{path::Path, sync::Arc};
 
-use rusqlite::{TransactionBehavior, params};
-
-use super::{SqliteOptions, failure::storage_error, open};
+use super::{SqliteOptions, open};
 use crate::{Clock, Generation, storage::StorageError};
 
-/// Notes that a file was restored from a backup; to be done once, before anything opens it.
+/// Notes that a file was restored from a backup. Who opens such a file notices it by itself, by the file `<name>-home` that a
+/// backup leaves out; this is for files that were changed in place.
 ///
 /// The store's generation rises, so that leases given before the restore count for nothing: their holders may have
-/// finished what this file believes to be running. And for 7 days no file is deleted, for who looks at what came back
+/// finished what this file believes to be running. That waits again, at no cost. Ids go on far behind those that the file
+/// knows, since later ones may have been given out. And for 7 days no file is deleted, for who looks at what came back
 /// and may yet restore another backup.
 ///
 /// ```
@@ -37,27 +37,18 @@ pub async fn mark_restored(
             let at = path.display();
             return Err(StorageError::Unusable(format!("there is no file {at}: restore it first")));
         }
-        mark(&path, &*clock)
+        mark(&path, clock)
     });
     marking.await.map_err(|_| StorageError::Closed)?
 }
 
-fn mark(path: &Path, clock: &dyn Clock) -> Result<Generation, StorageError> {
-    let mut writer = open::open(path, &SqliteOptions::default())?.writer;
-    let mut marked = || {
-        let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let generation: u32 = transaction.query_row(
-            "UPDATE meta SET value = value + 1 WHERE key = 'generation' RETURNING value",
-            [],
-            |row| row.get(0),
-        )?;
-        transaction.execute("UPDATE leases SET generation = ?1", [generation])?;
-        transaction.execute(
-            "INSERT OR REPLACE INTO meta (key, value) VALUES ('restored_at', ?1)",
-            params![clock.now().as_millis()],
-        )?;
-        transaction.commit()?;
-        Ok(Generation::new(generation))
+fn mark(path: &Path, clock: Arc<dyn Clock>) -> Result<Generation, StorageError> {
+    let options = SqliteOptions { clock, ..SqliteOptions::default() };
+    let mut opened = open::open(path, &options)?;
+    // Who opens it finds out by itself, if it was not opened here last.
+    let restored = match opened.restored {
+        None => opened.home.settle(&mut opened.writer, &*options.clock, true)?,
+        found => found,
     };
-    marked().map_err(|error: rusqlite::Error| storage_error(&error))
+    Ok(restored.map_or(opened.generation, |restored| restored.generation))
 }

@@ -95,6 +95,19 @@ impl Rows for SqliteRows<'_, '_> {
         self.sql.get(Sql::Job)?.query_row([id.get()], columns::job).optional()
     }
 
+    fn newest_job(&mut self) -> rusqlite::Result<Option<Timestamp>> {
+        let millis = self.sql.get(Sql::NewestJob)?.query_row([], |row| row.get(0)).optional()?;
+        Ok(millis.map(Timestamp::from_millis))
+    }
+
+    fn skip_ids(&mut self, by: u64) -> rusqlite::Result<()> {
+        let by = i64::try_from(by).unwrap_or(i64::MAX);
+        if self.sql.get(Sql::SkipIds)?.execute([by])? == 0 {
+            self.sql.get(Sql::BeginIdsBehind)?.execute([by])?;
+        }
+        Ok(())
+    }
+
     fn insert_job(&mut self, job: &Job) -> rusqlite::Result<JobId> {
         let source = SourceColumns::of(job.source.as_ref());
         self.sql.get(Sql::InsertJob)?.execute(params![
@@ -184,6 +197,10 @@ impl Rows for SqliteRows<'_, '_> {
 
     fn next_lease_expiry(&mut self) -> rusqlite::Result<Option<Timestamp>> {
         self.earliest(Sql::NextLeaseExpiry)
+    }
+
+    fn leases_after(&mut self, after: JobId, limit: usize) -> rusqlite::Result<Vec<JobId>> {
+        self.ids(Sql::LeasesAfter, params![after.get(), rows(limit)])
     }
 
     fn leases_of(&mut self, worker: &WorkerId) -> rusqlite::Result<Vec<JobId>> {
@@ -331,6 +348,13 @@ impl Rows for SqliteRows<'_, '_> {
 
     fn has_arrived(&mut self, key: &str) -> rusqlite::Result<bool> {
         self.sql.get(Sql::HasArrived)?.exists([key])
+    }
+
+    fn begin_generation(&mut self, now: Timestamp) -> rusqlite::Result<Generation> {
+        let number = self.sql.get(Sql::BeginGeneration)?.query_row([], |row| row.get(0))?;
+        self.sql.get(Sql::PutRestoredAt)?.execute([now.as_millis()])?;
+        self.generation = Generation::new(number);
+        Ok(self.generation)
     }
 
     fn restored_at(&mut self) -> rusqlite::Result<Option<Timestamp>> {

@@ -18,6 +18,10 @@ statements! {
     Begin: "BEGIN IMMEDIATE",
     DataVersion: "PRAGMA data_version",
     Generation: super::open::GENERATION,
+    BeginGeneration: "UPDATE meta SET value = value + 1 WHERE key = 'generation' RETURNING value",
+    PutRestoredAt: "INSERT OR REPLACE INTO meta (key, value) VALUES ('restored_at', ?1)",
+    Turn: "UPDATE meta SET value = value + 1 WHERE key = 'turn' \
+         RETURNING value, (SELECT value FROM meta WHERE key = 'home')",
     Commit: "COMMIT",
     Rollback: "ROLLBACK",
 
@@ -27,6 +31,9 @@ statements! {
          source_arrived, last_error, progress, result, outputs, limit_key, dedup, body) \
          VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17, ?18, ?19, ?20, \
          ?21, ?22, ?23, ?24, ?25)",
+    NewestJob: "SELECT created_at FROM jobs WHERE id = (SELECT max(id) FROM jobs)",
+    SkipIds: "UPDATE sqlite_sequence SET seq = seq + ?1 WHERE name = 'jobs'",
+    BeginIdsBehind: "INSERT INTO sqlite_sequence (name, seq) VALUES ('jobs', ?1)",
     UpdateJob: "UPDATE jobs SET priority = ?2, status = ?3, epoch = ?4, failures = ?5, losses = ?6, \
          max_attempts = ?7, run_at = ?8, ready_at = ?9, started_at = ?10, ended_at = ?11, updated_at = ?12, \
          source_key = ?13, source_size = ?14, source_sha256 = ?15, source_verified = ?16, \
@@ -42,6 +49,7 @@ statements! {
     DeleteLease: "DELETE FROM leases WHERE job_id = ?1",
     DueLeases: "SELECT job_id FROM leases WHERE lapsed = 0 AND expires_at <= ?1 ORDER BY expires_at, job_id LIMIT ?2",
     NextLeaseExpiry: "SELECT min(expires_at) FROM leases WHERE lapsed = 0",
+    LeasesAfter: "SELECT job_id FROM leases WHERE job_id > ?1 ORDER BY job_id LIMIT ?2",
     LeasesOf: "SELECT job_id FROM leases WHERE worker = ?1 ORDER BY job_id",
     LeasesOfClaim: "SELECT job_id FROM leases INDEXED BY leases_claim WHERE worker = ?1 AND claim_id = ?2 \
          ORDER BY job_id",
@@ -299,6 +307,8 @@ mod tests {
                     "SCAN scheduled",
                     // By its number.
                     "SCAN texts VIRTUAL TABLE INDEX 0:=",
+                    // One row for each table that numbers its own.
+                    "SCAN sqlite_sequence",
                     // So many of each type are kept.
                     "SCAN hours",
                     "USE TEMP B-TREE FOR ORDER BY",

@@ -15,6 +15,7 @@ use tokio::sync::{mpsc, oneshot};
 
 use super::{
     failure::storage_error,
+    home::{self, Home, Mark},
     open::Opened,
     place::Place,
     rows::SqliteRows,
@@ -31,6 +32,8 @@ const WAITING_REQUESTS: usize = 16;
 
 /// How many jobs are made findable by their texts in one go, while commits wait.
 const TEXTS_AT_ONCE: usize = 200;
+/// How often it is noted how far the file has come, while it goes on.
+const TURN_EVERY: Duration = Duration::from_secs(10);
 
 type Answer<T> = oneshot::Sender<Result<T, StorageError>>;
 
@@ -60,9 +63,9 @@ impl Writer {
         let (requests, inbox) = mpsc::channel(WAITING_REQUESTS);
         let place = Place::of(&opened.path)?;
         let generation = Arc::new(AtomicU32::new(opened.generation.get()));
-        let (connection, version, shown) = (opened.writer, opened.version, generation.clone());
+        let shown = generation.clone();
         let name = "blobforge-sqlite".to_owned();
-        let write = move || write(&connection, &*clock, place, version, (&shown, &statements), inbox);
+        let write = move || write(&opened, &*clock, place, (&shown, &statements), inbox);
         let thread = thread::Builder::new().name(name).spawn(write)?;
         Ok(Self { requests: Some(requests), thread: Some(thread), generation })
     }
@@ -114,16 +117,24 @@ fn gone() -> StorageError {
 }
 
 fn write(
-    connection: &Connection,
+    opened: &Opened,
     clock: &dyn Clock,
     place: Place,
-    version: i64,
     (generation, statements): (&AtomicU32, &AtomicU64),
     mut inbox: mpsc::Receiver<Request>,
 ) {
-    let sql = Statements::new(connection);
-    let mut transactions =
-        Transactions { sql, place, generation, statements, version, changed: false, broken: None };
+    let mut transactions = Transactions {
+        sql: Statements::new(&opened.writer),
+        place,
+        home: &opened.home,
+        turned_at: None,
+        unturned: false,
+        generation,
+        statements,
+        version: opened.version,
+        changed: false,
+        broken: None,
+    };
     while let Some(request) = inbox.blocking_recv() {
         // Who stopped waiting does not need the answer.
         match request {
@@ -134,24 +145,30 @@ fn write(
     }
     // After an error on the disk nothing is touched any more.
     if transactions.broken.is_none() {
-        put_into_one_file(connection);
+        transactions.turn_at_the_end();
+        // Where somebody else looks after the log, it is left alone.
+        if !opened.log_is_anothers {
+            put_into_one_file(&opened.writer);
+        }
     }
 }
 
 /// Leaves no log beside the file. The last connection that is closed would do so as well, but that may be a reader's, which
-/// ends with the process. Where somebody else looks after the log, it is left alone.
+/// ends with the process.
 fn put_into_one_file(connection: &Connection) {
-    let pages = connection.pragma_query_value(None, "wal_autocheckpoint", |row| row.get::<_, u32>(0));
-    if pages.is_ok_and(|pages| pages > 0) {
-        // Who still reads is waited for, but not long: what is in the log is as safe there.
-        let _ = connection.busy_timeout(WAIT_FOR_READERS);
-        let _ = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
-    }
+    // Who still reads is waited for, but not long: what is in the log is as safe there.
+    let _ = connection.busy_timeout(WAIT_FOR_READERS);
+    let _ = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
 }
 
 struct Transactions<'c> {
     sql: Statements<'c>,
     place: Place,
+    home: &'c Home,
+    /// The uptime at which it was last noted how far the file has come.
+    turned_at: Option<Duration>,
+    /// Whether it has come further since.
+    unturned: bool,
     generation: &'c AtomicU32,
     /// Counts what is run.
     statements: &'c AtomicU64,
@@ -219,12 +236,40 @@ impl Transactions<'_> {
         // Read under the lock: a batch that had to wait for it must not be dated before the one it waited for.
         let now = clock.now();
         let generation = Generation::new(self.generation.load(Ordering::Relaxed));
+        let changes = self.sql.connection().total_changes();
         let mut rows = SqliteRows { sql: &mut self.sql, generation };
         let committed = execute(&mut rows, now, commands)?;
         let begun = clock.uptime();
+        let changed = self.sql.connection().total_changes() != changes;
+        let turn = if changed { self.turn(begun)? } else { None };
         self.sql.get(Sql::Commit)?.execute([])?;
+        self.unturned |= changed && turn.is_none();
+        if let Some(mark) = turn {
+            self.noted(&mark, begun);
+        }
         let flush = Some(clock.uptime().saturating_sub(begun));
         Ok(Committed { flush, ..committed })
+    }
+
+    /// Goes on by a turn, if the last one is over.
+    fn turn(&mut self, uptime: Duration) -> rusqlite::Result<Option<Mark>> {
+        let is_over = self.turned_at.is_none_or(|at| uptime.saturating_sub(at) >= TURN_EVERY);
+        if is_over { home::turn(&mut self.sql) } else { Ok(None) }
+    }
+
+    /// Notes a turn that was committed.
+    fn noted(&mut self, mark: &Mark, uptime: Duration) {
+        self.home.note(mark);
+        (self.turned_at, self.unturned) = (Some(uptime), false);
+    }
+
+    /// Notes how far the file has come at last, so that every copy that was made until now is told from it.
+    fn turn_at_the_end(&mut self) {
+        if self.unturned
+            && let Ok(Some(mark)) = home::turn(&mut self.sql)
+        {
+            self.home.note(&mark);
+        }
     }
 
     /// Whether others have written; then the generation may be another one.

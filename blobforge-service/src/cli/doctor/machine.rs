@@ -11,6 +11,7 @@ use walkdir::WalkDir;
 
 use super::Finding;
 use crate::{
+    backup::{Verified, last_verified},
     cli::{
         free_bytes,
         terminal::{size, span},
@@ -33,7 +34,15 @@ pub(super) fn look_at_data(config: &ServeConfig) -> Vec<Finding> {
         let found = format!("none at {}: this is not the machine of a service", config.db_path.display());
         return vec![Finding::ok("database", found)];
     }
-    vec![database(&config.db_path), room("disk of the data", &config.data_folder()), backup(&config.db_path)]
+    let mut found = vec![
+        database(&config.db_path),
+        room("disk of the data", &config.data_folder()),
+        backup(&config.db_path),
+    ];
+    if config.backup.replicate {
+        found.push(trial(&last_verified(&config.db_path)));
+    }
+    found
 }
 
 /// What workers find here, who may want a card.
@@ -90,7 +99,7 @@ fn backup(database: &Path) -> Finding {
         return Finding::warn(
             "backup",
             found,
-            "Let Litestream replicate it, or copy it while the service is stopped",
+            "Start the service with --replicate, or take snapshots: blobforge backup snapshot",
         );
     }
     let log = PathBuf::from(format!("{}-wal", database.display()));
@@ -106,6 +115,27 @@ fn backup(database: &Path) -> Finding {
         return Finding::warn("backup", found, "Look whether it runs, and at its log");
     }
     Finding::ok("backup", found)
+}
+
+/// Whether the copy could be restored when that was last tried.
+fn trial(verified: &Verified) -> Finding {
+    const WHAT: &str = "restore on trial";
+    match (verified.succeeded_at, verified.failed_at) {
+        (Some(good), failed) if failed.is_none_or(|failed| failed < good) => {
+            let jobs = verified.jobs.unwrap_or_default();
+            Finding::ok(WHAT, format!("the copy could be restored at {good}, with {jobs} jobs"))
+        }
+        (_, Some(failed)) => {
+            let why = verified.why.clone().unwrap_or_default();
+            let remedy = "Take a snapshot now: blobforge backup snapshot; then look at the bucket";
+            Finding::fail(WHAT, format!("the copy could not be restored at {failed}: {why}"), remedy)
+        }
+        _ => Finding::warn(
+            WHAT,
+            "nobody has tried whether the copy can be restored",
+            "Try: blobforge backup verify",
+        ),
+    }
 }
 
 fn modified(path: &Path) -> Option<SystemTime> {
@@ -136,5 +166,19 @@ mod tests {
         let later = SystemTime::now() + Duration::from_secs(3600);
         std::fs::File::options().write(true).open(&path).unwrap().set_modified(later).unwrap();
         assert_eq!(backup(&path).state, State::Warn, "it is an hour behind");
+    }
+
+    #[test]
+    fn a_copy_that_could_not_be_restored_fails() {
+        let at = |text: &str| Some(text.parse().unwrap());
+        let (noon, later) = (at("2026-03-01T12:00:00Z"), at("2026-03-02T12:00:00Z"));
+        let tried = |succeeded_at, failed_at| {
+            trial(&Verified { succeeded_at, failed_at, jobs: Some(7), why: Some("it is damaged".to_owned()) })
+        };
+        assert_eq!(tried(None, None).state, State::Warn);
+        assert_eq!((tried(noon, None).state, tried(later, noon).state), (State::Ok, State::Ok));
+        let failed = tried(noon, later);
+        assert_eq!(failed.state, State::Fail);
+        assert!(failed.found.contains("it is damaged"), "{failed:?}");
     }
 }

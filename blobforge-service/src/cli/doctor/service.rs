@@ -27,10 +27,15 @@ pub(super) async fn look(connection: &Connection) -> Vec<Finding> {
             return vec![Finding::fail("service", error.to_string(), remedy)];
         }
     };
-    let mut findings = vec![
-        Finding::ok("service", format!("{} answers; its database and its files are well", client.url())),
-        version(&field(&health, "version")),
-    ];
+    let well = match field(&health, "trouble") {
+        trouble if trouble.is_empty() => {
+            Finding::ok("service", format!("{} answers; its database and its files are well", client.url()))
+        }
+        trouble => {
+            Finding::warn("service", format!("{} answers; {trouble}", client.url()), "Look at its log")
+        }
+    };
+    let mut findings = vec![well, version(&field(&health, "version"))];
     match client.stats().await {
         Ok(_) => findings.push(Finding::ok("token", "the service takes it")),
         Err(error) => {

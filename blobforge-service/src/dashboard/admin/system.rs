@@ -3,12 +3,13 @@
 use std::path::PathBuf;
 
 use askama::Template;
-use blobforge_core::storage::sqlite::check_file;
+use blobforge_core::{Timestamp, storage::sqlite::check_file};
 use poem::{Response, handler};
 
 use super::Tab;
 use crate::{
     api::files_are_reachable,
+    backup::Standing,
     config::Setting,
     dashboard::{
         fault::Fault,
@@ -29,6 +30,7 @@ struct SystemPage {
     host: String,
     database: Database,
     generation: u32,
+    backup: Option<Backup>,
     files: Files,
     /// Where what is measured is told without a token.
     metrics: Option<String>,
@@ -49,6 +51,7 @@ pub(in crate::dashboard) async fn page(visitor: Visitor) -> Result<Response, Fau
         host: config.host.to_string(),
         database: Database::find(config.db_path.clone()).await,
         generation: shared.queue.storage().generation().get(),
+        backup: shared.backup.as_deref().map(|standing| Backup::of(standing, now)),
         files: Files::find(&visitor).await,
         metrics: config.metrics_addr.map(|address| address.to_string()),
         settings: config.settings.clone(),
@@ -74,6 +77,31 @@ impl Database {
         let checked = tokio::task::spawn_blocking(move || check_file(&path)).await;
         let schema = checked.ok().and_then(Result::ok).map(|file| file.schema);
         Self { path: shown, size, log, schema }
+    }
+}
+
+/// How the copy of the database stands.
+struct Backup {
+    lag: String,
+    copied: Option<When>,
+    /// What is wrong with it.
+    trouble: Option<String>,
+    verified: Option<When>,
+    errors: u64,
+    last_error: Option<String>,
+}
+
+impl Backup {
+    fn of(standing: &Standing, now: Timestamp) -> Self {
+        let copying = standing.now();
+        Self {
+            lag: words::about(standing.lag(now)),
+            copied: copying.copied_at.map(|at| When::new(at, now)),
+            trouble: standing.trouble(now),
+            verified: standing.verified().succeeded_at.map(|at| When::new(at, now)),
+            errors: copying.errors,
+            last_error: copying.last_error,
+        }
     }
 }
 

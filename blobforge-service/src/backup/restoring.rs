@@ -1,0 +1,168 @@
+//! Bringing a database back: from the copy in the bucket, or from a snapshot.
+
+use std::{
+    fs, io,
+    path::{Path, PathBuf},
+};
+
+use blobforge_core::storage::sqlite::{Examined, examine, make_durable};
+use serde::Serialize;
+
+use super::{BackupError, Litestream, snapshot};
+use crate::{config::ServeConfig, service::private_folder};
+
+/// Where a database comes back from.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Source {
+    /// Litestream's copy: its newest state, or that of a time.
+    Replica(Option<String>),
+    /// A snapshot in a file.
+    File(PathBuf),
+    /// A snapshot in the bucket: the newest, or the one of this name.
+    Bucket(Option<String>),
+}
+
+/// A database that came back.
+#[derive(Clone, Debug, Serialize)]
+pub(crate) struct Brought {
+    /// Where from.
+    pub(crate) from: String,
+    /// How many jobs it has.
+    pub(crate) jobs: u64,
+    /// The version of its tables, as they came.
+    pub(crate) schema: i32,
+}
+
+/// Brings the database back if there is none, a copy is kept, and nobody said not to. A bucket without a copy is fine: then an
+/// empty database is begun.
+///
+/// # Errors
+/// When it cannot be said whether there is a copy, or it cannot be used: an empty database in its place would be copied over it.
+pub(crate) async fn bring_back(config: &ServeConfig) -> Result<Option<Brought>, BackupError> {
+    if !config.backup.replicate || config.db_path.exists() {
+        return Ok(None);
+    }
+    if !config.backup.restore {
+        tracing::warn!("SKIP_RESTORE is set: an empty database is begun, whatever the bucket has");
+        return Ok(None);
+    }
+    match restore(config, &Source::Replica(None)).await {
+        Ok(brought) => {
+            tracing::warn!("{} jobs came back from {}", brought.jobs, brought.from);
+            Ok(Some(brought))
+        }
+        Err(BackupError::None(what)) => {
+            tracing::info!("{what}: an empty database is begun");
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Puts a database in its place that came back. Whoever opens it next does what a restore asks for.
+///
+/// # Errors
+/// When there is a database already, or what came back cannot be used. Then nothing is changed.
+pub(crate) async fn restore(config: &ServeConfig, source: &Source) -> Result<Brought, BackupError> {
+    let path = std::path::absolute(&config.db_path).map_err(BackupError::file(&config.db_path))?;
+    if path.exists() {
+        return Err(BackupError::None(format!(
+            "there is a database at {}: stop the service and move it away first, with the files beside it that begin with its \
+             name",
+            path.display()
+        )));
+    }
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    private_folder(folder).map_err(BackupError::file(folder))?;
+    let draft = beside(&path, ".restoring");
+    remove_with_log(&draft)?;
+    let fetched = fetch(config, source, &draft).await;
+    let brought = match fetched {
+        Ok(from) => looked_through(&draft, from).await,
+        Err(error) => Err(error),
+    };
+    match brought.and_then(|brought| put_in_place(&draft, &path).map(|()| brought)) {
+        Ok(brought) => Ok(brought),
+        Err(error) => {
+            remove_with_log(&draft)?;
+            Err(error)
+        }
+    }
+}
+
+/// Gets what is to come back, and says where from.
+async fn fetch(config: &ServeConfig, source: &Source, draft: &Path) -> Result<String, BackupError> {
+    match source {
+        Source::Replica(at) => {
+            let litestream = Litestream::new(config)?;
+            if litestream.restore(draft, at.as_deref()).await? {
+                return Ok(litestream.replica());
+            }
+            Err(BackupError::None(format!("there is no copy at {}", litestream.replica())))
+        }
+        Source::File(file) => snapshot::fetch_file(file, draft).await,
+        Source::Bucket(name) => snapshot::fetch_from_bucket(config, name.as_deref(), draft).await,
+    }
+}
+
+/// Reads all of what came back.
+pub(super) async fn looked_through(file: &Path, from: String) -> Result<Brought, BackupError> {
+    let path = file.to_owned();
+    let examined = tokio::task::spawn_blocking(move || examine(&path)).await;
+    let examined = examined
+        .map_err(|error| BackupError::File { path: file.to_owned(), source: io::Error::other(error) })?;
+    match examined {
+        Ok(Examined { schema, jobs, .. }) => Ok(Brought { from, jobs, schema }),
+        // What is said of the file means what it came from.
+        Err(error) => {
+            let why = error.to_string().replace(&file.display().to_string(), "it");
+            Err(BackupError::Unusable { at: from, why })
+        }
+    }
+}
+
+fn put_in_place(draft: &Path, path: &Path) -> Result<(), BackupError> {
+    // What belonged to the database that was there is not applied to this one, and not thrown away either.
+    for ending in ["-wal", "-shm"] {
+        set_aside(&beside(path, ending))?;
+    }
+    let name = path.file_name().unwrap_or_default().to_string_lossy();
+    let of_litestream = path.with_file_name(format!(".{name}-litestream"));
+    let gone = |result: io::Result<()>| match result {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+        _ => Ok(()),
+    };
+    // How far the one that was there had been copied says nothing about this one.
+    gone(fs::remove_dir_all(&of_litestream)).map_err(BackupError::file(&of_litestream))?;
+    let home = beside(path, "-home");
+    gone(fs::remove_file(&home)).map_err(BackupError::file(&home))?;
+    make_durable(draft).map_err(BackupError::file(draft))?;
+    fs::rename(draft, path).and_then(|()| make_durable(path)).map_err(BackupError::file(path))
+}
+
+fn set_aside(file: &Path) -> Result<(), BackupError> {
+    match fs::rename(file, beside(file, ".lost")) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(BackupError::file(file)(error)),
+        _ => Ok(()),
+    }
+}
+
+/// Removes a database that is none yet, with what may lie beside it.
+pub(super) fn remove_with_log(file: &Path) -> Result<(), BackupError> {
+    for ending in ["", "-wal", "-shm", "-journal", ".tmp"] {
+        let one = beside(file, ending);
+        match fs::remove_file(&one) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                return Err(BackupError::file(&one)(error));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+pub(super) fn beside(path: &Path, ending: &str) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(ending);
+    PathBuf::from(name)
+}
