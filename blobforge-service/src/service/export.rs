@@ -77,8 +77,9 @@ async fn all(queue: &Queue, folder: &Path, heard: &(dyn Fn(u64) + Sync)) -> Resu
     let installation = installation(queue).await?;
     check_folder(folder, &installation)?;
     private_folder(&folder.join(FILES))?;
+    let _lock = locked(folder)?;
     let unusable = |source| ServiceError::File { path: folder.join(DRAFT), source };
-    let mut draft = BufWriter::new(File::create(folder.join(DRAFT)).map_err(unusable)?);
+    let mut draft = BufWriter::new(private(&folder.join(DRAFT)).map_err(unusable)?);
     let jobs = queue.counts().await?.total();
     heard(jobs);
     let head = Head::new(installation, jobs, queue.now());
@@ -103,6 +104,30 @@ async fn all(queue: &Queue, folder: &Path, heard: &(dyn Fn(u64) + Sync)) -> Resu
     draft.sync_all().map_err(unusable)?;
     fs::rename(folder.join(DRAFT), folder.join(JOBS)).map_err(unusable)?;
     Ok(exported)
+}
+
+/// Keeps every other export out of the folder for as long as this is held: two would write into each other's files.
+fn locked(folder: &Path) -> Result<File, ServiceError> {
+    let wrong = |source| ServiceError::File { path: folder.to_owned(), source };
+    let held = File::open(folder).map_err(wrong)?;
+    match rustix::fs::flock(&held, rustix::fs::FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(held),
+        Err(rustix::io::Errno::WOULDBLOCK) => {
+            let what = format!("another export writes into {}: wait for its end", folder.display());
+            Err(ServiceError::Config(what))
+        }
+        Err(error) => Err(wrong(error.into())),
+    }
+}
+
+/// A new file for its owner alone, in place of one that an earlier run has left.
+fn private(path: &Path) -> io::Result<File> {
+    use std::os::unix::fs::OpenOptionsExt as _;
+    match fs::remove_file(path) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
 /// What this installation calls itself, the first time drawn: by it an import knows what it has already.
@@ -235,7 +260,7 @@ async fn fetch(queue: &Queue, folder: &Path, key: &str) -> Result<(Stored, PathB
     let draft = folder.join(FILES).join("part");
     let unusable = |source| Trouble::OfFolder(ServiceError::File { path: draft.clone(), source });
     let mut content = queue.blobs().get(key, None).await.map_err(Trouble::OfFile)?;
-    let mut file = File::create(&draft).map_err(unusable)?;
+    let mut file = private(&draft).map_err(unusable)?;
     let (mut hasher, mut size) = (Hasher::new(), 0);
     while let Some(piece) =
         content.try_next().await.map_err(|error| Trouble::OfFile(BlobError::BrokenOff(error)))?

@@ -249,6 +249,16 @@ async fn an_export_goes_on_where_it_was_and_writes_over_nothing_else() {
         assert!(said.out.starts_with("10 jobs exported, 0 files"), "{said:?}");
         assert!(!export.join("jobs.jsonl.part").exists());
     }
+    // Another one that writes there meanwhile is not disturbed.
+    let held = fs::File::open(&export).unwrap();
+    rustix::fs::flock(&held, rustix::fs::FlockOperation::LockExclusive).unwrap();
+    let said = old.at_home(&["export"], &export);
+    assert!(said.code == Some(1) && said.err.contains("another export writes into"), "{said:?}");
+    drop(held);
+    let mode = std::os::unix::fs::PermissionsExt::mode(
+        &fs::metadata(export.join("jobs.jsonl")).unwrap().permissions(),
+    );
+    assert_eq!(mode & 0o777, 0o600, "all jobs stand in it");
     // A file that is gone from the store is named, and the rest is exported.
     let source =
         fs::read_dir(old.folder.path().join("files/sources")).unwrap().next().unwrap().unwrap().path();
