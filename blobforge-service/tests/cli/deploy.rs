@@ -155,13 +155,6 @@ fn what_containers_are_told_is_understood() {
                 continue;
             }
             of_ours += 1;
-            let serve = blobforge_service::ServeArgs::command();
-            if words.contains(&"--replicate".to_owned())
-                && !serve.get_arguments().any(|arg| arg.get_long() == Some("replicate"))
-            {
-                println!("SKIPPED: {words:?}, since this program cannot replicate");
-                continue;
-            }
             understood(&[vec!["blobforge".to_owned()], words].concat());
         }
         if let Some(name) = line.split(':').next().filter(|name| name.starts_with("BLOBFORGE_")) {
