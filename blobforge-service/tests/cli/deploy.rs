@@ -164,8 +164,6 @@ fn what_containers_are_told_is_understood() {
     assert_eq!(of_ours, 4, "every container of ours says what it runs");
 }
 
-use clap::CommandFactory as _;
-
 /// A container of the service without an engine: the command line and the environment of its image, but for where its volume
 /// and its port are.
 struct Container {
