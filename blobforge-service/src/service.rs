@@ -166,8 +166,7 @@ impl Service {
     /// When the data folder or the address cannot be used.
     pub async fn start(config: ServeConfig) -> Result<Self, ServiceError> {
         let folder = config.data_folder();
-        secret::private_folder(&folder)
-            .map_err(|source| ServiceError::File { path: folder.clone(), source })?;
+        secret::own_folder(&folder)?;
         let address = SocketAddr::new(config.host, config.port);
         // Listening comes first, so that a second service on the same address changes nothing in the data folder.
         let (acceptor, chosen) = listen(address, "--port").await?;

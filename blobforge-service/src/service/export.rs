@@ -21,7 +21,10 @@ use serde_json::Value;
 use sha2::{Digest, Sha256 as Hasher};
 
 pub(super) use self::format::{End, ExportedFile, ExportedJob, Head, Lines, Said};
-use super::{ServiceError, open_files, open_queue, secret::private_folder};
+use super::{
+    ServiceError, open_files, open_queue,
+    secret::{not_as_root, own_folder},
+};
 use crate::config::ServeConfig;
 
 /// The file of the jobs, within the folder of an export.
@@ -67,6 +70,7 @@ pub(crate) async fn export(
             format!("there is no database at {}: say with --db-path where it is", config.db_path.display());
         return Err(ServiceError::Config(what));
     }
+    not_as_root(&config.data_folder())?;
     let queue = open_queue(config, open_files(config)?.0, None).await?;
     let exported = all(&queue, folder, heard).await;
     queue.close().await;
@@ -76,7 +80,7 @@ pub(crate) async fn export(
 async fn all(queue: &Queue, folder: &Path, heard: &(dyn Fn(u64) + Sync)) -> Result<Exported, ServiceError> {
     let installation = installation(queue).await?;
     check_folder(folder, &installation)?;
-    private_folder(&folder.join(FILES))?;
+    own_folder(&folder.join(FILES))?;
     let _lock = locked(folder)?;
     let unusable = |source| ServiceError::File { path: folder.join(DRAFT), source };
     let mut draft = BufWriter::new(private(&folder.join(DRAFT)).map_err(unusable)?);

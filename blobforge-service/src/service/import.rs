@@ -23,7 +23,10 @@ use self::{
     files::Files,
     importer::{Importer, look},
 };
-use super::{ServiceError, open_files, open_queue, secret::private_folder};
+use super::{
+    ServiceError, open_files, open_queue,
+    secret::{not_as_root, own_folder},
+};
 use crate::{audit::Actor, config::ServeConfig};
 
 /// How many jobs are taken over at once.
@@ -127,7 +130,8 @@ pub(crate) async fn import(
         return Ok(imported);
     }
     let folder = config.data_folder();
-    private_folder(&folder).map_err(|source| ServiceError::File { path: folder.clone(), source })?;
+    not_as_root(&folder)?;
+    own_folder(&folder)?;
     let queue = open_queue(config, open_files(config)?.0, None).await?;
     let all = all(&queue, &files, jobs, wish, &mut imported, heard).await;
     queue.close().await;

@@ -12,13 +12,45 @@ use sha2::Sha256;
 
 use super::ServiceError;
 
-/// Makes the data folder if it is missing, for its owner alone.
+/// Makes a folder if it is missing, for its owner alone.
 pub(crate) fn private_folder(folder: &Path) -> io::Result<()> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
     std::os::unix::fs::DirBuilderExt::mode(&mut builder, 0o700);
     builder.create(folder)
+}
+
+/// Refuses to write as root into the data of an account that could not use it afterwards.
+pub(super) fn not_as_root(folder: &Path) -> Result<(), ServiceError> {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt;
+        // What this very process is, where the system shows it.
+        let me = fs::metadata("/proc/self").map(|process| process.uid());
+        let owner = fs::metadata(folder).map(|folder| folder.uid());
+        if let (Ok(me), Ok(owner)) = (me, owner)
+            && is_foreign(me, owner)
+        {
+            return Err(ServiceError::Config(format!(
+                "{} belongs to the account {owner}, and the service that runs as that could not use what root writes \
+                 there: run this as that account, as docs/linux.md says for a unit of systemd",
+                folder.display()
+            )));
+        }
+    }
+    Ok(())
+}
+
+/// Anybody but root is kept out by the folder itself.
+#[cfg(unix)]
+fn is_foreign(me: u32, owner: u32) -> bool {
+    me == 0 && owner != 0
+}
+
+/// The same as [`private_folder`], for who has a service or would have one.
+pub(super) fn own_folder(folder: &Path) -> Result<(), ServiceError> {
+    private_folder(folder).map_err(|source| ServiceError::File { path: folder.to_owned(), source })
 }
 
 /// The secret that signs URLs of local files, made at the first start.
@@ -66,4 +98,20 @@ pub(crate) fn write_private(file: &Path, text: &str) -> io::Result<()> {
     writeln!(opened, "{text}")?;
     opened.sync_all()?;
     fs::rename(&fresh, file)
+}
+
+#[cfg(all(test, unix))]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn root_writes_into_its_own_data_and_not_into_those_of_others() {
+        assert!(is_foreign(0, 10_001));
+        assert!(!is_foreign(0, 0) && !is_foreign(10_001, 10_001));
+        assert!(!is_foreign(1000, 10_001), "whom the folder keeps out need not be told more");
+        let mine = tempfile::tempdir().unwrap();
+        not_as_root(mine.path()).unwrap();
+        not_as_root(&mine.path().join("to be made")).unwrap();
+    }
 }

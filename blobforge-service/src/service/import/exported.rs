@@ -16,7 +16,7 @@ use crate::{
         ServiceError,
         export::{ExportedFile, ExportedJob, Head, JOBS, Lines, Said, file_of},
         open_files, open_queue,
-        secret::private_folder,
+        secret::{not_as_root, own_folder},
     },
 };
 
@@ -56,7 +56,8 @@ pub(super) async fn import(
     if wish.dry_run && !config.db_path.exists() {
         return all(None, wish, folder, &head, lines, heard).await;
     }
-    private_folder(&config.data_folder())?;
+    not_as_root(&config.data_folder())?;
+    own_folder(&config.data_folder())?;
     let queue = open_queue(config, open_files(config)?.0, None).await?;
     let imported = all(Some(&queue), wish, folder, &head, lines, heard).await;
     queue.close().await;
