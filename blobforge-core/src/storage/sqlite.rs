@@ -51,6 +51,7 @@ use std::{
 
 pub use copying::{Examined, copy_database, examine, make_durable, record_in};
 pub use earlier::{EarlierJob, earlier_jobs};
+pub use home::note_restore;
 pub use open::{CheckedFile, check_file};
 pub use restore::mark_restored;
 pub use within::commit_within;

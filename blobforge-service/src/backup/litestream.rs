@@ -10,8 +10,9 @@ use std::{
     time::Duration,
 };
 
-use blobforge_core::blob::S3Options;
+use blobforge_core::blob::{BlobError, ObjectBlobs, S3Options};
 use blobforge_worker_sdk::child::{ChildLimits, ChildSpec};
+use futures_util::StreamExt;
 use reqwest::{Client, RequestBuilder};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -22,7 +23,7 @@ use crate::config::ServeConfig;
 
 /// How long the last copy may take once the service has stopped, how long the program tries again when it is told to end, and
 /// until it is killed.
-const LAST_COPY: Duration = Duration::from_secs(3);
+pub(super) const LAST_COPY: Duration = Duration::from_secs(3);
 const ENDING: Duration = Duration::from_secs(1);
 const GRACE: Duration = Duration::from_secs(2);
 /// What of this process's environment it gets: how to reach others, and whom to trust.
@@ -170,8 +171,21 @@ impl Litestream {
         command.arg(&self.database).env_clear().envs(self.environment());
         let command = command.stdin(Stdio::null()).kill_on_drop(true);
         let output = command.output().await.map_err(BackupError::file(&self.program))?;
+        if output.status.success() && to.is_file() {
+            return Ok(true);
+        }
         if output.status.success() {
-            return Ok(to.is_file());
+            // It says the same of a copy that is not there and of one from which nothing can be made.
+            return match self.has_files().await? {
+                false => Ok(false),
+                true => Err(BackupError::Unusable {
+                    at: self.replica(),
+                    why: match at {
+                        Some(at) => format!("it has files, but no state of the database as it was at {at}"),
+                        None => "it has files, but no state of the database can be made of them".to_owned(),
+                    },
+                }),
+            };
         }
         Err(BackupError::Failed {
             doing: "restore the database",
@@ -179,6 +193,17 @@ impl Litestream {
             remedy: "Look whether the bucket can be reached and its key is right; nothing was changed, and no empty database was \
                      begun in its place",
         })
+    }
+
+    /// Whether anything lies where the copy is.
+    async fn has_files(&self) -> Result<bool, BackupError> {
+        let failed = |error: BlobError| BackupError::None(format!("the bucket cannot be used: {error}"));
+        let mut options = self.bucket.clone();
+        // With the keys that Litestream has.
+        (options.access_key, options.secret_key) = self.keys.clone();
+        let blobs = ObjectBlobs::s3(&options).map_err(failed)?;
+        let first = blobs.list(&self.options.path).next().await.transpose().map_err(failed)?;
+        Ok(first.is_some())
     }
 
     fn environment(&self) -> Vec<(OsString, OsString)> {
@@ -260,25 +285,14 @@ pub(super) fn read_line(line: &str) -> Option<Line> {
     Some(Line { is_error: field("level") == "ERROR", text: crate::words::cut(&text, SAID) })
 }
 
-/// How long the one that runs may take to answer.
-const ANSWER_WITHIN: Duration = Duration::from_secs(5);
-
-/// Asks the one that runs how far its copy has come.
-///
-/// # Errors
-/// When it does not answer in time.
-pub(super) async fn last_copied(socket: &Path) -> io::Result<Option<String>> {
-    let reply = asked(|http| http.get("http://litestream/list").timeout(ANSWER_WITHIN), socket).await?;
-    Ok(reply["databases"][0]["last_sync_at"].as_str().map(str::to_owned))
-}
-
-/// Has the one that runs copy what is new, and waits until it has.
+/// Has the one that runs copy what is new, and waits until it has. What it says of itself without being asked to is when it
+/// last tried, be it that nothing was copied.
 ///
 /// # Errors
 /// When it cannot, or not in time.
-pub(super) async fn copy_now(socket: &Path, database: &Path) -> io::Result<()> {
-    let wish = json!({"path": database, "wait": true, "timeout": LAST_COPY.as_secs()});
-    let copy = |http: &Client| http.post("http://litestream/sync").json(&wish).timeout(LAST_COPY);
+pub(super) async fn copy_now(socket: &Path, database: &Path, within: Duration) -> io::Result<()> {
+    let wish = json!({"path": database, "wait": true, "timeout": within.as_secs()});
+    let copy = |http: &Client| http.post("http://litestream/sync").json(&wish).timeout(within);
     let reply = asked(copy, socket).await?;
     match reply["error"].as_str() {
         Some(error) => Err(io::Error::other(error.to_owned())),

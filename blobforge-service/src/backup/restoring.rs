@@ -1,11 +1,12 @@
 //! Bringing a database back: from the copy in the bucket, or from a snapshot.
 
 use std::{
-    fs, io,
+    fs::{self, TryLockError},
+    io,
     path::{Path, PathBuf},
 };
 
-use blobforge_core::storage::sqlite::{Examined, examine, make_durable};
+use blobforge_core::storage::sqlite::{Examined, examine, make_durable, note_restore};
 use serde::Serialize;
 
 use super::{BackupError, Litestream, snapshot};
@@ -66,14 +67,11 @@ pub(crate) async fn bring_back(config: &ServeConfig) -> Result<Option<Brought>, 
 pub(crate) async fn restore(config: &ServeConfig, source: &Source) -> Result<Brought, BackupError> {
     let path = std::path::absolute(&config.db_path).map_err(BackupError::file(&config.db_path))?;
     if path.exists() {
-        return Err(BackupError::None(format!(
-            "there is a database at {}: stop the service and move it away first, with the files beside it that begin with its \
-             name",
-            path.display()
-        )));
+        return Err(is_there(&path));
     }
     let folder = path.parent().unwrap_or(Path::new("/"));
     private_folder(folder).map_err(BackupError::file(folder))?;
+    let _alone = alone(&path)?;
     let draft = beside(&path, ".restoring");
     remove_with_log(&draft)?;
     let fetched = fetch(config, source, &draft).await;
@@ -121,7 +119,31 @@ pub(super) async fn looked_through(file: &Path, from: String) -> Result<Brought,
     }
 }
 
+fn is_there(path: &Path) -> BackupError {
+    BackupError::None(format!(
+        "there is a database at {}: stop the service and move it away first, with the files beside it that begin with its \
+         name",
+        path.display()
+    ))
+}
+
+/// Keeps every other restore of this database out.
+fn alone(path: &Path) -> Result<fs::File, BackupError> {
+    let lock = beside(path, ".restoring-lock");
+    let file = fs::File::create(&lock).map_err(BackupError::file(&lock))?;
+    file.try_lock().map_err(|error| match error {
+        TryLockError::WouldBlock => {
+            BackupError::None("another process brings this database back: wait until it is done".to_owned())
+        }
+        TryLockError::Error(error) => BackupError::file(&lock)(error),
+    })?;
+    Ok(file)
+}
+
 fn put_in_place(draft: &Path, path: &Path) -> Result<(), BackupError> {
+    if path.exists() {
+        return Err(is_there(path));
+    }
     // What belonged to the database that was there is not applied to this one, and not thrown away either.
     for ending in ["-wal", "-shm"] {
         set_aside(&beside(path, ending))?;
@@ -134,10 +156,12 @@ fn put_in_place(draft: &Path, path: &Path) -> Result<(), BackupError> {
     };
     // How far the one that was there had been copied says nothing about this one.
     gone(fs::remove_dir_all(&of_litestream)).map_err(BackupError::file(&of_litestream))?;
-    let home = beside(path, "-home");
-    gone(fs::remove_file(&home)).map_err(BackupError::file(&home))?;
+    // Also a copy that has no mark yet is told to have come back.
+    note_restore(path).map_err(BackupError::file(path))?;
     make_durable(draft).map_err(BackupError::file(draft))?;
-    fs::rename(draft, path).and_then(|()| make_durable(path)).map_err(BackupError::file(path))
+    // Never in the place of one that has come meanwhile.
+    let placed = fs::hard_link(draft, path).and_then(|()| fs::remove_file(draft));
+    placed.and_then(|()| make_durable(path)).map_err(BackupError::file(path))
 }
 
 fn set_aside(file: &Path) -> Result<(), BackupError> {

@@ -239,6 +239,16 @@ async fn index(bucket: &ObjectBlobs) -> Result<Vec<Entry>, BackupError> {
 
 /// Gets a snapshot from a file, whose hash is compared if it lies beside it.
 pub(super) async fn fetch_file(file: &Path, draft: &Path) -> Result<String, BackupError> {
+    let log = beside(file, "-wal");
+    if fs::metadata(&log).is_ok_and(|log| log.len() > 0) {
+        return Err(BackupError::None(format!(
+            "{} belongs to {} and has what was written to it last: open that once where it is, with `blobforge doctor \
+             --db-path {}`, or name a snapshot",
+            log.display(),
+            file.display(),
+            file.display()
+        )));
+    }
     tokio::fs::copy(file, draft).await.map_err(BackupError::file(file))?;
     let sum = beside(file, ".sha256");
     if let Ok(text) = fs::read_to_string(&sum) {

@@ -1,4 +1,4 @@
-//! Keeps Litestream running, and asks it how far its copy has come.
+//! Keeps Litestream running, and has it say how far its copy has come.
 
 use std::{
     convert::Infallible,
@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     BackupError, Litestream, Standing,
-    litestream::{Folder, copy_now, last_copied},
+    litestream::{Folder, LAST_COPY, copy_now},
     restoring::beside,
 };
 
@@ -24,8 +24,8 @@ const FIRST_PAUSE: Duration = Duration::from_secs(1);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 /// After how long one that runs counts as having started well.
 const STARTED_WELL: Duration = Duration::from_secs(60);
-/// How often it is asked how far it is, if it does not copy more often.
-const ASK_EVERY: Duration = Duration::from_secs(2);
+/// How long it may take to copy what is new.
+const COPY_WITHIN: Duration = Duration::from_secs(60);
 
 /// Litestream, running for as long as the service does.
 #[derive(Debug)]
@@ -119,7 +119,7 @@ async fn run(
             Err(ChildError::Cancelled) => "it was told to".to_owned(),
             Err(error) => error.to_string(),
         },
-        never = ask_how_far(&socket, litestream.sync().min(ASK_EVERY), standing, &**clock) => match never {},
+        never = keep_track(&socket, litestream, standing, &**clock) => match never {},
         never = end_in_order(&socket, litestream, stop, &end) => match never {},
     }
 }
@@ -133,27 +133,26 @@ async fn end_in_order(
     end: &CancellationToken,
 ) -> Infallible {
     stop.cancelled().await;
-    if let Err(error) = copy_now(socket, litestream.database()).await {
+    if let Err(error) = copy_now(socket, litestream.database(), LAST_COPY).await {
         tracing::warn!(%error, "what was written last could not be copied any more: it is on this disk alone");
     }
     end.cancel();
     std::future::pending().await
 }
 
-/// Notes again and again how far the copy has come.
-async fn ask_how_far(socket: &Path, every: Duration, standing: &Standing, clock: &dyn Clock) -> Infallible {
+/// Notes again and again how far the copy has come: as far as the database was when it was asked for a copy that it then made.
+async fn keep_track(
+    socket: &Path,
+    litestream: &Litestream,
+    standing: &Standing,
+    clock: &dyn Clock,
+) -> Infallible {
     loop {
-        clock.sleep(every).await;
-        match last_copied(socket).await {
-            Ok(Some(at)) => match at.parse() {
-                Ok(at) => standing.copied(at),
-                Err(error) => {
-                    tracing::debug!(%error, "litestream says when it last copied, but not as a time")
-                }
-            },
-            // It has not copied anything yet.
-            Ok(None) => {}
-            Err(error) => tracing::debug!(%error, "litestream does not say how far it is"),
+        clock.sleep(litestream.sync()).await;
+        let begun = clock.now();
+        match copy_now(socket, litestream.database(), COPY_WITHIN).await {
+            Ok(()) => standing.copied(begun),
+            Err(error) => tracing::debug!(%error, "litestream did not copy what is new"),
         }
     }
 }

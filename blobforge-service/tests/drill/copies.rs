@@ -97,6 +97,32 @@ async fn a_copy_that_is_damaged_keeps_the_service_from_starting() {
     assert_eq!(house.jobs().len(), 0);
 }
 
+/// The keys of the copy that are there.
+async fn copied(blobs: &ObjectBlobs) -> Vec<String> {
+    blobs.list("litestream").map_ok(|found| found.0).try_collect().await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes litestream: scripts/drill"]
+async fn a_copy_with_a_hole_is_not_taken_for_none() {
+    let (mut house, _) = stopped().await;
+    house.lose_disk();
+    let options = blobforge_core::blob::S3Options { prefix: "forge".to_owned(), ..house.bucket.options() };
+    let blobs = ObjectBlobs::s3(&options).unwrap();
+    let mut keys = copied(&blobs).await;
+    keys.sort();
+    // Where Litestream keeps what is new: all but its last piece is lost, and so is everything else.
+    let piece = keys.iter().rposition(|key| key.contains("/0000/")).expect("there is a piece");
+    let kept = keys.remove(piece);
+    assert!(!keys.is_empty(), "{kept}");
+    for key in &keys {
+        blobs.delete(key).await.unwrap();
+    }
+    let why = house.refusal(&[]).await;
+    assert!(why.contains("no state of the database can be made of them"), "{why}");
+    assert_eq!(copied(&blobs).await, [kept], "and nothing was written over it");
+}
+
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "takes litestream: scripts/drill"]
 async fn wrong_credentials_keep_the_service_from_starting() {

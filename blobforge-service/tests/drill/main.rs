@@ -167,7 +167,7 @@ async fn a_lost_disk_comes_back_but_for_the_lag_and_voids_older_leases() {
         );
         assert_eq!(house.generation() as usize, 1 + round);
     }
-    // Nothing was collected.
+    // Nothing was collected, nor will be for a while.
     let files = ObjectBlobs::s3(&blobforge_core::blob::S3Options {
         prefix: "forge".to_owned(),
         ..house.bucket.options()

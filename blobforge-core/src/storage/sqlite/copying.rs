@@ -6,7 +6,10 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use rusqlite::{Connection, OpenFlags, OptionalExtension, backup::Backup};
+use rusqlite::{
+    Connection, OpenFlags, OptionalExtension,
+    backup::{Backup, StepResult},
+};
 use serde_json::Value;
 
 use super::{
@@ -135,7 +138,12 @@ fn copy(database: &Connection, to: &Path) -> Result<(), StorageError> {
     let failed = |error: rusqlite::Error| storage_error(&error);
     let mut copy = Connection::open(to).map_err(failed)?;
     // All of it in one step, since a source that changes between two would have it begin again.
-    Backup::new(database, &mut copy).and_then(|backup| backup.step(-1)).map_err(failed)?;
+    match Backup::new(database, &mut copy).and_then(|backup| backup.step(-1)).map_err(failed)? {
+        StepResult::Done => {}
+        other => {
+            return Err(StorageError::Busy(format!("it could not be copied at one moment ({other:?})")));
+        }
+    }
     // Whole in one file, without a log beside it.
     copy.pragma_update(None, "journal_mode", "delete").map_err(failed)?;
     copy.close().map_err(|(_, error)| failed(error))?;
@@ -160,7 +168,9 @@ pub(super) fn keep_as_it_was(path: &Path, version: i32) -> Result<(), StorageErr
     let copied = Connection::open(&draft).and_then(|copy| migrations::version(&copy));
     let done = match copied {
         Ok(copied) if copied == version => fs::rename(&draft, &kept),
-        _ => fs::remove_file(&draft),
+        Ok(copied) if copied > version => fs::remove_file(&draft),
+        Ok(copied) => return Err(unkept(format!("the copy says that its version is {copied}"))),
+        Err(error) => return Err(unkept(error.to_string())),
     };
     done.map_err(|error| unkept(error.to_string()))?;
     forget_the_oldest(path, version);

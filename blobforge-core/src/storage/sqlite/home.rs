@@ -90,12 +90,12 @@ impl Home {
         asked: bool,
     ) -> Result<Option<Restored>, StorageError> {
         let failed = |error: rusqlite::Error| storage_error(&error);
-        if !asked && self.look(writer).map_err(failed)? == Found::Here {
+        if !asked && self.look(writer)? == Found::Here {
             return Ok(None);
         }
         let transaction = writer.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
         // Looked at again under the lock: another process may have settled it meanwhile.
-        match if asked { Found::Restored } else { self.look(&transaction).map_err(failed)? } {
+        match if asked { Found::Restored } else { self.look(&transaction)? } {
             Found::Here => Ok(None),
             Found::Restored => self.mark_anew(transaction, |within| restore(within, clock)).map(Some),
             Found::New => {
@@ -126,14 +126,16 @@ impl Home {
         Ok(done)
     }
 
-    fn look(&self, connection: &Connection) -> rusqlite::Result<Found> {
+    fn look(&self, connection: &Connection) -> Result<Found, StorageError> {
+        let failed = |error: rusqlite::Error| storage_error(&error);
         let stored = connection.query_row(STORED, [], |row| {
             let home: Option<String> = row.get(0)?;
             let turn: Option<i64> = row.get(1)?;
             Ok(home.map(|home| Mark { home, turn: turn.unwrap_or(0).cast_unsigned() }))
-        })?;
-        let has_had_jobs = connection.query_row(HAS_HAD_JOBS, [], |row| row.get(0))?;
-        Ok(judge(stored.as_ref(), self.read().as_ref(), self.number, has_had_jobs))
+        });
+        let has_had_jobs = connection.query_row(HAS_HAD_JOBS, [], |row| row.get(0)).map_err(failed)?;
+        let beside = self.read().map_err(|error| self.unreadable(&error))?;
+        Ok(judge(stored.map_err(failed)?.as_ref(), beside.as_ref(), self.number, has_had_jobs))
     }
 
     /// Notes how far the file has come. It may have come further: then less is noticed of what is lost, but nothing is
@@ -168,14 +170,29 @@ impl Home {
         format!("{} {:020} {:020}\n", mark.home, mark.turn, self.number.unwrap_or(0))
     }
 
-    /// What lies beside the file, if anything does that can be read.
-    fn read(&self) -> Option<Beside> {
-        let text = fs::read_to_string(&self.beside).ok()?;
+    /// What lies beside the file, if anything does that makes sense.
+    fn read(&self) -> io::Result<Option<Beside>> {
+        match fs::read(&self.beside) {
+            Ok(text) => Ok(Self::parse(&String::from_utf8_lossy(&text))),
+            // Whatever else keeps it from being read is no restore.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn parse(text: &str) -> Option<Beside> {
         let mut words = text.lines().next()?.split(' ');
         let (home, turn, number) = (words.next()?, words.next()?, words.next()?);
         let number = number.parse().ok()?;
         let mark = Mark { home: home.to_owned(), turn: turn.parse().ok()? };
         Some(Beside { mark, number: (number != 0).then_some(number) })
+    }
+
+    fn unreadable(&self, error: &io::Error) -> StorageError {
+        let beside = self.beside.display();
+        StorageError::Unusable(format!(
+            "{beside} cannot be read ({error}): it tells whether this database was restored from a backup; let this user read it"
+        ))
     }
 
     fn unusable(&self, error: &io::Error) -> StorageError {
@@ -233,11 +250,29 @@ pub(super) fn turn(sql: &mut Statements<'_>) -> rusqlite::Result<Option<Mark>> {
     turned.optional()
 }
 
+/// Notes beside the place of a database which is not there yet that whatever comes there came back from a backup.
+///
+/// As in [`mark_restored`](super::mark_restored), which needs the database.
+///
+/// # Errors
+/// When the note cannot be written.
+pub fn note_restore(path: &Path) -> io::Result<()> {
+    let mut name = path.file_name().unwrap_or_default().to_owned();
+    name.push("-home");
+    let home = Home { beside: path.with_file_name(name), number: None };
+    home.write(&Mark { home: "restored".to_owned(), turn: 1 })
+}
+
+/// The number of a file on its disk, and when it was made: the number alone is given to another file once this one is gone.
 #[cfg(unix)]
 fn number_of(path: &Path) -> io::Result<Option<u64>> {
     use std::os::unix::fs::MetadataExt;
-    let number = fs::metadata(path)?.ino();
-    Ok(path.parent().filter(|folder| keeps_numbers(folder)).map(|_| number))
+    let file = fs::metadata(path)?;
+    let made = file.created().ok().and_then(|at| at.duration_since(std::time::UNIX_EPOCH).ok());
+    let made =
+        made.map_or(0, |at| at.as_secs().wrapping_mul(1_000_000_000).wrapping_add(at.subsec_nanos().into()));
+    let number = file.ino().rotate_left(32) ^ made;
+    Ok(path.parent().filter(|folder| keeps_numbers(folder)).map(|_| number.max(1)))
 }
 
 #[cfg(not(unix))]
@@ -337,16 +372,19 @@ mod tests {
     fn a_mark_is_read_as_it_was_written_and_goes_on_in_place() {
         let folder = tempfile::tempdir().unwrap();
         let home = Home { beside: folder.path().join("jobs.db-home"), number: Some(u64::MAX) };
-        assert_eq!(home.read(), None);
+        assert_eq!(home.read().unwrap(), None);
         let name = "0123456789abcdef0123456789abcdef";
         home.write(&mark(name, 0)).unwrap();
         let length = fs::metadata(&home.beside).unwrap().len();
         home.note(&mark(name, u64::MAX));
-        assert_eq!(home.read(), Some(Beside { mark: mark(name, u64::MAX), number: Some(u64::MAX) }));
+        assert_eq!(home.read().unwrap(), Some(Beside { mark: mark(name, u64::MAX), number: Some(u64::MAX) }));
         assert_eq!(fs::metadata(&home.beside).unwrap().len(), length, "it was overwritten in place");
         assert!(fs::read_to_string(&home.beside).unwrap().ends_with(NOTE));
         fs::write(&home.beside, "what is this").unwrap();
-        assert_eq!(home.read(), None);
+        assert_eq!(home.read().unwrap(), None);
+        fs::remove_file(&home.beside).unwrap();
+        fs::create_dir(&home.beside).unwrap();
+        assert!(home.read().is_err(), "what cannot be read says nothing");
     }
 
     fn opened(path: &Path) -> (Connection, Home) {
@@ -376,7 +414,7 @@ mod tests {
         let settle = |writer: &mut Connection| home.settle(writer, &crate::SystemClock, false).unwrap();
         assert!(settle(&mut writer).is_some(), "the next one who opens it does it");
         // Killed behind the commit, before that was noted.
-        let marked = home.read().unwrap().mark;
+        let marked = home.read().unwrap().unwrap().mark;
         home.note(&Mark { turn: 0, ..marked });
         assert_eq!((settle(&mut writer), generation(&writer)), (None, 2));
     }
@@ -392,5 +430,14 @@ mod tests {
         }
         let copied = crate::storage::sqlite::open::open(&to.join("jobs.db"), &Default::default()).unwrap();
         assert_eq!(copied.restored.is_some(), keeps_numbers(folder.path()));
+        drop(copied);
+        // Put back where the first one was: files may get the numbers of those that are gone.
+        fs::remove_dir_all(&from).unwrap();
+        fs::create_dir(&from).unwrap();
+        for name in ["jobs.db", "jobs.db-home"] {
+            fs::copy(to.join(name), from.join(name)).unwrap();
+        }
+        let back = crate::storage::sqlite::open::open(&from.join("jobs.db"), &Default::default()).unwrap();
+        assert_eq!(back.restored.is_some(), keeps_numbers(folder.path()));
     }
 }
