@@ -176,16 +176,14 @@ impl Litestream {
         }
         if output.status.success() {
             // It says the same of a copy that is not there and of one from which nothing can be made.
-            return match self.has_files().await? {
-                false => Ok(false),
-                true => Err(BackupError::Unusable {
-                    at: self.replica(),
-                    why: match at {
-                        Some(at) => format!("it has files, but no state of the database as it was at {at}"),
-                        None => "it has files, but no state of the database can be made of them".to_owned(),
-                    },
-                }),
-            };
+            if !self.has_files().await? {
+                return Ok(false);
+            }
+            let when = at.map(|at| format!(" as it was at {at}")).unwrap_or_default();
+            return Err(BackupError::Unusable {
+                at: self.replica(),
+                why: format!("it has files, but no state of the database{when} can be made of them"),
+            });
         }
         Err(BackupError::Failed {
             doing: "restore the database",

@@ -7,6 +7,7 @@ use std::{
 };
 
 use blobforge_core::blob::{BlobStore, ObjectBlobs, S3Options};
+use futures_util::TryStreamExt;
 use rusqlite::Connection;
 use rustix::process::{Pid, Signal, kill_process};
 use serde_json::Value;
@@ -107,7 +108,7 @@ async fn copied(blobs: &ObjectBlobs) -> Vec<String> {
 async fn a_copy_with_a_hole_is_not_taken_for_none() {
     let (mut house, _) = stopped().await;
     house.lose_disk();
-    let options = blobforge_core::blob::S3Options { prefix: "forge".to_owned(), ..house.bucket.options() };
+    let options = S3Options { prefix: "forge".to_owned(), ..house.bucket.options() };
     let blobs = ObjectBlobs::s3(&options).unwrap();
     let mut keys = copied(&blobs).await;
     keys.sort();
