@@ -20,7 +20,11 @@ const MAX_PIECES: usize = 32;
 /// index knows nothing.
 pub(super) fn question(text: &str) -> Option<String> {
     let letters: Vec<char> = text.to_lowercase().chars().collect();
-    let pieces = letters.windows(3).filter(|piece| !piece.contains(&NEVER_INDEXED)).take(MAX_PIECES);
+    // Each letter once, which says as much as all three letters in a row and asks a third of it.
+    let last = letters.len().checked_sub(3)?;
+    let begins = (0..last).step_by(3).chain([last]);
+    let pieces = begins.map(|begin| &letters[begin..begin + 3]);
+    let pieces = pieces.filter(|piece| !piece.contains(&NEVER_INDEXED)).take(MAX_PIECES);
     let quoted = pieces.map(|piece| format!("\"{}\"", String::from_iter(piece).replace('"', "\"\"")));
     let question = quoted.collect::<Vec<_>>().join(" AND ");
     (!question.is_empty()).then_some(question)
@@ -73,6 +77,15 @@ pub(super) fn index(sql: &mut Statements<'_>, limit: usize) -> rusqlite::Result<
         sql.get(Sql::SetTextsUpTo)?.execute([last.id.get()])?;
     }
     Ok(new.len() == rest)
+}
+
+/// Puts pieces of the index together, of which each step of [`index`] leaves one; whether there may be more to do. Fewer pieces
+/// are fewer places to look at.
+pub(super) fn tidy(sql: &mut Statements<'_>) -> rusqlite::Result<bool> {
+    let before = sql.connection().total_changes();
+    sql.get(Sql::MergeTexts)?.execute([])?;
+    // As SQLite says: one row is changed in any case.
+    Ok(sql.connection().total_changes() - before > 1)
 }
 
 fn put(sql: &mut Statements<'_>, job: &Job) -> rusqlite::Result<()> {

@@ -140,6 +140,7 @@ statements! {
     SetTextsUpTo: "UPDATE meta SET value = ?1 WHERE key = 'texts_up_to'",
     PutText: "INSERT INTO texts (rowid, text) VALUES (?1, ?2)",
     DeleteText: "DELETE FROM texts WHERE rowid = ?1",
+    MergeTexts: "INSERT INTO texts (texts, rank) VALUES ('merge', 50)",
     ChangedTexts: "SELECT job_id FROM texts_changed ORDER BY job_id LIMIT ?1",
     TextChanged: "INSERT OR IGNORE INTO texts_changed (job_id) VALUES (?1)",
     ForgetChangedText: "DELETE FROM texts_changed WHERE job_id = ?1",

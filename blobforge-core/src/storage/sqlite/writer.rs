@@ -200,7 +200,7 @@ impl Transactions<'_> {
 
     fn try_upkeep(&mut self) -> rusqlite::Result<bool> {
         self.sql.get(Sql::Begin)?.execute([])?;
-        let more = search::index(&mut self.sql, TEXTS_AT_ONCE)?;
+        let more = search::index(&mut self.sql, TEXTS_AT_ONCE)? || search::tidy(&mut self.sql)?;
         self.sql.get(Sql::Commit)?.execute([])?;
         Ok(more)
     }

@@ -4,6 +4,7 @@
 CREATE VIRTUAL TABLE texts USING fts5 (
     text, content = '', contentless_delete = 1, detail = none, tokenize = 'trigram case_sensitive 1'
 );
+INSERT INTO texts (texts, rank) VALUES ('usermerge', 2);
 INSERT INTO meta (key, value) VALUES ('texts_up_to', 0);
 -- Jobs whose texts have changed since.
 CREATE TABLE texts_changed (job_id INTEGER PRIMARY KEY) STRICT;
