@@ -323,12 +323,13 @@ async fn a_file_changed_in_place_can_be_said_to_be_restored() {
 async fn a_restored_file_is_opened_only_where_that_can_be_noted() {
     let house = House::new();
     // Nothing can be put there.
-    fs::create_dir_all(house.beside().join("in the way")).unwrap();
+    let in_the_way = house.folder.path().join("jobs.db-home-new");
+    fs::create_dir(&in_the_way).unwrap();
     let queue = house.open().await;
     let id = submit(&queue).await;
     queue.close().await;
     drop(queue);
-    fs::remove_dir_all(house.beside()).unwrap();
+    fs::remove_dir(&in_the_way).unwrap();
     let queue = house.open().await;
     assert_eq!(
         queue.job(id).await.unwrap().id,
@@ -338,10 +339,10 @@ async fn a_restored_file_is_opened_only_where_that_can_be_noted() {
     queue.close().await;
     drop(queue);
     fs::remove_file(house.beside()).unwrap();
-    fs::create_dir_all(house.beside().join("in the way")).unwrap();
+    fs::create_dir(&in_the_way).unwrap();
     let refused = SqliteStorage::open(house.path(), SqliteOptions::default()).await.unwrap_err();
     assert!(matches!(refused, StorageError::Unusable(_)), "{refused}");
     assert!(refused.to_string().contains("jobs.db-home cannot be written"), "{refused}");
-    fs::remove_dir_all(house.beside()).unwrap();
+    fs::remove_dir(&in_the_way).unwrap();
     assert_eq!(house.generation().await, 2, "nothing of it was done before");
 }

@@ -86,6 +86,11 @@ async fn another_programs_database_is_refused() {
     }
 }
 
+/// Makes a file what it was in version 2.
+const BACK_TO_TWO: &str = "DROP TABLE hours; DROP INDEX jobs_completed; DROP TABLE texts; DROP TABLE texts_changed; \
+                           ALTER TABLE counts DROP COLUMN bytes; DELETE FROM meta WHERE key = 'texts_up_to'; \
+                           PRAGMA user_version = 2";
+
 #[tokio::test]
 async fn a_file_of_version_two_keeps_its_jobs_and_begins_to_count_hours() {
     let folder = tempfile::tempdir().unwrap();
@@ -97,10 +102,7 @@ async fn a_file_of_version_two_keeps_its_jobs_and_begins_to_count_hours() {
     store.commit(vec![register(), pdf(), pdf(), submit(named)]).await.unwrap();
     let job = claimed(&store).await.job.id;
     drop(store);
-    let since = "DROP TABLE hours; DROP INDEX jobs_completed; DROP TABLE texts; DROP TABLE texts_changed; \
-                 ALTER TABLE counts DROP COLUMN bytes; \
-                 DELETE FROM meta WHERE key = 'texts_up_to'; PRAGMA user_version = 2";
-    database(&path, since);
+    database(&path, BACK_TO_TWO);
     let store = open(&path).await;
     assert_eq!((store.counts().await.unwrap().total(), store.hours().await.unwrap()), (3, vec![]));
     assert!(store.job(job).await.unwrap().unwrap().lease().is_some());
@@ -111,7 +113,7 @@ async fn a_file_of_version_two_keeps_its_jobs_and_begins_to_count_hours() {
             1,
             "before and after its names are indexed"
         );
-        assert!(!store.upkeep().await.unwrap());
+        while store.upkeep().await.unwrap() {}
     }
     let bytes = "SELECT status, bytes FROM counts WHERE bytes > 0";
     let bytes = Connection::open(&path).unwrap().query_row(bytes, [], |row| Ok((row.get(0)?, row.get(1)?)));
@@ -198,10 +200,7 @@ async fn a_file_is_kept_as_it_was_before_its_tables_change() {
     // Two that are older, from before: one of them is one too many.
     fs::write(kept(1), "").unwrap();
     fs::write(kept(2), "").unwrap();
-    database(
-        &path,
-        "DROP TABLE IF EXISTS search; DROP TABLE hours; DROP INDEX jobs_completed; PRAGMA user_version = 2",
-    );
+    database(&path, BACK_TO_TWO);
     let store = open(&path).await;
     assert_eq!(store.counts().await.unwrap().total(), 1);
     drop(store);
@@ -212,10 +211,7 @@ async fn a_file_is_kept_as_it_was_before_its_tables_change() {
     );
 
     // Where there is no room for it, nothing is changed.
-    database(
-        &path,
-        "DROP TABLE IF EXISTS search; DROP TABLE hours; DROP INDEX jobs_completed; PRAGMA user_version = 2",
-    );
+    database(&path, BACK_TO_TWO);
     fs::create_dir_all(folder.path().join("jobs.db-schema-2-new/in the way")).unwrap();
     says(&refusal(&path).await, &["could not be kept as it is before", "make room"]);
 }

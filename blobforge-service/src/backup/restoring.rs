@@ -127,8 +127,20 @@ fn is_there(path: &Path) -> BackupError {
     ))
 }
 
-/// Keeps every other restore of this database out.
-fn alone(path: &Path) -> Result<fs::File, BackupError> {
+/// Keeps every other restore of a database out, until it is dropped.
+struct Alone {
+    lock: PathBuf,
+    _held: fs::File,
+}
+
+impl Drop for Alone {
+    fn drop(&mut self) {
+        // Another one makes it anew, and none puts a database in the place of one that is there.
+        let _ = fs::remove_file(&self.lock);
+    }
+}
+
+fn alone(path: &Path) -> Result<Alone, BackupError> {
     let lock = beside(path, ".restoring-lock");
     let file = fs::File::create(&lock).map_err(BackupError::file(&lock))?;
     file.try_lock().map_err(|error| match error {
@@ -137,7 +149,7 @@ fn alone(path: &Path) -> Result<fs::File, BackupError> {
         }
         TryLockError::Error(error) => BackupError::file(&lock)(error),
     })?;
-    Ok(file)
+    Ok(Alone { lock, _held: file })
 }
 
 fn put_in_place(draft: &Path, path: &Path) -> Result<(), BackupError> {

@@ -252,7 +252,21 @@ pub(super) fn turn(sql: &mut Statements<'_>) -> rusqlite::Result<Option<Mark>> {
 
 /// Notes beside the place of a database which is not there yet that whatever comes there came back from a backup.
 ///
-/// As in [`mark_restored`](super::mark_restored), which needs the database.
+/// ```
+/// # tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(async {
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let (path, backup) = (folder.path().join("queue.db"), folder.path().join("backup.db"));
+/// use blobforge_core::{Generation, NewJob, Queue, storage::sqlite::note_restore};
+/// # let queue = Queue::builder().open(&backup).await.unwrap();
+/// # queue.submit(NewJob::new("pdf").unwrap()).await.unwrap();
+/// # queue.close().await;
+/// # drop(queue);
+/// note_restore(&path).unwrap();
+/// std::fs::copy(backup, &path).unwrap();
+/// let queue = Queue::builder().open(&path).await.unwrap();
+/// assert_eq!(queue.storage().generation(), Generation::new(2), "older leases count for nothing");
+/// # });
+/// ```
 ///
 /// # Errors
 /// When the note cannot be written.
