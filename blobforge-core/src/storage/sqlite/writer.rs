@@ -184,7 +184,7 @@ impl Transactions<'_> {
     fn commit(&mut self, clock: &dyn Clock, commands: Vec<Command>) -> Result<Committed, StorageError> {
         self.unless_broken(|this| {
             let committed = this.try_commit(clock, commands);
-            let committed = committed.or_else(|error| Err(this.failed(&error)))?;
+            let committed = committed.map_err(|error| this.failed(&error))?;
             // Looked at last: what is acknowledged was in the file that the path names.
             this.place.check()?;
             Ok(committed)
@@ -194,7 +194,7 @@ impl Transactions<'_> {
     fn upkeep(&mut self) -> Result<bool, StorageError> {
         self.unless_broken(|this| {
             this.place.check()?;
-            this.try_upkeep().or_else(|error| Err(this.failed(&error)))
+            this.try_upkeep().map_err(|error| this.failed(&error))
         })
     }
 
