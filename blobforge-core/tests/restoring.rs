@@ -81,6 +81,11 @@ async fn submit(queue: &Queue) -> JobId {
     queue.submit(NewJob::new("work").unwrap()).await.unwrap().id
 }
 
+/// Has a queue end, and its file closed.
+async fn closed(queue: Queue) {
+    queue.close().await;
+}
+
 async fn smith(queue: &Queue) -> WorkerId {
     let id = WorkerId::new("smith").unwrap();
     queue.register(Registration::new(id.clone(), [work()], "an instance")).await.unwrap();
@@ -115,8 +120,7 @@ async fn a_restored_store_takes_nothing_for_granted_that_was_given_out_before() 
     let key = keys::output(unknown.job.id, &unknown.token, "late.md");
     queue.report(run.job.id, run.token, complete()).await.unwrap();
     let forgotten = submit(&queue).await;
-    queue.close().await;
-    drop(queue);
+    closed(queue).await;
 
     let elsewhere = house.folder.path().join("other");
     fs::create_dir(&elsewhere).unwrap();
@@ -158,8 +162,7 @@ async fn a_restored_store_takes_nothing_for_granted_that_was_given_out_before() 
 
     let garbage = queue.collect_garbage(false).await.unwrap();
     assert_eq!(garbage.paused_until, Some(restored_at + DAY * 7));
-    queue.close().await;
-    drop(queue);
+    closed(queue).await;
 
     // It is told once.
     assert_eq!(house.open_at(&path).await.storage().generation(), Generation::new(2));
@@ -206,8 +209,7 @@ async fn an_earlier_state_put_in_its_place_is_a_restore() {
     submit(&queue).await;
     let copy = house.copied();
     submit(&queue).await;
-    queue.close().await;
-    drop(queue);
+    closed(queue).await;
     // In place, so that it is the same file with another content.
     fs::write(house.path(), fs::read(&copy).unwrap()).unwrap();
     assert_eq!(house.generation().await, 2);
@@ -228,8 +230,7 @@ async fn a_state_from_before_a_process_was_killed_is_a_restore_too() {
     submit(&queue).await;
     // What lies there when a process is killed now.
     let killed = fs::read(house.beside()).unwrap();
-    queue.close().await;
-    drop(queue);
+    closed(queue).await;
     fs::write(house.path(), fs::read(&copy).unwrap()).unwrap();
     fs::write(house.beside(), &killed).unwrap();
     assert_eq!(house.generation().await, 2);
@@ -243,8 +244,7 @@ async fn new_files_and_those_of_earlier_programs_are_not_taken_for_restored() {
     let worker = smith(&queue).await;
     submit(&queue).await;
     let held = claim(&queue, &worker).await;
-    queue.close().await;
-    drop(queue);
+    closed(queue).await;
     // As an earlier program left it.
     Connection::open(house.path())
         .unwrap()
@@ -254,8 +254,7 @@ async fn new_files_and_those_of_earlier_programs_are_not_taken_for_restored() {
     let queue = house.open().await;
     assert_eq!(queue.storage().generation(), Generation::new(1));
     queue.report(held.job.id, held.token, complete()).await.unwrap();
-    queue.close().await;
-    drop(queue);
+    closed(queue).await;
     // A new one where another one was.
     fs::remove_file(house.path()).unwrap();
     let queue = house.open().await;
@@ -268,8 +267,7 @@ async fn a_backup_from_before_files_had_marks_is_noticed_where_one_had_a_mark() 
     let queue = house.open().await;
     submit(&queue).await;
     let copy = house.copied();
-    queue.close().await;
-    drop(queue);
+    closed(queue).await;
     Connection::open(&copy).unwrap().execute("DELETE FROM meta WHERE key IN ('home', 'turn')", []).unwrap();
     fs::copy(&copy, house.path()).unwrap();
     assert_eq!(house.generation().await, 2);
@@ -280,8 +278,7 @@ async fn processes_that_open_a_restored_file_at_once_restore_it_once() {
     let house = House::new();
     let queue = house.open().await;
     submit(&queue).await;
-    queue.close().await;
-    drop(queue);
+    closed(queue).await;
     fs::remove_file(house.beside()).unwrap();
     let open = || async { SqliteStorage::open(house.path(), SqliteOptions::default()).await.unwrap() };
     for store in join_all((0..8).map(|_| open())).await {
@@ -294,8 +291,7 @@ async fn who_only_looks_marks_nothing() {
     let house = House::new();
     let queue = house.open().await;
     submit(&queue).await;
-    queue.close().await;
-    drop(queue);
+    closed(queue).await;
     fs::remove_file(house.beside()).unwrap();
     let before = fs::read(house.path()).unwrap();
     assert_eq!(check_file(&house.path()).unwrap().jobs, 1);
@@ -308,8 +304,7 @@ async fn a_file_changed_in_place_can_be_said_to_be_restored() {
     let house = House::new();
     let queue = house.open().await;
     submit(&queue).await;
-    queue.close().await;
-    drop(queue);
+    closed(queue).await;
     let mark = || sqlite::mark_restored(house.path(), Arc::new(SystemClock));
     assert_eq!(mark().await.unwrap(), Generation::new(2));
     assert_eq!(house.generation().await, 2);
@@ -327,8 +322,7 @@ async fn a_restored_file_is_opened_only_where_that_can_be_noted() {
     fs::create_dir(&in_the_way).unwrap();
     let queue = house.open().await;
     let id = submit(&queue).await;
-    queue.close().await;
-    drop(queue);
+    closed(queue).await;
     fs::remove_dir(&in_the_way).unwrap();
     let queue = house.open().await;
     assert_eq!(
@@ -336,8 +330,7 @@ async fn a_restored_file_is_opened_only_where_that_can_be_noted() {
         id,
         "without a mark it is used all the same, and gets one later"
     );
-    queue.close().await;
-    drop(queue);
+    closed(queue).await;
     fs::remove_file(house.beside()).unwrap();
     fs::create_dir(&in_the_way).unwrap();
     let refused = SqliteStorage::open(house.path(), SqliteOptions::default()).await.unwrap_err();

@@ -10,6 +10,10 @@ mod standing;
 mod supervisor;
 mod verification;
 
+use std::fs::TryLockError;
+
+use blobforge_core::blob::BlobError;
+
 pub(crate) use litestream::Litestream;
 pub(crate) use restoring::{Source as Restoring, bring_back, restore};
 pub(crate) use snapshot::{Place as SnapshotPlace, take as take_snapshot};
@@ -61,7 +65,21 @@ pub enum BackupError {
     },
 }
 
+/// Holds a file locked for as long as what comes back lives; `taken` says what it means that somebody else does.
+fn locked(path: &std::path::Path, taken: &str) -> Result<std::fs::File, BackupError> {
+    let file = std::fs::File::create(path).map_err(BackupError::file(path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(BackupError::None(taken.to_owned())),
+        Err(TryLockError::Error(error)) => Err(BackupError::file(path)(error)),
+    }
+}
+
 impl BackupError {
+    fn bucket(error: BlobError) -> Self {
+        Self::None(format!("the bucket cannot be used: {error}"))
+    }
+
     fn file(path: &std::path::Path) -> impl FnOnce(std::io::Error) -> Self + use<> {
         let path = path.to_owned();
         move |source| Self::File { path, source }

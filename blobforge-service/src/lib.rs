@@ -9,6 +9,7 @@ pub mod cli;
 mod config;
 mod dashboard;
 mod events;
+mod hashing;
 mod metrics;
 pub mod pdf_text;
 mod problem;

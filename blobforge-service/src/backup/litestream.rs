@@ -10,7 +10,7 @@ use std::{
     time::Duration,
 };
 
-use blobforge_core::blob::{BlobError, ObjectBlobs, S3Options};
+use blobforge_core::blob::{ObjectBlobs, S3Options};
 use blobforge_worker_sdk::child::{ChildLimits, ChildSpec};
 use futures_util::StreamExt;
 use reqwest::{Client, RequestBuilder};
@@ -171,36 +171,35 @@ impl Litestream {
         command.arg(&self.database).env_clear().envs(self.environment());
         let command = command.stdin(Stdio::null()).kill_on_drop(true);
         let output = command.output().await.map_err(BackupError::file(&self.program))?;
-        if output.status.success() && to.is_file() {
-            return Ok(true);
-        }
-        if output.status.success() {
-            // It says the same of a copy that is not there and of one from which nothing can be made.
-            if !self.has_files().await? {
-                return Ok(false);
-            }
-            let when = at.map(|at| format!(" as it was at {at}")).unwrap_or_default();
-            return Err(BackupError::Unusable {
-                at: self.replica(),
-                why: format!("it has files, but no state of the database{when} can be made of them"),
+        if !output.status.success() {
+            return Err(BackupError::Failed {
+                doing: "restore the database",
+                said: last_words(&output),
+                remedy: "Look whether the bucket can be reached and its key is right; nothing was changed, and no empty database \
+                         was begun in its place",
             });
         }
-        Err(BackupError::Failed {
-            doing: "restore the database",
-            said: last_words(&output),
-            remedy: "Look whether the bucket can be reached and its key is right; nothing was changed, and no empty database was \
-                     begun in its place",
+        if to.is_file() {
+            return Ok(true);
+        }
+        // It says the same of a copy that is not there and of one from which nothing can be made.
+        if !self.has_files().await? {
+            return Ok(false);
+        }
+        let when = at.map(|at| format!(" as it was at {at}")).unwrap_or_default();
+        Err(BackupError::Unusable {
+            at: self.replica(),
+            why: format!("it has files, but no state of the database{when} can be made of them"),
         })
     }
 
     /// Whether anything lies where the copy is.
     async fn has_files(&self) -> Result<bool, BackupError> {
-        let failed = |error: BlobError| BackupError::None(format!("the bucket cannot be used: {error}"));
         let mut options = self.bucket.clone();
         // With the keys that Litestream has.
         (options.access_key, options.secret_key) = self.keys.clone();
-        let blobs = ObjectBlobs::s3(&options).map_err(failed)?;
-        let first = blobs.list(&self.options.path).next().await.transpose().map_err(failed)?;
+        let blobs = ObjectBlobs::s3(&options).map_err(BackupError::bucket)?;
+        let first = blobs.list(&self.options.path).next().await.transpose().map_err(BackupError::bucket)?;
         Ok(first.is_some())
     }
 

@@ -1,15 +1,14 @@
 //! Bringing a database back: from the copy in the bucket, or from a snapshot.
 
 use std::{
-    fs::{self, TryLockError},
-    io,
+    fs, io,
     path::{Path, PathBuf},
 };
 
 use blobforge_core::storage::sqlite::{Examined, examine, make_durable, note_restore};
 use serde::Serialize;
 
-use super::{BackupError, Litestream, snapshot};
+use super::{BackupError, Litestream, locked, snapshot};
 use crate::{config::ServeConfig, service::private_folder};
 
 /// Where a database comes back from.
@@ -142,14 +141,8 @@ impl Drop for Alone {
 
 fn alone(path: &Path) -> Result<Alone, BackupError> {
     let lock = beside(path, ".restoring-lock");
-    let file = fs::File::create(&lock).map_err(BackupError::file(&lock))?;
-    file.try_lock().map_err(|error| match error {
-        TryLockError::WouldBlock => {
-            BackupError::None("another process brings this database back: wait until it is done".to_owned())
-        }
-        TryLockError::Error(error) => BackupError::file(&lock)(error),
-    })?;
-    Ok(Alone { lock, _held: file })
+    let held = locked(&lock, "another process brings this database back: wait until it is done")?;
+    Ok(Alone { lock, _held: held })
 }
 
 fn put_in_place(draft: &Path, path: &Path) -> Result<(), BackupError> {

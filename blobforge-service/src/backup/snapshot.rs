@@ -1,26 +1,24 @@
 //! Whole copies of the database at one moment: in files, or in the bucket, each with its hash, and the last ones kept.
 
 use std::{
-    fs,
-    io::{self, Read},
+    fs, io,
     path::{Path, PathBuf},
 };
 
 use blobforge_core::{
     Sha256, Timestamp,
-    blob::{BlobError, BlobStore, ObjectBlobs, read_bytes, read_file},
+    blob::{BlobStore, ObjectBlobs, read_bytes, read_file},
     storage::sqlite::{copy_database, make_durable},
 };
 use futures_util::TryStreamExt;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256 as Hasher};
 use tokio::io::AsyncWriteExt;
 
 use super::{
     BackupError,
     restoring::{beside, looked_through, remove_with_log},
 };
-use crate::{config::ServeConfig, service::private_folder};
+use crate::{config::ServeConfig, hashing, service::private_folder};
 
 /// The folder of snapshots, beside the database and in the bucket.
 const FOLDER: &str = "snapshots";
@@ -139,17 +137,10 @@ fn is_name(name: &str) -> bool {
     digits.is_some_and(|digits| digits.len() >= 14 && digits.bytes().all(|b| b.is_ascii_digit()))
 }
 
+/// How large a file is, and its hash.
 fn hash_of(file: &Path) -> io::Result<(u64, String)> {
-    let (mut opened, mut hasher, mut bytes) = (fs::File::open(file)?, Hasher::new(), 0);
-    let mut chunk = vec![0; 1 << 20];
-    loop {
-        let length = opened.read(&mut chunk)?;
-        if length == 0 {
-            return Ok((bytes, hex::encode(hasher.finalize())));
-        }
-        hasher.update(&chunk[..length]);
-        bytes += length as u64;
-    }
+    let sha256 = hashing::of_file(file, &|_| {})?;
+    Ok((fs::metadata(file)?.len(), sha256.to_string()))
 }
 
 /// Gives a copy its name, with its hash beside it as `sha256sum --check` reads it.
@@ -187,11 +178,7 @@ fn bucket_of(config: &ServeConfig) -> Result<ObjectBlobs, BackupError> {
             "there is no bucket: set BLOBFORGE_S3_ENDPOINT and what belongs to it".to_owned(),
         ));
     };
-    ObjectBlobs::s3(options).map_err(failed)
-}
-
-fn failed(error: BlobError) -> BackupError {
-    BackupError::None(format!("the bucket cannot be used: {error}"))
+    ObjectBlobs::s3(options).map_err(BackupError::bucket)
 }
 
 async fn into_bucket(
@@ -204,23 +191,23 @@ async fn into_bucket(
     let bucket = bucket_of(config)?;
     let key = format!("{FOLDER}/{name}");
     let content = read_file(draft).await.map_err(BackupError::file(draft))?;
-    bucket.put(&key, content, u64::MAX).await.map_err(failed)?;
+    bucket.put(&key, content, u64::MAX).await.map_err(BackupError::bucket)?;
     let mut index = index(&bucket).await?;
     index.push(Entry { name: name.to_owned(), sha256: taken.sha256.clone(), bytes: taken.bytes });
     index.sort_by(|one, other| one.name.cmp(&other.name));
     let older: Vec<_> = index.drain(..index.len().saturating_sub(keep)).collect();
     // First what is still there, so that nothing is named that is gone.
     let text = serde_json::to_vec_pretty(&index).map_err(|error| BackupError::None(error.to_string()))?;
-    bucket.put(INDEX, read_bytes(text), INDEX_BYTES).await.map_err(failed)?;
+    bucket.put(INDEX, read_bytes(text), INDEX_BYTES).await.map_err(BackupError::bucket)?;
     for entry in &older {
-        bucket.delete(&format!("{FOLDER}/{}", entry.name)).await.map_err(failed)?;
+        bucket.delete(&format!("{FOLDER}/{}", entry.name)).await.map_err(BackupError::bucket)?;
     }
     (taken.at, taken.deleted) = (format!("{key} in {bucket:?}"), older.len());
     Ok(())
 }
 
 async fn index(bucket: &ObjectBlobs) -> Result<Vec<Entry>, BackupError> {
-    match bucket.size(INDEX).await.map_err(failed)? {
+    match bucket.size(INDEX).await.map_err(BackupError::bucket)? {
         None => return Ok(Vec::new()),
         Some(0..=INDEX_BYTES) => {}
         Some(_) => {
@@ -229,7 +216,8 @@ async fn index(bucket: &ObjectBlobs) -> Result<Vec<Entry>, BackupError> {
             )));
         }
     }
-    let content: Result<Vec<_>, _> = bucket.get(INDEX, None).await.map_err(failed)?.try_collect().await;
+    let content: Result<Vec<_>, _> =
+        bucket.get(INDEX, None).await.map_err(BackupError::bucket)?.try_collect().await;
     let content =
         content.map_err(|error| BackupError::None(format!("{INDEX} cannot be read: {error}")))?.concat();
     serde_json::from_slice(&content).map_err(|error| {
@@ -276,7 +264,7 @@ pub(super) async fn fetch_from_bucket(
         return Err(BackupError::None(format!("there is no such snapshot in the bucket; there is {there}")));
     };
     let key = format!("{FOLDER}/{}", entry.name);
-    let mut content = bucket.get(&key, None).await.map_err(failed)?;
+    let mut content = bucket.get(&key, None).await.map_err(BackupError::bucket)?;
     let mut to = tokio::fs::File::create(draft).await.map_err(BackupError::file(draft))?;
     while let Some(chunk) =
         content.try_next().await.map_err(|e| BackupError::None(format!("{key} cannot be read: {e}")))?

@@ -1,12 +1,6 @@
 //! Keeps Litestream running, and has it say how far its copy has come.
 
-use std::{
-    convert::Infallible,
-    fs::{File, TryLockError},
-    path::Path,
-    sync::Arc,
-    time::Duration,
-};
+use std::{convert::Infallible, fs::File, path::Path, sync::Arc, time::Duration};
 
 use blobforge_core::Clock;
 use blobforge_worker_sdk::child::{ChildError, accompany};
@@ -16,6 +10,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     BackupError, Litestream, Standing,
     litestream::{Folder, LAST_COPY, copy_now},
+    locked,
     restoring::beside,
 };
 
@@ -26,6 +21,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 const STARTED_WELL: Duration = Duration::from_secs(60);
 /// How long it may take to copy what is new.
 const COPY_WITHIN: Duration = Duration::from_secs(60);
+
+/// What it means that somebody holds the lock on copying.
+const TAKEN: &str = "another service has Litestream copy this database: start this one without --replicate";
 
 /// Litestream, running for as long as the service does.
 #[derive(Debug)]
@@ -44,7 +42,7 @@ impl Replication {
         standing: Arc<Standing>,
         clock: Arc<dyn Clock>,
     ) -> Result<Self, BackupError> {
-        let lock = lock(&beside(litestream.database(), "-copying"))?;
+        let lock = locked(&beside(litestream.database(), "-copying"), TAKEN)?;
         let stop = CancellationToken::new();
         let task = tokio::spawn(keep_running(litestream, standing, clock, stop.clone()));
         Ok(Self { stop, task, _lock: lock })
@@ -56,19 +54,6 @@ impl Replication {
         if self.task.await.is_err() {
             tracing::error!("what keeps litestream running panicked");
         }
-    }
-}
-
-fn lock(path: &Path) -> Result<File, BackupError> {
-    let file = File::create(path).map_err(BackupError::file(path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => {
-            let what =
-                "another service has Litestream copy this database: start this one without --replicate";
-            Err(BackupError::None(what.to_owned()))
-        }
-        Err(TryLockError::Error(error)) => Err(BackupError::file(path)(error)),
     }
 }
 
@@ -165,9 +150,9 @@ mod tests {
     fn one_service_at_a_time_copies_a_database() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("jobs.db-copying");
-        let held = lock(&path).unwrap();
-        assert!(lock(&path).unwrap_err().to_string().contains("another service"));
+        let held = locked(&path, TAKEN).unwrap();
+        assert!(locked(&path, TAKEN).unwrap_err().to_string().contains("another service"));
         drop(held);
-        assert!(lock(&path).is_ok());
+        assert!(locked(&path, TAKEN).is_ok());
     }
 }

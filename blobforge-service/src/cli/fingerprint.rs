@@ -1,8 +1,8 @@
 //! What a local file contains, without reading it again each time: its hash is kept in its extended attributes.
 
 use std::{
-    fs::{self, File, Metadata},
-    io::{self, Read as _},
+    fs::{self, Metadata},
+    io,
     os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     time::SystemTime,
@@ -10,7 +10,8 @@ use std::{
 
 use blobforge_core::Sha256;
 use blobforge_worker_sdk::client::Content;
-use sha2::{Digest as _, Sha256 as Hasher};
+
+use crate::hashing;
 
 /// The hash of the file, in hexadecimal.
 const HASH: &str = "user.checksum.sha256";
@@ -18,8 +19,6 @@ const HASH: &str = "user.checksum.sha256";
 const MTIME: &str = "user.checksum.mtime";
 /// How large it was then, in bytes.
 const SIZE: &str = "user.checksum.size";
-/// How much of a file is read at once, in bytes.
-const PIECE_BYTES: usize = 256 * 1024;
 /// A pointer of Git LFS is shorter than that, in bytes.
 const POINTER_BYTES: u64 = 1024;
 /// How such a pointer begins.
@@ -64,7 +63,7 @@ pub(super) fn take(path: &Path, heard: &dyn Fn(u64)) -> io::Result<Fingerprint> 
         heard(before.len());
         return Ok(found(sha256));
     }
-    let sha256 = read(path, heard)?;
+    let sha256 = hashing::of_file(path, heard)?;
     let after = fs::metadata(path)?;
     if mtime(&before) != mtime(&after) || before.len() != after.len() {
         return Err(io::Error::other("it changed while it was read: try again when it is whole"));
@@ -95,23 +94,6 @@ fn keep(path: &Path, sha256: Sha256, after: &Metadata) {
     }
 }
 
-/// The hash of what is in a file; `heard` is told how many bytes more were read.
-///
-/// # Errors
-/// When it cannot be read.
-pub(super) fn read(path: &Path, heard: &dyn Fn(u64)) -> io::Result<Sha256> {
-    let mut file = File::open(path)?;
-    let (mut hasher, mut piece) = (Hasher::new(), vec![0; PIECE_BYTES]);
-    loop {
-        let read = file.read(&mut piece)?;
-        if read == 0 {
-            return Ok(Sha256::from_bytes(hasher.finalize().into()));
-        }
-        hasher.update(&piece[..read]);
-        heard(read as u64);
-    }
-}
-
 /// What a text stands for, if it is a pointer of Git LFS.
 fn pointer(text: &str) -> Option<Content> {
     if !text.starts_with(POINTER_BEGINS) {
@@ -133,7 +115,9 @@ fn object(path: &Path, sha256: Sha256) -> Option<PathBuf> {
 
 #[cfg(test)]
 mod tests {
-    use std::{cell::Cell, time::Duration};
+    use std::{cell::Cell, fs::File, time::Duration};
+
+    use sha2::{Digest as _, Sha256 as Hasher};
 
     use super::*;
 

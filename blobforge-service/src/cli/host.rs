@@ -121,7 +121,7 @@ fn install(args: InstallArgs) -> Result<ExitCode, CliError> {
     check(kind, &values, &args.args)?;
     let text = writing::marked(&unit::unit(kind, &layout, &program, &args.args)?);
     let (path, settings) = (layout.unit(kind), layout.settings(kind));
-    let found = writing::look(&path, &text)?;
+    let found = writing::look(&path, Some(&text))?;
     if found == Found::Foreign {
         return Err(CliError::new(format!(
             "{} was changed, or is not ours. Nothing was written: keep your changes with `{} edit {}`, move the file away, \
@@ -243,7 +243,7 @@ fn is_secret(known: &[&Arg], name: &str) -> bool {
 fn uninstall(which: &Which) -> Result<ExitCode, CliError> {
     let (kind, layout) = (which.kind(), which.layout()?);
     let (path, name) = (layout.unit(kind), kind.name());
-    match writing::look(&path, "")? {
+    match writing::look(&path, None)? {
         Found::Nothing => {
             say(format!("there is no {}: nothing is to be removed", path.display()))?;
             return Ok(ExitCode::SUCCESS);
@@ -268,5 +268,5 @@ fn uninstall(which: &Which) -> Result<ExitCode, CliError> {
 }
 
 fn remove_link(link: &Path) -> Result<(), CliError> {
-    if link.is_symlink() { writing::remove(&link.to_owned()) } else { Ok(()) }
+    if link.is_symlink() { writing::remove(link) } else { Ok(()) }
 }

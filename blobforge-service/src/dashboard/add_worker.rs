@@ -188,7 +188,7 @@ impl Recipe {
             format!(
                 "docker run --detach --restart unless-stopped --name {{worker_id}} \\\n  \
                  --env BLOBFORGE_SERVER_URL={origin} \\\n  --env BLOBFORGE_API_TOKEN={{token}} \\\n  \
-                 --volume {{worker_id}}:/work{more} \\\n  {image} {worker}"
+                 --volume {{worker_id}}:/worker{more} \\\n  {image} {worker}"
             )
         };
         let commands = match place {
@@ -255,7 +255,7 @@ mod tests {
                     options.split("--volume ").skip(1).map(|rest| rest.split([' ', ':']).nth(1).unwrap());
                 for volume in volumes {
                     assert!(
-                        stage.contains(&format!("VOLUME /work {volume}")) || volume == "/work",
+                        stage.contains(&format!("VOLUME /worker {volume}")) || volume == "/worker",
                         "{volume}"
                     );
                 }

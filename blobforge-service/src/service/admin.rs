@@ -75,7 +75,7 @@ pub(crate) async fn reset_admin(config: &ServeConfig) -> Result<PathBuf, Service
         );
         return Err(ServiceError::Config(what));
     }
-    let queue = super::open_queue(config, super::open_files(config)?.0, None).await?;
+    let queue = super::open_beside(config).await?;
     let file = config.data_folder().join("admin-token");
     let token = TokenText::draw().map_err(QueueError::Randomness)?;
     // The file first, as at the first start: whoever is interrupted in between does it again.

@@ -22,8 +22,8 @@ use sha2::{Digest, Sha256 as Hasher};
 
 pub(super) use self::format::{End, ExportedFile, ExportedJob, Head, Lines, Said};
 use super::{
-    ServiceError, open_files, open_queue,
-    secret::{not_as_root, own_folder},
+    ServiceError, open_beside,
+    secret::{new_private, not_as_root, own_folder},
 };
 use crate::config::ServeConfig;
 
@@ -71,7 +71,7 @@ pub(crate) async fn export(
         return Err(ServiceError::Config(what));
     }
     not_as_root(&config.data_folder())?;
-    let queue = open_queue(config, open_files(config)?.0, None).await?;
+    let queue = open_beside(config).await?;
     let exported = all(&queue, folder, heard).await;
     queue.close().await;
     exported
@@ -83,7 +83,7 @@ async fn all(queue: &Queue, folder: &Path, heard: &(dyn Fn(u64) + Sync)) -> Resu
     own_folder(&folder.join(FILES))?;
     let _lock = locked(folder)?;
     let unusable = |source| ServiceError::File { path: folder.join(DRAFT), source };
-    let mut draft = BufWriter::new(private(&folder.join(DRAFT)).map_err(unusable)?);
+    let mut draft = BufWriter::new(new_private(&folder.join(DRAFT)).map_err(unusable)?);
     let jobs = queue.counts().await?.total();
     heard(jobs);
     let head = Head::new(installation, jobs, queue.now());
@@ -122,16 +122,6 @@ fn locked(folder: &Path) -> Result<File, ServiceError> {
         }
         Err(error) => Err(wrong(error.into())),
     }
-}
-
-/// A new file for its owner alone, in place of one that an earlier run has left.
-fn private(path: &Path) -> io::Result<File> {
-    use std::os::unix::fs::OpenOptionsExt as _;
-    match fs::remove_file(path) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-        _ => {}
-    }
-    fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)
 }
 
 /// What this installation calls itself, the first time drawn: by it an import knows what it has already.
@@ -264,7 +254,7 @@ async fn fetch(queue: &Queue, folder: &Path, key: &str) -> Result<(Stored, PathB
     let draft = folder.join(FILES).join("part");
     let unusable = |source| Trouble::OfFolder(ServiceError::File { path: draft.clone(), source });
     let mut content = queue.blobs().get(key, None).await.map_err(Trouble::OfFile)?;
-    let mut file = private(&draft).map_err(unusable)?;
+    let mut file = new_private(&draft).map_err(unusable)?;
     let (mut hasher, mut size) = (Hasher::new(), 0);
     while let Some(piece) =
         content.try_next().await.map_err(|error| Trouble::OfFile(BlobError::BrokenOff(error)))?

@@ -23,10 +23,7 @@ use self::{
     files::Files,
     importer::{Importer, look},
 };
-use super::{
-    ServiceError, open_files, open_queue,
-    secret::{not_as_root, own_folder},
-};
+use super::{ServiceError, open_beside, secret::folder_to_write};
 use crate::{audit::Actor, config::ServeConfig};
 
 /// How many jobs are taken over at once.
@@ -129,10 +126,8 @@ pub(crate) async fn import(
         }
         return Ok(imported);
     }
-    let folder = config.data_folder();
-    not_as_root(&folder)?;
-    own_folder(&folder)?;
-    let queue = open_queue(config, open_files(config)?.0, None).await?;
+    folder_to_write(&config.data_folder())?;
+    let queue = open_beside(config).await?;
     let all = all(&queue, &files, jobs, wish, &mut imported, heard).await;
     queue.close().await;
     all.map(|()| imported)

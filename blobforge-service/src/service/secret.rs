@@ -48,6 +48,12 @@ fn is_foreign(me: u32, owner: u32) -> bool {
     me == 0 && owner != 0
 }
 
+/// The data folder for a command that writes into it.
+pub(super) fn folder_to_write(folder: &Path) -> Result<(), ServiceError> {
+    not_as_root(folder)?;
+    own_folder(folder)
+}
+
 /// The same as [`private_folder`], for who has a service or would have one.
 pub(super) fn own_folder(folder: &Path) -> Result<(), ServiceError> {
     private_folder(folder).map_err(|source| ServiceError::File { path: folder.to_owned(), source })
@@ -80,13 +86,9 @@ pub(super) fn of_generation(secret: &[u8; 32], generation: Generation) -> [u8; 3
     mac.finalize().into_bytes().into()
 }
 
-/// Writes a secret so that a crash leaves the old file or the new one, and nobody else can ever read it.
-pub(crate) fn write_private(file: &Path, text: &str) -> io::Result<()> {
-    let mut name = file.file_name().unwrap_or_default().to_owned();
-    name.push(format!(".{}.new", std::process::id()));
-    let fresh = file.with_file_name(name);
-    // One that is left over from a crash may have been opened by others.
-    match fs::remove_file(&fresh) {
+/// A new file for its owner alone, in place of one that is left over from a crash, which others may have opened.
+pub(super) fn new_private(file: &Path) -> io::Result<fs::File> {
+    match fs::remove_file(file) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
@@ -94,7 +96,15 @@ pub(crate) fn write_private(file: &Path, text: &str) -> io::Result<()> {
     options.write(true).create_new(true);
     #[cfg(unix)]
     std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
-    let mut opened = options.open(&fresh)?;
+    options.open(file)
+}
+
+/// Writes a secret so that a crash leaves the old file or the new one, and nobody else can ever read it.
+pub(crate) fn write_private(file: &Path, text: &str) -> io::Result<()> {
+    let mut name = file.file_name().unwrap_or_default().to_owned();
+    name.push(format!(".{}.new", std::process::id()));
+    let fresh = file.with_file_name(name);
+    let mut opened = new_private(&fresh)?;
     writeln!(opened, "{text}")?;
     opened.sync_all()?;
     fs::rename(&fresh, file)

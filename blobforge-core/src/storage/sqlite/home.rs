@@ -19,6 +19,7 @@ use std::{
 use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 
 use super::{
+    copying::beside,
     failure::storage_error,
     filesystem::keeps_numbers,
     rows::SqliteRows,
@@ -29,6 +30,8 @@ use crate::{
     storage::{StorageError, execute},
 };
 
+/// How the file beside a database is called, behind the name of that.
+const ENDING: &str = "-home";
 /// What is written behind the mark, for people who find the file.
 const NOTE: &str = "BlobForge tells by this file that the database beside it was not restored from a backup since. \
                     Leave it out of copies.\n";
@@ -77,9 +80,7 @@ impl Home {
     pub(super) fn of(path: &Path) -> io::Result<Self> {
         // Beside the file itself, by whatever link it is opened.
         let path = fs::canonicalize(path)?;
-        let mut name = path.file_name().unwrap_or_default().to_owned();
-        name.push("-home");
-        Ok(Self { beside: path.with_file_name(name), number: number_of(&path)? })
+        Ok(Self { beside: beside(&path, ENDING), number: number_of(&path)? })
     }
 
     /// Compares the marks, and does what a restore asks for if they disagree or if it is `asked` for.
@@ -271,9 +272,7 @@ pub(super) fn turn(sql: &mut Statements<'_>) -> rusqlite::Result<Option<Mark>> {
 /// # Errors
 /// When the note cannot be written.
 pub fn note_restore(path: &Path) -> io::Result<()> {
-    let mut name = path.file_name().unwrap_or_default().to_owned();
-    name.push("-home");
-    let home = Home { beside: path.with_file_name(name), number: None };
+    let home = Home { beside: beside(path, ENDING), number: None };
     home.write(&Mark { home: "restored".to_owned(), turn: 1 })
 }
 

@@ -15,12 +15,14 @@ use crate::{Job, storage::query::searched_texts};
 
 /// More of a text than this is not looked up: the jobs that have so much of it are few.
 const MAX_PIECES: usize = 32;
+/// SQLite ends a text here.
+const NEVER_INDEXED: char = '\0';
 
 /// What the index is to be asked for jobs that may have a text; `None` for one of less than three letters, of which the
 /// index knows nothing.
 pub(super) fn question(text: &str) -> Option<String> {
     let letters: Vec<char> = text.to_lowercase().chars().collect();
-    // Each letter once, which says as much as all three letters in a row and asks a third of it.
+    // Each letter once: that asks a third of the index, and it is the jobs that decide.
     let last = letters.len().checked_sub(3)?;
     let begins = (0..last).step_by(3).chain([last]);
     let pieces = begins.map(|begin| &letters[begin..begin + 3]);
@@ -29,9 +31,6 @@ pub(super) fn question(text: &str) -> Option<String> {
     let question = quoted.collect::<Vec<_>>().join(" AND ");
     (!question.is_empty()).then_some(question)
 }
-
-/// SQLite ends a text here.
-const NEVER_INDEXED: char = '\0';
 
 /// Finds the ids of jobs that may have what the index is asked for (`?1`), both ends left out: those it knows, those that
 /// have changed, and those it does not know yet. All three are in order, and are read only as far as they are wanted.

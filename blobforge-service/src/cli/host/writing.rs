@@ -1,10 +1,6 @@
 //! Files that are written for systemd, and not over what somebody has changed.
 
-use std::{
-    fs, io,
-    os::unix::fs::PermissionsExt as _,
-    path::{Path, PathBuf},
-};
+use std::{fs, io, os::unix::fs::PermissionsExt as _, path::Path};
 
 use sha2::{Digest, Sha256};
 
@@ -32,17 +28,17 @@ pub(super) fn marked(text: &str) -> String {
     format!("{MARK}{}\n{text}", hex::encode(Sha256::digest(text)))
 }
 
-/// Compares what lies at a path with what is to be written there.
+/// Compares what lies at a path with what is to be written there, if anything is.
 ///
 /// # Errors
 /// When that cannot be read.
-pub(super) fn look(path: &Path, text: &str) -> Result<Found, CliError> {
+pub(super) fn look(path: &Path, text: Option<&str>) -> Result<Found, CliError> {
     let there = match fs::read_to_string(path) {
         Ok(there) => there,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
         Err(error) => return Err(unusable(path, &error)),
     };
-    if there == text && !text.is_empty() {
+    if text == Some(there.as_str()) {
         return Ok(Found::Same);
     }
     let first_and_rest = there.strip_prefix(MARK).and_then(|rest| rest.split_once('\n'));
@@ -80,7 +76,7 @@ fn folder_of(path: &Path) -> io::Result<()> {
 ///
 /// # Errors
 /// When it stays.
-pub(super) fn remove(path: &PathBuf) -> Result<(), CliError> {
+pub(super) fn remove(path: &Path) -> Result<(), CliError> {
     match fs::remove_file(path) {
         Err(error) if error.kind() != io::ErrorKind::NotFound => Err(unusable(path, &error)),
         _ => Ok(()),

@@ -11,7 +11,7 @@ use sha2::{Digest as _, Sha256 as Hasher};
 use walkdir::WalkDir;
 
 use super::{document::Document, draft::Draft};
-use crate::cli::fingerprint;
+use crate::hashing;
 
 /// The hash of what this program wrote into a file: it is still ours if it has that content.
 const WRITTEN: &str = "user.blobforge.written";
@@ -92,7 +92,7 @@ impl Place {
         let has_assets = lay_out(document, &assets)?;
         let same_assets = if has_assets { same(&assets, &self.assets)? } else { !self.assets.exists() };
         let hash = Sha256::from_bytes(Hasher::digest(&text).into());
-        let same_text = fingerprint::read(&self.markdown, &|_| {}).is_ok_and(|there| there == hash);
+        let same_text = hashing::of_file(&self.markdown, &|_| {}).is_ok_and(|there| there == hash);
         if same_text && same_assets {
             sign_result(&self.markdown, hash, result, document);
             return Ok(Placed::Same);
@@ -144,7 +144,7 @@ fn is_ours(path: &Path) -> bool {
     let is_file = path.symlink_metadata().is_ok_and(|found| found.is_file());
     is_file
         && signed.is_some_and(|signed| {
-            fingerprint::read(path, &|_| {}).is_ok_and(|hash| signed == hash.to_string().into_bytes())
+            hashing::of_file(path, &|_| {}).is_ok_and(|hash| signed == hash.to_string().into_bytes())
         })
 }
 
@@ -168,7 +168,7 @@ fn lay_out(document: &Document, folder: &Path) -> io::Result<bool> {
         let to = folder.join(&asset.saved);
         fs::create_dir_all(to.parent().unwrap_or(folder))?;
         fs::copy(&asset.lies_at, &to)?;
-        sign(&to, fingerprint::read(&to, &|_| {})?);
+        sign(&to, hashing::of_file(&to, &|_| {})?);
     }
     Ok(!document.assets.is_empty())
 }
@@ -182,7 +182,7 @@ fn same(a: &Path, b: &Path) -> io::Result<bool> {
     for name in in_a {
         let (a, b) = (a.join(&name), b.join(&name));
         if fs::metadata(&a)?.len() != fs::metadata(&b)?.len()
-            || fingerprint::read(&a, &|_| {})? != fingerprint::read(&b, &|_| {})?
+            || hashing::of_file(&a, &|_| {})? != hashing::of_file(&b, &|_| {})?
         {
             return Ok(false);
         }

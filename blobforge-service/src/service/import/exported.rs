@@ -15,8 +15,8 @@ use crate::{
     service::{
         ServiceError,
         export::{ExportedFile, ExportedJob, Head, JOBS, Lines, Said, file_of},
-        open_files, open_queue,
-        secret::{not_as_root, own_folder},
+        open_beside,
+        secret::folder_to_write,
     },
 };
 
@@ -56,9 +56,8 @@ pub(super) async fn import(
     if wish.dry_run && !config.db_path.exists() {
         return all(None, wish, folder, &head, lines, heard).await;
     }
-    not_as_root(&config.data_folder())?;
-    own_folder(&config.data_folder())?;
-    let queue = open_queue(config, open_files(config)?.0, None).await?;
+    folder_to_write(&config.data_folder())?;
+    let queue = open_beside(config).await?;
     let imported = all(Some(&queue), wish, folder, &head, lines, heard).await;
     queue.close().await;
     imported
