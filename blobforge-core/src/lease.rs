@@ -45,7 +45,8 @@ impl Epoch {
     }
 }
 
-/// The store's number, raised by every restore from a backup, so that leases from before it are void.
+/// The store's number: 1, or the second in which it was last restored from a backup. It only rises, so leases from before are
+/// void.
 ///
 /// ```
 /// use blobforge_core::Generation;

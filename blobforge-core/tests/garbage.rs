@@ -404,7 +404,7 @@ async fn a_restore_stops_collection_in_memory_too() {
     let clock = Arc::new(ManualClock::new("2026-03-01T12:00:00Z".parse().unwrap()));
     let storage = Arc::new(MemoryStorage::new(clock.clone()));
     let queue = Queue::builder().clock(clock.clone()).open_on(storage.clone()).unwrap();
-    assert_eq!(storage.mark_restored(), Generation::new(2));
+    assert!(storage.mark_restored() > Generation::new(1));
     let garbage = queue.collect_garbage(false).await.unwrap();
     assert_eq!(garbage.paused_until, Some(clock.now() + DAY * 7));
     clock.set(clock.now() + DAY * 7);

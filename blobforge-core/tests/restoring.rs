@@ -46,6 +46,11 @@ impl House {
         self.folder.path().join("jobs.db-home")
     }
 
+    /// The number of the generation that begins with a restore now.
+    fn next(&self) -> u32 {
+        u32::try_from(self.clock.now().as_millis() / 1000).unwrap()
+    }
+
     async fn open(&self) -> Queue {
         self.open_at(&self.path()).await
     }
@@ -128,7 +133,8 @@ async fn a_restored_store_takes_nothing_for_granted_that_was_given_out_before() 
     fs::copy(&copy, &path).unwrap();
     let restored_at = house.clock.now();
     let queue = house.open_at(&path).await;
-    assert_eq!(queue.storage().generation(), Generation::new(2));
+    let generation = Generation::new(house.next());
+    assert_eq!(queue.storage().generation(), generation);
 
     // What ran waits again, in its place and at no cost; what was called off has ended.
     let again = queue.job(run.job.id).await.unwrap();
@@ -152,7 +158,7 @@ async fn a_restored_store_takes_nothing_for_granted_that_was_given_out_before() 
     let worker = smith(&queue).await;
     let held: Vec<_> = join_all((0..3).map(|_| claim(&queue, &worker))).await;
     let same = held.iter().find(|held| held.job.id == unknown.job.id).unwrap();
-    assert_eq!(same.token.generation, Generation::new(2));
+    assert_eq!(same.token.generation, generation);
     let new_key = keys::output(same.job.id, &same.token, "late.md");
     queue.blobs().put(&new_key, read_bytes("right"), 100).await.unwrap();
     queue.blobs().put(&key, read_bytes("late"), 100).await.unwrap();
@@ -165,7 +171,8 @@ async fn a_restored_store_takes_nothing_for_granted_that_was_given_out_before() 
     closed(queue).await;
 
     // It is told once.
-    assert_eq!(house.open_at(&path).await.storage().generation(), Generation::new(2));
+    house.clock.advance(DAY);
+    assert_eq!(house.open_at(&path).await.storage().generation(), generation);
 }
 
 #[tokio::test]
@@ -212,12 +219,46 @@ async fn an_earlier_state_put_in_its_place_is_a_restore() {
     closed(queue).await;
     // In place, so that it is the same file with another content.
     fs::write(house.path(), fs::read(&copy).unwrap()).unwrap();
-    assert_eq!(house.generation().await, 2);
-    assert_eq!(house.generation().await, 2, "and no second one");
-    // The same backup once more.
-    fs::write(house.path(), fs::read(&copy).unwrap()).unwrap();
-    assert_eq!(house.generation().await, 2, "as many as it knows of, and one");
+    assert_eq!(house.generation().await, house.next());
+    assert_eq!(house.generation().await, house.next(), "and no second one");
     assert_eq!(house.open().await.counts().await.unwrap().total(), 1);
+}
+
+#[tokio::test]
+async fn the_same_backup_restored_again_gives_nothing_out_that_it_gave_out_the_first_time() {
+    let house = House::new();
+    let queue = house.open().await;
+    submit(&queue).await;
+    let copy = house.copied();
+    closed(queue).await;
+    let mut given = Vec::new();
+    for _ in 0..2 {
+        house.clock.advance(Duration::from_secs(1));
+        fs::write(house.path(), fs::read(&copy).unwrap()).unwrap();
+        let queue = house.open().await;
+        let worker = smith(&queue).await;
+        let held = claim(&queue, &worker).await;
+        given.push((keys::output(held.job.id, &held.token, "book.md"), submit(&queue).await));
+        closed(queue).await;
+    }
+    let ((first_key, first_id), (second_key, second_id)) = (&given[0], &given[1]);
+    assert_ne!(first_key, second_key, "who works on from the first time would write over it");
+    assert!(second_id > first_id, "{second_id} after {first_id}");
+}
+
+#[tokio::test]
+async fn who_has_the_file_of_before_still_open_does_not_make_its_successor_look_restored() {
+    let house = House::new();
+    let idle = house.open().await;
+    submit(&idle).await;
+    let copy = house.copied();
+    submit(&idle).await;
+    fs::rename(&copy, house.path()).unwrap();
+    let restored = house.generation().await;
+    assert_eq!(restored, house.next());
+    closed(idle).await;
+    house.clock.advance(DAY);
+    assert_eq!(house.generation().await, restored, "nobody restored it once more");
 }
 
 #[tokio::test]
@@ -233,7 +274,7 @@ async fn a_state_from_before_a_process_was_killed_is_a_restore_too() {
     closed(queue).await;
     fs::write(house.path(), fs::read(&copy).unwrap()).unwrap();
     fs::write(house.beside(), &killed).unwrap();
-    assert_eq!(house.generation().await, 2);
+    assert_eq!(house.generation().await, house.next());
 }
 
 #[tokio::test]
@@ -270,7 +311,7 @@ async fn a_backup_from_before_files_had_marks_is_noticed_where_one_had_a_mark() 
     closed(queue).await;
     Connection::open(&copy).unwrap().execute("DELETE FROM meta WHERE key IN ('home', 'turn')", []).unwrap();
     fs::copy(&copy, house.path()).unwrap();
-    assert_eq!(house.generation().await, 2);
+    assert_eq!(house.generation().await, house.next());
 }
 
 #[tokio::test]
@@ -281,9 +322,10 @@ async fn processes_that_open_a_restored_file_at_once_restore_it_once() {
     closed(queue).await;
     fs::remove_file(house.beside()).unwrap();
     let open = || async { SqliteStorage::open(house.path(), SqliteOptions::default()).await.unwrap() };
-    for store in join_all((0..8).map(|_| open())).await {
-        assert_eq!(store.generation(), Generation::new(2));
-    }
+    let generations =
+        join_all((0..8).map(|_| open())).await.iter().map(Storage::generation).collect::<Vec<_>>();
+    assert!(generations[0] > Generation::new(1));
+    assert_eq!(generations, [generations[0]; 8]);
 }
 
 #[tokio::test]
@@ -306,12 +348,14 @@ async fn a_file_changed_in_place_can_be_said_to_be_restored() {
     submit(&queue).await;
     closed(queue).await;
     let mark = || sqlite::mark_restored(house.path(), Arc::new(SystemClock));
-    assert_eq!(mark().await.unwrap(), Generation::new(2));
-    assert_eq!(house.generation().await, 2);
+    let first = mark().await.unwrap();
+    assert!(first > Generation::new(1));
+    assert_eq!(house.generation().await, first.get());
     // One that is noticed by itself is not marked twice.
     fs::remove_file(house.beside()).unwrap();
-    assert_eq!(mark().await.unwrap(), Generation::new(3));
-    assert_eq!(house.generation().await, 3);
+    let second = mark().await.unwrap();
+    assert!(second > first);
+    assert_eq!(house.generation().await, second.get());
 }
 
 #[tokio::test]
@@ -337,5 +381,5 @@ async fn a_restored_file_is_opened_only_where_that_can_be_noted() {
     assert!(matches!(refused, StorageError::Unusable(_)), "{refused}");
     assert!(refused.to_string().contains("jobs.db-home cannot be written"), "{refused}");
     fs::remove_dir(&in_the_way).unwrap();
-    assert_eq!(house.generation().await, 2, "nothing of it was done before");
+    assert_eq!(house.generation().await, house.next(), "nothing of it was done before");
 }

@@ -259,8 +259,8 @@ async fn a_restore_that_is_marked_under_a_running_queue_voids_its_leases() {
     );
     house.ours.submit(job()).await.unwrap();
     let next = house.ours.claim(&worker, &[work()], 1, Duration::ZERO).await.unwrap().pop().unwrap();
-    assert_eq!(next.token.generation, Generation::new(2));
-    assert_eq!(house.ours.storage().generation(), Generation::new(2));
+    assert!(next.token.generation > Generation::new(1));
+    assert_eq!(house.ours.storage().generation(), next.token.generation);
 }
 
 /// What becomes of a queue whose file this happens to.

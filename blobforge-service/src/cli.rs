@@ -66,7 +66,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run the service (also what happens without a command).
-    Serve(Box<ServeArgs>),
+    Serve(Box<ServiceArgs>),
     /// Run a worker against a service.
     Worker(Box<worker::WorkerArgs>),
     /// Hand in files.
@@ -178,6 +178,16 @@ fn read(mut args: Vec<OsString>) -> Result<(Cli, Layers), Misread> {
     Ok((cli, layers))
 }
 
+/// What `blobforge serve` takes.
+#[derive(Debug, clap::Args)]
+struct ServiceArgs {
+    #[command(flatten)]
+    serve: ServeArgs,
+    /// Also run a worker for pdf-text, beside the service.
+    #[arg(long)]
+    with_worker: bool,
+}
+
 /// The settings that the service would have here.
 fn settings_of_serve(file: Option<PathBuf>) -> Result<ServeConfig, CliError> {
     let named = file.into_iter().flat_map(|file| ["--config".into(), file.into_os_string()]);
@@ -186,19 +196,18 @@ fn settings_of_serve(file: Option<PathBuf>) -> Result<ServeConfig, CliError> {
     let Some(Command::Serve(args)) = cli.command else {
         return Err(CliError::new("serve is another command"));
     };
-    Ok(ServeConfig::new(*args)?)
+    Ok(ServeConfig::new(args.serve)?)
 }
 
 async fn run(cli: Cli, layers: &Layers) -> Result<ExitCode, CliError> {
     let Some(command) = cli.command else { return Err(CliError::new("say what to do: blobforge --help")) };
     match command {
         Command::Serve(args) => {
-            log_to_stderr("info", args.log_format);
-            let with_worker = args.with_worker;
+            log_to_stderr("info", args.serve.log_format);
             let settings = layers.settings(&ServeArgs::command());
-            let config = ServeConfig { settings, ..ServeConfig::new(*args)? };
+            let config = ServeConfig { settings, ..ServeConfig::new(args.serve)? };
             let within = END_WITHIN + if config.backup.replicate { LAST_COPY } else { Duration::ZERO };
-            serve::run_until(config, with_worker, || end_in_time(within)).await?;
+            serve::run_until(config, args.with_worker, || end_in_time(within)).await?;
             Ok(ExitCode::SUCCESS)
         }
         Command::Worker(args) => {

@@ -109,9 +109,6 @@ pub struct ServeArgs {
     /// The provider that people log in with, if they do.
     #[command(flatten)]
     pub oidc: OidcArgs,
-    /// Also run a worker for pdf-text, beside the service.
-    #[arg(long)]
-    pub with_worker: bool,
 }
 
 /// How a log is written.

@@ -372,14 +372,6 @@ fn warn_of_files_left(folder: &Path) {
     }
 }
 
-async fn open_queue(
-    config: &ServeConfig,
-    blobs: Arc<dyn BlobStore>,
-    meter: Option<Arc<dyn Meter>>,
-) -> Result<Queue, ServiceError> {
-    queue_on(open_storage(config).await?, config, blobs, meter)
-}
-
 async fn open_storage(config: &ServeConfig) -> Result<SqliteStorage, ServiceError> {
     let usual = SqliteOptions::default();
     // While Litestream copies the log, it alone works that into the file.
@@ -408,7 +400,28 @@ fn queue_on(
 
 /// The queue of these settings beside a service that may run, for a command.
 pub(crate) async fn open_beside(config: &ServeConfig) -> Result<Queue, ServiceError> {
-    open_queue(config, open_files(config)?.0, None).await
+    open_beside_with(config, || Ok(open_files(config)?.0)).await
+}
+
+/// The same, whose files lie elsewhere.
+async fn open_beside_with(
+    config: &ServeConfig,
+    blobs: impl FnOnce() -> Result<Arc<dyn BlobStore>, ServiceError>,
+) -> Result<Queue, ServiceError> {
+    secret::folder_to_write(&config.data_folder())?;
+    let blobs = blobs()?;
+    queue_on(open_storage(config).await?, config, blobs, None)
+}
+
+/// Refuses where there is no database yet.
+fn has_database(config: &ServeConfig) -> Result<(), ServiceError> {
+    if config.db_path.is_file() {
+        return Ok(());
+    }
+    let at = config.db_path.display();
+    Err(ServiceError::Config(format!(
+        "there is no database at {at}: say with --db-path or BLOBFORGE_DB_PATH where it is"
+    )))
 }
 
 /// Serves until it is told to stop, or until there is no queue left to serve.

@@ -215,8 +215,8 @@ pub(super) trait Rows: KeyRows + FailureGroupRows + LogRows + OutboxRows {
     fn is_source(&mut self, key: &str) -> Result<bool, Self::Error>;
     /// Whether a job's source that has arrived lies under this key.
     fn has_arrived(&mut self, key: &str) -> Result<bool, Self::Error>;
-    /// Begins another generation: the store was restored from a backup at this time.
-    fn begin_generation(&mut self, now: Timestamp) -> Result<Generation, Self::Error>;
+    /// Begins this generation: the store was restored from a backup now.
+    fn begin_generation(&mut self, generation: Generation, now: Timestamp) -> Result<(), Self::Error>;
     /// When the store was last restored from a backup.
     fn restored_at(&mut self) -> Result<Option<Timestamp>, Self::Error>;
 

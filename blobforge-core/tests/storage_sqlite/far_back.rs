@@ -59,8 +59,27 @@ async fn a_name_is_found_on_the_first_page() {
     assert_eq!(first_page(&store, by_name.clone()).await, (vec![last - 1, 1], None));
     let upwards = JobFilter { oldest_first: true, limit: 1, ..by_name.clone() };
     assert_eq!(first_page(&store, upwards).await, (vec![1], Some(JobId::new(last - 2))));
-    let waiting = JobFilter { status: Some(Status::Completed), ..by_name };
-    assert_eq!(first_page(&store, waiting).await, (vec![], None));
+    let done = JobFilter { status: Some(Status::Completed), ..by_name };
+    assert_eq!(first_page(&store, done).await, (vec![], None));
+}
+
+#[tokio::test]
+async fn a_name_that_many_have_is_found_where_few_of_them_wait_or_are_done() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("queue.db");
+    let store = buried(&path).await;
+    let many = MAX_EXAMINED as i64 * 2;
+    Connection::open(&path)
+        .unwrap()
+        .execute("UPDATE jobs SET status = 4 WHERE id BETWEEN 3 AND ?1", [many])
+        .unwrap();
+    while store.upkeep().await.unwrap() {}
+    let named = JobFilter { text: Some("one of many".to_owned()), ..JobFilter::all(10) };
+    for oldest_first in [false, true] {
+        let by_status = |status| JobFilter { status: Some(status), oldest_first, ..named.clone() };
+        assert_eq!(first_page(&store, by_status(Status::Pending)).await, (vec![many + 2], None));
+        assert_eq!(first_page(&store, by_status(Status::Completed)).await, (vec![2], None));
+    }
 }
 
 #[tokio::test]

@@ -1,8 +1,11 @@
 //! Trying whether the copy can be restored, and whether it is what it should be.
 
-use std::{ffi::OsStr, path::Path, sync::Arc, time::Duration};
+use std::{ffi::OsStr, ops::RangeInclusive, path::Path, sync::Arc, time::Duration};
 
-use blobforge_core::{Clock, Queue, storage::Command, storage::sqlite::record_in};
+use blobforge_core::{
+    Clock, Queue, QueueError,
+    storage::{Command, JobFilter, sqlite::record_in},
+};
 use serde::Serialize;
 use serde_json::{Value, json};
 
@@ -63,7 +66,7 @@ async fn try_out(
         let jobs = restored(config, &litestream, None).await?.jobs;
         return Ok(Trial { replica: litestream.replica(), jobs, came_back_after: None });
     };
-    let before = jobs_of(queue, &litestream).await?;
+    let before = Tally::of(queue, &litestream).await?;
     let sign = json!(drawn().map_err(BackupError::file(Path::new("/dev/urandom")))?);
     let put =
         Command::PutRecord { collection: COLLECTION.to_owned(), key: SIGN.to_owned(), value: sign.clone() };
@@ -76,9 +79,10 @@ async fn try_out(
         let there = restored(config, &litestream, Some(&sign)).await?;
         let waited = clock.uptime().saturating_sub(began);
         if there.has_sign {
-            let after = jobs_of(queue, &litestream).await?;
-            if !(before.min(after)..=before.max(after)).contains(&there.jobs) {
-                let why = format!("it has {} jobs where the database has {before} to {after}", there.jobs);
+            let possible = before.until(&Tally::of(queue, &litestream).await?);
+            if !possible.contains(&there.jobs) {
+                let (jobs, least, most) = (there.jobs, possible.start(), possible.end());
+                let why = format!("it has {jobs} jobs where the database has {least} to {most}");
                 return Err(unusable(&litestream, why));
             }
             let (replica, jobs) = (litestream.replica(), there.jobs);
@@ -151,9 +155,26 @@ async fn restored(
     Ok(There { jobs: brought.jobs, has_sign: sign.is_some_and(|sign| found.as_ref() == Some(sign)) })
 }
 
-async fn jobs_of(queue: &Queue, litestream: &Litestream) -> Result<u64, BackupError> {
-    let counts = queue.counts().await.map_err(|error| unusable(litestream, error.to_string()))?;
-    Ok(counts.total())
+/// How many jobs there are at one time, and the last of them.
+struct Tally {
+    jobs: u64,
+    newest: i64,
+}
+
+impl Tally {
+    async fn of(queue: &Queue, litestream: &Litestream) -> Result<Self, BackupError> {
+        let failed = |error: QueueError| unusable(litestream, error.to_string());
+        let jobs = queue.counts().await.map_err(failed)?.total();
+        let newest = queue.list(&JobFilter::all(1)).await.map_err(failed)?;
+        Ok(Self { jobs, newest: newest.items.first().map_or(0, |job| job.id.get()) })
+    }
+
+    /// How many jobs there can have been at any time until then: while jobs come, others are deleted.
+    fn until(&self, then: &Self) -> RangeInclusive<u64> {
+        let come = u64::try_from(then.newest - self.newest).unwrap_or(0);
+        let gone = (self.jobs + come).saturating_sub(then.jobs);
+        self.jobs.saturating_sub(gone)..=self.jobs + come
+    }
 }
 
 fn unusable(litestream: &Litestream, why: String) -> BackupError {
@@ -164,4 +185,21 @@ fn drawn() -> std::io::Result<String> {
     let mut bytes = [0; 16];
     getrandom::fill(&mut bytes).map_err(std::io::Error::other)?;
     Ok(hex::encode(bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_copy_may_have_as_many_jobs_as_there_were_at_any_time_meanwhile() {
+        let tally = |jobs, newest| Tally { jobs, newest };
+        let between = |before: Tally, then: Tally| before.until(&then);
+        assert_eq!(between(tally(5, 10), tally(5, 10)), 5..=5, "nothing happened");
+        assert_eq!(between(tally(5, 10), tally(8, 13)), 5..=8, "some came");
+        assert_eq!(between(tally(5, 10), tally(2, 10)), 2..=5, "some were deleted");
+        assert_eq!(between(tally(5, 10), tally(5, 13)), 2..=8, "as many came as were deleted");
+        assert_eq!(between(tally(3, 10), tally(0, 0)), 0..=3, "all were deleted");
+        assert_eq!(between(tally(0, 0), tally(0, 0)), 0..=0, "there never was one");
+    }
 }

@@ -66,7 +66,7 @@ pub(super) struct InstallArgs {
     /// File with the token of a worker, which is copied into the file of settings.
     #[arg(long, value_name = "FILE", requires = "worker")]
     token_file: Option<PathBuf>,
-    /// What else the command line of it is to have.
+    /// What else the command line of it is to have; if nothing is named, what it has.
     #[arg(last = true, value_name = "ARGUMENT")]
     args: Vec<String>,
 }
@@ -118,10 +118,15 @@ fn install(args: InstallArgs) -> Result<ExitCode, CliError> {
         let token = std::fs::read_to_string(file).map_err(unreadable)?;
         values.push(("BLOBFORGE_API_TOKEN".to_owned(), token.trim().to_owned()));
     }
-    check(kind, &values, &args.args)?;
-    let text = writing::marked(&unit::unit(kind, &layout, &program, &args.args)?);
     let (path, settings) = (layout.unit(kind), layout.settings(kind));
-    let found = writing::look(&path, Some(&text))?;
+    let found = writing::look(&path)?;
+    // Who installs another program wants it to do the same.
+    let arguments = match &found {
+        Found::Ours(there) if args.args.is_empty() => unit::arguments(there),
+        _ => args.args,
+    };
+    check(kind, &values, &arguments)?;
+    let text = writing::marked(&unit::unit(kind, &layout, &program, &arguments)?);
     if found == Found::Foreign {
         return Err(CliError::new(format!(
             "{} was changed, or is not ours. Nothing was written: keep your changes with `{} edit {}`, move the file away, \
@@ -150,10 +155,11 @@ fn install(args: InstallArgs) -> Result<ExitCode, CliError> {
     if !kept {
         writing::write_secret(&settings, &of_settings)?;
     }
-    if found != Found::Same {
+    let is_there = found == Found::Ours(text.clone());
+    if !is_there {
         writing::write_public(&path, &text)?;
     }
-    say(format!("{}  {}", if found == Found::Same { "there " } else { "wrote " }, path.display()))?;
+    say(format!("{}  {}", if is_there { "there " } else { "wrote " }, path.display()))?;
     say(format!("{}  {}", if kept { "kept  " } else { "wrote " }, settings.display()))?;
     say(next_steps(kind, &layout, found != Found::Nothing))?;
     Ok(ExitCode::SUCCESS)
@@ -243,7 +249,7 @@ fn is_secret(known: &[&Arg], name: &str) -> bool {
 fn uninstall(which: &Which) -> Result<ExitCode, CliError> {
     let (kind, layout) = (which.kind(), which.layout()?);
     let (path, name) = (layout.unit(kind), kind.name());
-    match writing::look(&path, None)? {
+    match writing::look(&path)? {
         Found::Nothing => {
             say(format!("there is no {}: nothing is to be removed", path.display()))?;
             return Ok(ExitCode::SUCCESS);
@@ -252,7 +258,7 @@ fn uninstall(which: &Which) -> Result<ExitCode, CliError> {
             let what = "was changed, or is not ours, and is left alone: remove it yourself if it is to go";
             return Err(CliError::new(format!("{} {what}", path.display())));
         }
-        Found::Same | Found::Earlier => {}
+        Found::Ours(_) => {}
     }
     let (done, verb) = if which.dry_run { ("would remove", "would keep") } else { ("removed", "kept") };
     if !which.dry_run {

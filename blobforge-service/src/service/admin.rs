@@ -68,13 +68,7 @@ pub(crate) async fn reset_admin(config: &ServeConfig) -> Result<PathBuf, Service
                     put a new one there and restart the service";
         return Err(ServiceError::Config(what.to_owned()));
     }
-    if !config.db_path.is_file() {
-        let what = format!(
-            "there is no database at {}: say with --db-path or BLOBFORGE_DB_PATH where the service keeps it",
-            config.db_path.display()
-        );
-        return Err(ServiceError::Config(what));
-    }
+    super::has_database(config)?;
     let queue = super::open_beside(config).await?;
     let file = config.data_folder().join("admin-token");
     let token = TokenText::draw().map_err(QueueError::Randomness)?;

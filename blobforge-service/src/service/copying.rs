@@ -19,7 +19,7 @@ use blobforge_core::{
 use futures_util::{StreamExt, TryStreamExt, stream};
 use sha2::{Digest, Sha256 as Hasher};
 
-use super::{ServiceError, open_files, open_queue};
+use super::{ServiceError, has_database, open_beside_with, open_files};
 use crate::config::ServeConfig;
 
 /// How many files are on their way at once.
@@ -81,13 +81,9 @@ pub(crate) async fn copy(
     if from == to {
         return Err(ServiceError::Config(format!("--from and --to are both {}: name two", from.name())));
     }
-    if !config.db_path.is_file() {
-        let what =
-            format!("there is no database at {}: say with --db-path where it is", config.db_path.display());
-        return Err(ServiceError::Config(what));
-    }
-    let (from_blobs, to_blobs) = (from.open(config)?, to.open(config)?);
-    let queue = open_queue(config, from_blobs.clone(), None).await?;
+    has_database(config)?;
+    let queue = open_beside_with(config, || from.open(config)).await?;
+    let (from_blobs, to_blobs) = (queue.blobs().clone(), to.open(config)?);
     let journal = Journal::open(config.data_folder().join(format!("copied-to-{}", to.name())))?;
     let copying = Copying { from: &*from_blobs, to: &*to_blobs, journal, dry_run };
     let copied = copying.all(&queue, heard).await;

@@ -22,8 +22,8 @@ use sha2::{Digest, Sha256 as Hasher};
 
 pub(super) use self::format::{End, ExportedFile, ExportedJob, Head, Lines, Said};
 use super::{
-    ServiceError, open_beside,
-    secret::{new_private, not_as_root, own_folder},
+    ServiceError, has_database, open_beside,
+    secret::{new_private, own_folder},
 };
 use crate::config::ServeConfig;
 
@@ -65,12 +65,7 @@ pub(crate) async fn export(
     folder: &Path,
     heard: &(dyn Fn(u64) + Sync),
 ) -> Result<Exported, ServiceError> {
-    if !config.db_path.is_file() {
-        let what =
-            format!("there is no database at {}: say with --db-path where it is", config.db_path.display());
-        return Err(ServiceError::Config(what));
-    }
-    not_as_root(&config.data_folder())?;
+    has_database(config)?;
     let queue = open_beside(config).await?;
     let exported = all(&queue, folder, heard).await;
     queue.close().await;

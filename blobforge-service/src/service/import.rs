@@ -23,7 +23,7 @@ use self::{
     files::Files,
     importer::{Importer, look},
 };
-use super::{ServiceError, open_beside, secret::folder_to_write};
+use super::{ServiceError, open_beside};
 use crate::{audit::Actor, config::ServeConfig};
 
 /// How many jobs are taken over at once.
@@ -126,7 +126,6 @@ pub(crate) async fn import(
         }
         return Ok(imported);
     }
-    folder_to_write(&config.data_folder())?;
     let queue = open_beside(config).await?;
     let all = all(&queue, &files, jobs, wish, &mut imported, heard).await;
     queue.close().await;

@@ -352,7 +352,7 @@ fn the_image_of_a_worker_hands_term_on_and_ends_with_the_status_of_its_worker() 
             .stdin(Stdio::null())
             .stderr(Stdio::null());
         for (name, value) in stage.environment() {
-            command.env(name, value.replacen("/work", work.path().to_str().unwrap(), 1));
+            command.env(name, value.replacen("/worker", work.path().to_str().unwrap(), 1));
         }
         command.env("BLOBFORGE_SERVER_URL", &forge.url).env("BLOBFORGE_API_TOKEN", forge.token());
         command
@@ -363,7 +363,7 @@ fn the_image_of_a_worker_hands_term_on_and_ends_with_the_status_of_its_worker() 
     assert!(first.starts_with("worker contained serves pdf-text"), "{first}");
     let said = run(forge.command(&["submit", "--wait"]).arg(forge.write("letter.pdf", LETTER)));
     assert_eq!(said.code, Some(0), "{said:?}");
-    assert!(work.path().join("worker").is_dir(), "what it works on lies in its volume");
+    assert!(work.path().join("state").is_dir(), "what it works on lies in its volume");
     kill_process(Pid::from_child(&worker), Signal::TERM).unwrap();
     assert_eq!(worker.wait().unwrap().code(), Some(0));
     let listed = run(&mut forge.command(&["workers", "list", "--json"]));

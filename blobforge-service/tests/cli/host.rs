@@ -63,9 +63,16 @@ fn a_unit_is_written_kept_once_it_was_changed_and_removed_again() {
         assert!(refused.err.contains("was changed"), "{}", refused.err);
     }
     assert!(fs::read_to_string(&unit).unwrap().ends_with("# mine\n"));
-    // A unit that was emptied, as one that is masked looks, is somebody's wish.
+    // A unit that was emptied, or masked, is somebody's wish.
     fs::write(&unit, "").unwrap();
     assert_eq!(service(root.path(), &["uninstall"]).code, Some(1));
+    fs::remove_file(&unit).unwrap();
+    std::os::unix::fs::symlink("/dev/null", &unit).unwrap();
+    for args in ["install", "uninstall"] {
+        assert_eq!(service(root.path(), &[args]).code, Some(1), "{args}");
+    }
+    assert!(unit.is_symlink());
+    fs::remove_file(&unit).unwrap();
     fs::write(&unit, &written).unwrap();
 
     let link = root.path().join("etc/systemd/system/multi-user.target.wants/blobforge.service");
@@ -125,6 +132,21 @@ fn who_is_not_root_has_it_for_themselves() {
     let unit = home.path().join(".config/systemd/user/blobforge-worker.service");
     let text = fs::read_to_string(&unit).unwrap();
     assert!(text.contains(" worker --run-window 22:00-06:00\n") && text.contains("default.target"), "{text}");
+    // Another program does the same, until something else is wanted of it.
+    let install = ["service", "install", "--user", "--worker", "--program", "/opt/of ann's/blobforge"];
+    let command = || {
+        let text = fs::read_to_string(&unit).unwrap();
+        text.lines().find_map(|line| line.strip_prefix("ExecStart=")).unwrap().to_owned()
+    };
+    assert_eq!(there(&install).code, Some(0));
+    assert_eq!(command(), "\"/opt/of ann's/blobforge\" worker --run-window 22:00-06:00");
+    assert_eq!(
+        there(&[&install[..], &["--", "--type", "ocr", "--", "ocr", "{source}"]].concat()).code,
+        Some(0)
+    );
+    assert_eq!(there(&install[..4]).code, Some(0));
+    let kept = command();
+    assert!(kept.ends_with(" worker --type ocr -- ocr \"{source}\"") && !kept.contains("ann"), "{kept}");
     assert!(there(&["service", "uninstall", "--user", "--worker"]).code == Some(0) && !unit.exists());
 }
 

@@ -49,10 +49,12 @@ async fn a_service_that_stops_has_copied_everything() {
     house.serve().await;
     assert!(house.jobs().contains_key(&id));
     let next = house.submit("work").await.unwrap();
-    assert_eq!((house.stop().code(), house.generation()), (Some(0), 2));
+    assert_eq!(house.stop().code(), Some(0));
+    let restored = house.generation();
+    assert!(restored > 1);
     // Started again on the disk that is there, it is no restore.
     house.serve().await;
-    assert_eq!(house.generation(), 2);
+    assert_eq!(house.generation(), restored);
     assert!(house.jobs().contains_key(&next));
     let log = house.database().with_file_name("blobforge.db-wal");
     assert!(log.exists(), "who copies the log also works it into the file");

@@ -107,13 +107,17 @@ pub async fn a_text_is_found_whether_or_not_the_store_was_kept_up(bench: &Bench)
     let searched = pieces(&labels).into_iter().chain(pieces(&[other_label, "PassWord"])).collect::<Vec<_>>();
     let check = async |when: &str| {
         let everything = bench.list(JobFilter::all(0)).await;
-        for text in &searched {
-            let filter = JobFilter { text: Some(text.clone()), ..JobFilter::all(2) };
+        let among = [None, Some(Status::Failed), Some(Status::Pending)];
+        for (text, status) in searched.iter().flat_map(|text| among.map(|status| (text, status))) {
+            let filter = JobFilter { text: Some(text.clone()), status, ..JobFilter::all(2) };
             let mut expected: Vec<_> = everything.iter().filter(|job| filter.matches(job)).collect();
-            assert!(bench.list(filter.clone()).await.iter().eq(expected.iter().copied()), "{when}: {text:?}");
+            assert!(
+                bench.list(filter.clone()).await.iter().eq(expected.iter().copied()),
+                "{when}: {text:?}, {status:?}"
+            );
             expected.reverse();
             let upwards = JobFilter { oldest_first: true, ..filter };
-            assert!(bench.list(upwards).await.iter().eq(expected), "{when}, upwards: {text:?}");
+            assert!(bench.list(upwards).await.iter().eq(expected), "{when}, upwards: {text:?}, {status:?}");
         }
     };
     let sha256 = "ab".repeat(32).parse::<Sha256>().unwrap();

@@ -22,13 +22,21 @@ pub(in crate::storage) fn restored<R: Rows>(
     rows: &mut R,
     now: Timestamp,
 ) -> Result<(Generation, usize), R::Error> {
-    let generation = rows.begin_generation(now)?;
-    let newest = rows.newest_job()?;
+    let newest = rows.newest_job()?.max(rows.restored_at()?);
+    let generation = next_generation(rows.generation(), now);
+    rows.begin_generation(generation, now)?;
     rows.skip_ids(ids_to_skip(newest.map_or(Duration::ZERO, |newest| now.since(newest))))?;
     let mut batch = Batch::new(rows, now);
     let voided = batch.void_leases()?;
     batch.lanes.settle(batch.rows, now)?;
     Ok((generation, voided))
+}
+
+/// The generation that begins now. By the time, since the same backup may be restored more than once: what was given out after
+/// the first of those times must count for nothing after the next.
+fn next_generation(known: Generation, now: Timestamp) -> Generation {
+    let seconds = u32::try_from(now.as_millis() / 1000).unwrap_or_default();
+    Generation::new(known.get().saturating_add(1).max(seconds))
 }
 
 /// How many ids are left out, when nothing is known of what was submitted for so long.
@@ -57,6 +65,16 @@ impl<R: Rows> Batch<'_, R> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn generations_rise_and_are_told_apart_by_when_they_began() {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        let after = |known, now| next_generation(Generation::new(known), now).get();
+        let first = after(1, at("2026-03-01T12:00:00Z"));
+        assert!(after(1, at("2026-03-01T12:00:01Z")) > first, "the same backup again");
+        assert!(after(first, at("2026-02-01T12:00:00Z")) > first, "a clock that was put back");
+        assert_eq!(after(1, at("2200-01-01T00:00:00Z")), 2, "one in a time that has no number");
+    }
 
     #[test]
     fn ids_go_on_behind_all_that_can_have_been_given_out_meanwhile() {

@@ -149,26 +149,28 @@ pub(super) fn jobs(snapshot: &Snapshot<'_>, filter: &JobFilter) -> rusqlite::Res
     if walk.is_short() {
         return walked(snapshot, filter, walk, way);
     }
-    if let Some(question) = filter.wanted_text().and_then(search::question) {
-        return searched(snapshot, filter, way, &question);
-    }
     let in_line = if filter.status == Some(Status::Pending) { in_line(snapshot)? } else { None };
-    match in_line {
-        Some(ids) => looked_up(snapshot, filter, way, way.along(ids).map(Ok)),
+    if let Some(ids) = in_line {
+        return looked_up(snapshot, filter, way, way.along(ids).map(Ok));
+    }
+    match filter.wanted_text().and_then(search::question) {
+        Some(question) => searched(snapshot, filter, walk, way, &question),
         None => walked(snapshot, filter, walk, way),
     }
 }
 
-/// The page of the jobs that the index of texts names.
+/// The page of the jobs that the index of texts names. It knows nothing of their states: jobs that came before or after all
+/// that are walked would be looked up in vain.
 fn searched(
     snapshot: &Snapshot<'_>,
     filter: &JobFilter,
+    walk: Walk,
     way: Way,
     question: &str,
 ) -> rusqlite::Result<JobPage> {
-    let newest: Option<i64> =
-        snapshot.prepare_cached("SELECT max(id) FROM jobs")?.query_row([], |row| row.get(0))?;
-    let way = way.within(newest.unwrap_or(0));
+    let ends = (nearest(snapshot, walk, way)?, nearest(snapshot, walk, way.back())?);
+    let (Some(first), Some(last)) = ends else { return Ok(JobPage::default()) };
+    let way = way.between(first, last);
     let part = way.beginning(SEARCHED_AT_ONCE);
     let mut candidates = search::candidates(snapshot, way.order())?;
     let ids = candidates.query_map(params![question, part.above, part.below], |row| row.get(0))?;
@@ -299,9 +301,14 @@ impl Way {
         if self.oldest_first { "ASC" } else { "DESC" }
     }
 
-    /// The same way, with ends among the ids that there are.
-    fn within(self, newest: i64) -> Self {
-        Self { above: self.above.clamp(0, newest), below: self.below.clamp(0, newest + 1), ..self }
+    /// The same ids from the other end.
+    fn back(self) -> Self {
+        Self { oldest_first: !self.oldest_first, ..self }
+    }
+
+    /// The same way, from one of its ids to another one.
+    fn between(self, first: i64, last: i64) -> Self {
+        Self { above: first.min(last) - 1, below: first.max(last) + 1, ..self }
     }
 
     /// The first so many ids of it.
@@ -362,14 +369,17 @@ fn end(snapshot: &Snapshot<'_>, walk: Walk, way: Way) -> rusqlite::Result<Option
     snapshot.prepare_cached(&sql)?.query_row([way.above, way.below], |row| row.get(0)).optional()
 }
 
-/// Where the page after one that ended at `last` begins, if there is anything more.
-fn next(snapshot: &Snapshot<'_>, walk: Walk, way: Way, last: i64) -> rusqlite::Result<Option<JobId>> {
-    let (ids, id, of_walk, rest) = (walk.ids(), walk.id(), walk.condition(), way.after(last));
+/// The first row on this way.
+fn nearest(snapshot: &Snapshot<'_>, walk: Walk, way: Way) -> rusqlite::Result<Option<i64>> {
+    let (ids, id, of_walk) = (walk.ids(), walk.id(), walk.condition());
     let nearest = if way.oldest_first { "min" } else { "max" };
     let sql = format!("SELECT {nearest}({id}) FROM {ids} WHERE {of_walk}{id} > ?1 AND {id} < ?2");
-    let first: Option<i64> =
-        snapshot.prepare_cached(&sql)?.query_row([rest.above, rest.below], |row| row.get(0))?;
-    Ok(first.map(|id| way.just_before(id)))
+    snapshot.prepare_cached(&sql)?.query_row([way.above, way.below], |row| row.get(0))
+}
+
+/// Where the page after one that ended at `last` begins, if there is anything more.
+fn next(snapshot: &Snapshot<'_>, walk: Walk, way: Way, last: i64) -> rusqlite::Result<Option<JobId>> {
+    Ok(nearest(snapshot, walk, way.after(last))?.map(|id| way.just_before(id)))
 }
 
 #[cfg(test)]
@@ -377,30 +387,24 @@ mod tests {
     use super::*;
 
     /// The ids of each part, going on from one to the next.
-    fn parts(whole: Way, newest: i64) -> Vec<(i64, i64)> {
+    fn parts(mut way: Way) -> Vec<(i64, i64)> {
         let mut parts = Vec::new();
-        let mut way = whole.within(newest);
         loop {
             let part = way.beginning(10);
             parts.push((part.above + 1, part.below - 1));
             let Some(next) = way.behind(part) else { return parts };
-            way = if way.oldest_first {
-                Way { above: next.get(), ..way }
-            } else {
-                Way { below: next.get(), ..way }
-            };
+            way = way.after(next.get());
         }
     }
 
     #[test]
     fn the_parts_of_a_way_are_the_whole_of_it() {
         let whole = Way { above: i64::MIN, below: i64::MAX, oldest_first: false };
-        let upwards = Way { oldest_first: true, ..whole };
-        assert_eq!(parts(whole, 25), [(16, 25), (6, 15), (1, 5)]);
-        assert_eq!(parts(upwards, 25), [(1, 10), (11, 20), (21, 25)]);
-        assert_eq!(parts(whole, 10), [(1, 10)]);
-        assert_eq!(parts(Way { above: 3, below: 15, ..whole }, 25), [(5, 14), (4, 4)]);
-        assert_eq!(parts(Way { above: 3, below: 15, ..upwards }, 25), [(4, 13), (14, 14)]);
-        assert_eq!(parts(whole, 0), [(1, 0)], "there is nothing");
+        assert_eq!(parts(whole.between(25, 1)), [(16, 25), (6, 15), (1, 5)]);
+        assert_eq!(parts(whole.back().between(1, 25)), [(1, 10), (11, 20), (21, 25)]);
+        assert_eq!(parts(whole.between(10, 1)), [(1, 10)]);
+        assert_eq!(parts(whole.between(14, 4)), [(5, 14), (4, 4)]);
+        assert_eq!(parts(whole.back().between(4, 14)), [(4, 13), (14, 14)]);
+        assert_eq!(parts(whole.between(7, 7)), [(7, 7)]);
     }
 }

@@ -21,7 +21,7 @@ use crate::{Clock, Generation, storage::StorageError};
 /// use blobforge_core::{Generation, SystemClock, storage::sqlite::{self, SqliteOptions, SqliteStorage}};
 /// # drop(SqliteStorage::open(&path, SqliteOptions::default()).await.unwrap());
 /// let generation = sqlite::mark_restored(&path, Arc::new(SystemClock)).await.unwrap();
-/// assert_eq!(generation, Generation::new(2));
+/// assert!(generation > Generation::new(1));
 /// # });
 /// ```
 ///

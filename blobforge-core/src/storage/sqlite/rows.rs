@@ -350,11 +350,11 @@ impl Rows for SqliteRows<'_, '_> {
         self.sql.get(Sql::HasArrived)?.exists([key])
     }
 
-    fn begin_generation(&mut self, now: Timestamp) -> rusqlite::Result<Generation> {
-        let number = self.sql.get(Sql::BeginGeneration)?.query_row([], |row| row.get(0))?;
+    fn begin_generation(&mut self, generation: Generation, now: Timestamp) -> rusqlite::Result<()> {
+        self.sql.get(Sql::BeginGeneration)?.execute([generation.get()])?;
         self.sql.get(Sql::PutRestoredAt)?.execute([now.as_millis()])?;
-        self.generation = Generation::new(number);
-        Ok(self.generation)
+        self.generation = generation;
+        Ok(())
     }
 
     fn restored_at(&mut self) -> rusqlite::Result<Option<Timestamp>> {

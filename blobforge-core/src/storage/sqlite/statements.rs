@@ -18,7 +18,7 @@ statements! {
     Begin: "BEGIN IMMEDIATE",
     DataVersion: "PRAGMA data_version",
     Generation: super::open::GENERATION,
-    BeginGeneration: "UPDATE meta SET value = value + 1 WHERE key = 'generation' RETURNING value",
+    BeginGeneration: "UPDATE meta SET value = ?1 WHERE key = 'generation'",
     PutRestoredAt: "INSERT OR REPLACE INTO meta (key, value) VALUES ('restored_at', ?1)",
     Turn: "UPDATE meta SET value = value + 1 WHERE key = 'turn' \
          RETURNING value, (SELECT value FROM meta WHERE key = 'home')",

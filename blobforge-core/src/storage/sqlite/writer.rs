@@ -161,6 +161,12 @@ fn put_into_one_file(connection: &Connection) {
     let _ = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
 }
 
+/// A turn of the mark of the file that was committed, and the uptime at which it began.
+struct Turn {
+    mark: Mark,
+    at: Duration,
+}
+
 struct Transactions<'c> {
     sql: Statements<'c>,
     place: Place,
@@ -184,9 +190,12 @@ impl Transactions<'_> {
     fn commit(&mut self, clock: &dyn Clock, commands: Vec<Command>) -> Result<Committed, StorageError> {
         self.unless_broken(|this| {
             let committed = this.try_commit(clock, commands);
-            let committed = committed.map_err(|error| this.failed(&error))?;
+            let (committed, turn) = committed.map_err(|error| this.failed(&error))?;
             // Looked at last: what is acknowledged was in the file that the path names.
             this.place.check()?;
+            if let Some(turn) = turn {
+                this.note(&turn);
+            }
             Ok(committed)
         })
     }
@@ -230,7 +239,11 @@ impl Transactions<'_> {
         acted
     }
 
-    fn try_commit(&mut self, clock: &dyn Clock, commands: Vec<Command>) -> rusqlite::Result<Committed> {
+    fn try_commit(
+        &mut self,
+        clock: &dyn Clock,
+        commands: Vec<Command>,
+    ) -> rusqlite::Result<(Committed, Option<Turn>)> {
         self.sql.get(Sql::Begin)?.execute([])?;
         self.look_elsewhere()?;
         // Read under the lock: a batch that had to wait for it must not be dated before the one it waited for.
@@ -244,28 +257,27 @@ impl Transactions<'_> {
         let turn = if changed { self.turn(begun)? } else { None };
         self.sql.get(Sql::Commit)?.execute([])?;
         self.unturned |= changed && turn.is_none();
-        if let Some(mark) = turn {
-            self.noted(&mark, begun);
-        }
         let flush = Some(clock.uptime().saturating_sub(begun));
-        Ok(Committed { flush, ..committed })
+        Ok((Committed { flush, ..committed }, turn))
     }
 
     /// Goes on by a turn, if the last one is over.
-    fn turn(&mut self, uptime: Duration) -> rusqlite::Result<Option<Mark>> {
+    fn turn(&mut self, uptime: Duration) -> rusqlite::Result<Option<Turn>> {
         let is_over = self.turned_at.is_none_or(|at| uptime.saturating_sub(at) >= TURN_EVERY);
-        if is_over { home::turn(&mut self.sql) } else { Ok(None) }
+        let mark = if is_over { home::turn(&mut self.sql)? } else { None };
+        Ok(mark.map(|mark| Turn { mark, at: uptime }))
     }
 
-    /// Notes a turn that was committed.
-    fn noted(&mut self, mark: &Mark, uptime: Duration) {
-        self.home.note(mark);
-        (self.turned_at, self.unturned) = (Some(uptime), false);
+    /// Notes a turn that was committed, in the file that lies where it should.
+    fn note(&mut self, turn: &Turn) {
+        self.home.note(&turn.mark);
+        (self.turned_at, self.unturned) = (Some(turn.at), false);
     }
 
     /// Notes how far the file has come at last, so that every copy that was made until now is told from it.
     fn turn_at_the_end(&mut self) {
         if self.unturned
+            && self.place.check().is_ok()
             && let Ok(Some(mark)) = home::turn(&mut self.sql)
         {
             self.home.note(&mark);

@@ -161,6 +161,29 @@ fn quoted(word: &str) -> Result<String, CliError> {
     Ok(format!("\"{escaped}\""))
 }
 
+/// What the command line in a unit of ours has behind the command.
+pub(super) fn arguments(unit: &str) -> Vec<String> {
+    let line = unit.lines().find_map(|line| line.strip_prefix("ExecStart="));
+    line.map(words).into_iter().flatten().skip(2).collect()
+}
+
+/// The words of a line that was put together from [`quoted`] ones.
+fn words(line: &str) -> Vec<String> {
+    let (mut words, mut within) = (vec![String::new()], false);
+    let mut letters = line.chars();
+    while let Some(letter) = letters.next() {
+        match (letter, words.last_mut()) {
+            (' ', _) if !within => words.push(String::new()),
+            ('"', _) => within = !within,
+            // Each of these stands before the letter that is meant.
+            ('\\' | '%' | '$', Some(word)) => word.extend(letters.next()),
+            (plain, Some(word)) => word.push(plain),
+            (_, None) => {}
+        }
+    }
+    words
+}
+
 /// The text of a file of settings.
 ///
 /// # Errors
@@ -206,6 +229,7 @@ mod tests {
             ("", "\"\""),
         ] {
             assert_eq!(quoted(word).unwrap(), written);
+            assert_eq!(words(&format!("{written} {written}")), [word, word], "and read again");
         }
         assert!(quoted("a\nExecStart=/bin/sh").is_err());
     }

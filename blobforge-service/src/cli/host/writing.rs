@@ -12,13 +12,11 @@ const MARK: &str =
     "# Written by `blobforge service install`, and left alone once it was changed. SHA-256 of the rest: ";
 
 /// What lies where a file is to be written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Found {
     Nothing,
-    /// What would be written.
-    Same,
-    /// What an earlier version wrote.
-    Earlier,
+    /// What was written here, whole and with its first line.
+    Ours(String),
     /// What is somebody else's, or was changed.
     Foreign,
 }
@@ -28,22 +26,19 @@ pub(super) fn marked(text: &str) -> String {
     format!("{MARK}{}\n{text}", hex::encode(Sha256::digest(text)))
 }
 
-/// Compares what lies at a path with what is to be written there, if anything is.
+/// Looks at what lies at a path.
 ///
 /// # Errors
 /// When that cannot be read.
-pub(super) fn look(path: &Path, text: Option<&str>) -> Result<Found, CliError> {
+pub(super) fn look(path: &Path) -> Result<Found, CliError> {
     let there = match fs::read_to_string(path) {
         Ok(there) => there,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Found::Nothing),
         Err(error) => return Err(unusable(path, &error)),
     };
-    if text == Some(there.as_str()) {
-        return Ok(Found::Same);
-    }
     let first_and_rest = there.strip_prefix(MARK).and_then(|rest| rest.split_once('\n'));
     let is_ours = first_and_rest.is_some_and(|(hash, rest)| hash == hex::encode(Sha256::digest(rest)));
-    Ok(if is_ours { Found::Earlier } else { Found::Foreign })
+    Ok(if is_ours { Found::Ours(there) } else { Found::Foreign })
 }
 
 /// Writes a file that everybody may read, in one step.

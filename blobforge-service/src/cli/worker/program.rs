@@ -22,6 +22,7 @@ use crate::{
 
 /// What does the work.
 #[derive(Clone, Debug, clap::Args)]
+#[command(next_help_heading = "What does the work")]
 pub(super) struct HandlerArgs {
     /// The engine that is built in.
     #[arg(long, env = "BLOBFORGE_ENGINE", default_value = "text")]

@@ -16,7 +16,6 @@ use crate::{
         ServiceError,
         export::{ExportedFile, ExportedJob, Head, JOBS, Lines, Said, file_of},
         open_beside,
-        secret::folder_to_write,
     },
 };
 
@@ -56,7 +55,6 @@ pub(super) async fn import(
     if wish.dry_run && !config.db_path.exists() {
         return all(None, wish, folder, &head, lines, heard).await;
     }
-    folder_to_write(&config.data_folder())?;
     let queue = open_beside(config).await?;
     let imported = all(Some(&queue), wish, folder, &head, lines, heard).await;
     queue.close().await;
