@@ -2,11 +2,17 @@
 
 use std::{
     fs,
+    pin::Pin,
     process::{Output, Stdio},
     sync::Arc,
+    time::{Duration, Instant},
 };
 
-use blobforge_core::blob::{BlobStore, ObjectBlobs, S3Options};
+use blobforge_core::{
+    Clock, SystemClock, Timestamp,
+    blob::{BlobStore, ObjectBlobs, S3Options},
+};
+use blobforge_service::{BackupOptions, ServeConfig, Service};
 use futures_util::TryStreamExt;
 use rusqlite::Connection;
 use rustix::process::{Pid, Signal, kill_process};
@@ -246,6 +252,68 @@ async fn a_copy_is_tried_beside_the_service_and_its_damage_is_told() {
     let (_, out, _) = said(&doctor.unwrap());
     let line = out.lines().find(|line| line.contains("restore on trial")).unwrap_or_else(|| panic!("{out}"));
     assert!(line.contains("\"fail\""), "{line}");
+}
+
+/// A clock on which everything takes so many times as long.
+#[derive(Debug)]
+struct Fast {
+    times: u32,
+    begun: Instant,
+    at: Timestamp,
+}
+
+impl Fast {
+    fn new(times: u32) -> Self {
+        Self { times, begun: Instant::now(), at: SystemClock.now() }
+    }
+}
+
+impl Clock for Fast {
+    fn now(&self) -> Timestamp {
+        self.at + self.uptime()
+    }
+
+    fn uptime(&self) -> Duration {
+        self.begun.elapsed() * self.times
+    }
+
+    fn sleep(&self, span: Duration) -> Pin<Box<dyn Future<Output = ()> + Send>> {
+        Box::pin(tokio::time::sleep(span / self.times))
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "takes litestream: scripts/drill"]
+async fn a_service_tries_its_copy_by_itself_and_its_page_says_so() {
+    let house = House::new().await;
+    let service = Service::start(ServeConfig {
+        clock: Some(Arc::new(Fast::new(120))),
+        s3: Some(S3Options { prefix: "forge".to_owned(), ..house.bucket.options() }),
+        backup: BackupOptions {
+            replicate: true,
+            program: Some(litestream()),
+            // As often as the trial asks for it.
+            sync: Duration::from_secs(600),
+            ..BackupOptions::default()
+        },
+        ..ServeConfig::local(house.disk())
+    })
+    .await
+    .unwrap();
+    let page = async || {
+        let request = house.http.get(format!("{}/admin/system", service.url()));
+        let reply = request.bearer_auth(service.admin_token()).send().await.unwrap();
+        reply.error_for_status().unwrap().text().await.unwrap()
+    };
+    let untried = "<dt>Restored on trial</dt><dd><span class=\"quiet\">not yet</span>";
+    let first = page().await;
+    assert!(first.contains(untried) && first.contains("never restored"), "{first}");
+    let tried = house
+        .eventually("the copy is tried", async || Some(page().await).filter(|page| !page.contains(untried)))
+        .await;
+    assert!(tried.contains("<dt>Restored on trial</dt><dd><time"), "{tried}");
+    assert!(tried.contains("<dt>Copied</dt><dd><time") && tried.contains("id=\"backup-lag\""), "{tried}");
+    service.stop().await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
