@@ -117,6 +117,8 @@ pub use outbox::{
     Ends, MAX_NOTIFY, MAX_NOTIFY_BYTES, MAX_SUBSCRIBERS, Message, Notify, Recipient, Subscriber,
 };
 pub use past::{Past, PastEnd};
+#[cfg(feature = "sqlite")]
+pub use queue::files_beside;
 pub use queue::{Queue, QueueBuilder, QueueError};
 pub use requirement::{
     MAX_LABEL_BYTES, MAX_LABEL_VALUE_BYTES, MAX_LABELS, MAX_REQUIREMENTS, Requirement, Requirements,

@@ -29,6 +29,8 @@ use tokio::sync::{broadcast, mpsc};
 
 pub use admission::{MAX_BEAT, MAX_OUTPUTS, MAX_RECORDS};
 pub use builder::QueueBuilder;
+#[cfg(feature = "sqlite")]
+pub use builder::files_beside;
 pub use bulk::{Action, BulkOutcome, MAX_BULK_IDS, Refusals, Selection};
 pub use driver::Halted;
 pub use error::QueueError;

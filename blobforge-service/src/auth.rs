@@ -119,7 +119,8 @@ impl Principal {
             Some(own) if own != worker => Err(Problem::forbidden(
                 "other_worker",
                 format!("this token belongs to worker {own} and cannot act as {worker}"),
-            )),
+            )
+            .hint(format!("start it as {own}: blobforge worker --id {own}"))),
             _ => Ok(()),
         }
     }

@@ -12,7 +12,7 @@ mod verification;
 
 use std::fs::TryLockError;
 
-use blobforge_core::blob::BlobError;
+use blobforge_core::blob::{BlobError, S3Options};
 
 pub(crate) use litestream::Litestream;
 pub(crate) use restoring::{Source as Restoring, bring_back, restore};
@@ -41,16 +41,14 @@ pub enum BackupError {
         remedy: &'static str,
     },
     /// What came back cannot be used.
-    #[error(
-        "the copy at {at} cannot be used: {why}. Nothing was changed. Restore an earlier state with `blobforge backup restore \
-         --timestamp`, or a snapshot with `--from`; to begin with an empty database instead set SKIP_RESTORE=true and another \
-         BLOBFORGE_LITESTREAM_PATH"
-    )]
+    #[error("the copy at {at} cannot be used: {why}. Nothing was changed. {remedy}")]
     Unusable {
         /// Where it lies.
         at: String,
         /// What is wrong with it.
         why: String,
+        /// What to do about it.
+        remedy: &'static str,
     },
     /// There is none.
     #[error("{0}")]
@@ -63,6 +61,19 @@ pub enum BackupError {
         /// Why.
         source: std::io::Error,
     },
+}
+
+/// Where something lies in a bucket, for people.
+fn address(bucket: &S3Options, key: &str) -> String {
+    format!("{}/{}/{}", bucket.endpoint.trim_end_matches('/'), bucket.bucket, behind_prefix(bucket, key))
+}
+
+/// A key as others see it.
+fn behind_prefix(bucket: &S3Options, key: &str) -> String {
+    match bucket.prefix.trim_matches('/') {
+        "" => key.to_owned(),
+        prefix => format!("{prefix}/{key}"),
+    }
 }
 
 /// Holds a file locked for as long as what comes back lives; `taken` says what it means that somebody else does.

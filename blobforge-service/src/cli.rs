@@ -150,8 +150,7 @@ pub fn main() -> ExitCode {
     let (cli, layers) = match read(args) {
         Ok(read) => read,
         Err(Misread::Usage(usage)) => usage.exit(),
-        Err(Misread::File(error)) => return failed(&error, ExitCode::FAILURE),
-        Err(wrong @ Misread::Value { .. }) => return failed(&wrong, CliError::usage(String::new()).code()),
+        Err(wrong) => return failed(&wrong, CliError::usage(String::new()).code()),
     };
     let outcome = tokio::runtime::Builder::new_multi_thread()
         .enable_all()

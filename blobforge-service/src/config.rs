@@ -16,7 +16,7 @@ use std::{
     time::Duration,
 };
 
-use blobforge_core::{Clock, SystemClock, blob::S3Options};
+use blobforge_core::{Clock, SystemClock, blob::S3Options, files_beside};
 use ipnet::IpNet;
 
 pub(crate) use backup::BackupArgs;
@@ -250,9 +250,11 @@ impl ServeConfig {
         reached_at(SocketAddr::new(self.host, self.port))
     }
 
-    /// The folder of the files, where they lie in no bucket.
+    /// The folder of the files, where they lie in no bucket: that of a queue which was embedded before, if this is its database.
     pub(crate) fn files_folder(&self) -> PathBuf {
-        self.data_folder().join("files")
+        let usual = self.data_folder().join("files");
+        let embedded = files_beside(&self.db_path);
+        if !usual.exists() && embedded.is_dir() { embedded } else { usual }
     }
 
     /// Where the time comes from.
@@ -324,6 +326,17 @@ mod tests {
         for bad in ["forge.example", "https://", "https://a.example/x", "ftp://a", "https://a b"] {
             assert!(web_address(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_queue_that_was_embedded_before_keeps_its_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let config = ServeConfig { db_path: folder.path().join("later.db"), ..ServeConfig::local(&folder) };
+        assert_eq!(config.files_folder(), folder.path().join("files"));
+        std::fs::create_dir(folder.path().join("later.db-files")).unwrap();
+        assert_eq!(config.files_folder(), folder.path().join("later.db-files"));
+        std::fs::create_dir(folder.path().join("files")).unwrap();
+        assert_eq!(config.files_folder(), folder.path().join("files"), "what a service has had stays");
     }
 
     #[test]

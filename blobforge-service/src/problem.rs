@@ -156,8 +156,10 @@ impl Problem {
             );
         }
         if let Some(error) = error.downcast_ref::<ParsePathError>() {
-            return Self::bad_request("invalid_path", format!("{}: {}", error.name, error.reason))
-                .field(error.name);
+            // Its name would be one that the framework has given it.
+            let what =
+                format!("what the path names, such as the number of a job, cannot be read: {}", error.reason);
+            return Self::bad_request("invalid_path", what);
         }
         if let Some(error) = error.downcast_ref::<ParseParamError>() {
             return Self::bad_request("invalid_parameter", format!("{}: {}", error.name, error.reason))

@@ -78,12 +78,18 @@ async fn announce(service: &Service) -> Result<(), ServiceError> {
     if let Some(address) = service.metrics_address() {
         let _ = writeln!(out, "  metrics      http://{address}/metrics, without a token");
     }
-    let token = service.admin_token_file().map_or("as it was set".into(), std::path::Path::to_string_lossy);
+    let token = match service.admin_token_file() {
+        None => "as it was set".to_owned(),
+        Some(file) if file.exists() => file.display().to_string(),
+        Some(file) => format!("{} is gone: {ANOTHER_TOKEN}", file.display()),
+    };
     let _ = writeln!(out, "  admin token  {token}");
     let _ = writeln!(out, "  log in once  {}", service.login_link()?);
     let _ = out.flush();
     Ok(())
 }
+
+const ANOTHER_TOKEN: &str = "`blobforge tokens reset-admin` makes another one";
 
 type Running = (Shutdown, JoinHandle<Result<Summary, WorkerError>>);
 
@@ -91,9 +97,8 @@ type Running = (Shutdown, JoinHandle<Result<Summary, WorkerError>>);
 fn start_worker(service: &Service, data: &std::path::Path) -> Result<Running, ServeError> {
     if service.admin_token().is_empty() {
         let file = service.admin_token_file().map_or("its file".into(), std::path::Path::to_string_lossy);
-        let what = format!(
-            "--with-worker needs the admin token, but {file} is gone: put it back, or start a worker with a token of its own"
-        );
+        let what =
+            format!("--with-worker needs the admin token, but {file} is gone: put it back; {ANOTHER_TOKEN}");
         return Err(ServiceError::Config(what).into());
     }
     let client = Client::new(ClientConfig::new(service.url(), service.admin_token()))?;

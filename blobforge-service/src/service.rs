@@ -72,6 +72,9 @@ const STOP_WITHIN: Duration = Duration::from_millis(3500);
 /// Where signed URLs of local files begin.
 pub(crate) const FILES_PREFIX: &str = "/files/";
 
+/// The file in the data folder that tells the commands on this machine where the service is.
+pub(crate) const ADDRESS_FILE: &str = "address";
+
 /// Why the service does not run, or runs no more.
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
@@ -90,7 +93,7 @@ pub enum ServiceError {
         source: io::Error,
     },
     /// The address cannot be listened on.
-    #[error("cannot listen on {address}: {source}. Choose another port with {flag}, or 0 for a free one")]
+    #[error("cannot listen on {address}: {source}. {}", remedy_of(source, flag))]
     Bind {
         /// The flag that says where to listen.
         flag: &'static str,
@@ -184,11 +187,12 @@ impl Service {
         }
         backup::bring_back(&config).await?;
         let storage = open_storage(&config).await?;
+        let came_back = storage.came_back();
         let (blobs, local) = files_of(&config, storage.generation())?;
         let queue = queue_on(storage, &config, blobs, Some(metrics.clone()))?;
         let rules = config.oidc.as_ref().map(Rules::of);
         let accounts = Accounts::new(queue.clone(), &config.clock(), rules);
-        let admin = admin::find_or_make(&config, &accounts).await?;
+        let admin = admin::find_or_make(&config, &accounts, came_back).await?;
         admin::provide_for_workers(&config, &accounts).await?;
         let hooks = Hooks::new(queue.clone(), Reach::new(config.webhook_allow_private.clone()));
         webhooks::show_secret(&folder, &hooks).await?;
@@ -233,6 +237,7 @@ impl Service {
         if replication.is_some() {
             tokio::spawn(stop.run_until_cancelled_owned(backup::verify_again_and_again(shared.clone())));
         }
+        note_address(&folder, chosen);
         let task = tokio::spawn(run(serving, shared.clone(), replication));
         Ok(Self { address: chosen, metrics_address, admin, shared, task })
     }
@@ -372,7 +377,23 @@ fn warn_of_files_left(folder: &Path) {
     }
 }
 
+/// What to do about an address that cannot be listened on.
+fn remedy_of(source: &io::Error, flag: &str) -> String {
+    match source.kind() {
+        io::ErrorKind::AddrNotAvailable => {
+            "That is no address of this machine: 0.0.0.0 listens on all that it has".to_owned()
+        }
+        io::ErrorKind::PermissionDenied => format!("Choose a port from 1024 on with {flag}"),
+        _ => format!("Choose another port with {flag}, or 0 for a free one"),
+    }
+}
+
 async fn open_storage(config: &ServeConfig) -> Result<SqliteStorage, ServiceError> {
+    if !config.db_path.exists() {
+        // What is known of all jobs is nobody else's business, whatever the folder is like; SQLite fills it.
+        let made = secret::new_private(&config.db_path);
+        made.map_err(|source| ServiceError::File { path: config.db_path.clone(), source })?;
+    }
     let usual = SqliteOptions::default();
     // While Litestream copies the log, it alone works that into the file.
     let wal_autocheckpoint = if config.backup.replicate { 0 } else { usual.wal_autocheckpoint };
@@ -411,6 +432,13 @@ async fn open_beside_with(
     secret::folder_to_write(&config.data_folder())?;
     let blobs = blobs()?;
     queue_on(open_storage(config).await?, config, blobs, None)
+}
+
+/// Tells the commands on this machine where the service is.
+fn note_address(folder: &Path, address: SocketAddr) {
+    if let Err(error) = secret::write_private(&folder.join(ADDRESS_FILE), &reached_at(address)) {
+        tracing::warn!(%error, "commands on this machine have to be told by --server where this service is");
+    }
 }
 
 /// Refuses where there is no database yet.

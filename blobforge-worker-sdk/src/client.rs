@@ -14,7 +14,14 @@ mod submission;
 mod transfer;
 mod upload;
 
-use std::{fmt, sync::Arc, time::Duration};
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+    time::Duration,
+};
 
 use reqwest::{Method, RequestBuilder, Response, Url, header};
 use serde::de::DeserializeOwned;
@@ -35,6 +42,8 @@ const ANSWER_WITHIN: Duration = Duration::from_secs(30);
 const SILENCE: Duration = Duration::from_secs(120);
 /// How often a request that can be repeated is tried.
 const TRIES: u32 = 6;
+/// The same for a service that has never answered: it is not there, rather than away for a moment.
+const FIRST_TRIES: u32 = 3;
 
 /// Where a service is, and what opens its door.
 #[derive(Clone)]
@@ -66,6 +75,8 @@ struct Inner {
     http: reqwest::Client,
     base: Url,
     authorization: header::HeaderValue,
+    /// Whether anything was ever answered.
+    answered: AtomicBool,
 }
 
 impl fmt::Debug for Client {
@@ -99,7 +110,7 @@ impl Client {
             .user_agent(concat!("blobforge/", env!("CARGO_PKG_VERSION")))
             .build()
             .map_err(|error| ClientError::Config(format!("no HTTP client can be made: {error}")))?;
-        Ok(Self { inner: Arc::new(Inner { http, base, authorization }) })
+        Ok(Self { inner: Arc::new(Inner { http, base, authorization, answered: AtomicBool::new(false) }) })
     }
 
     /// The service's address.
@@ -142,6 +153,7 @@ impl Client {
     /// Sends a request; what is not a success is an error.
     async fn send(&self, request: RequestBuilder) -> Result<Response, ClientError> {
         let reply = request.send().await.map_err(|error| self.unreachable(error))?;
+        self.inner.answered.store(true, Ordering::Relaxed);
         if reply.status().is_success() {
             return Ok(reply);
         }
@@ -174,13 +186,17 @@ impl Client {
         let mut backoff = Backoff::default();
         loop {
             match attempt().await {
-                Err(error) if error.is_retryable() && backoff.failures() + 1 < TRIES => {
+                Err(error) if error.is_retryable() && backoff.failures() + 1 < self.tries() => {
                     tracing::warn!(%error, "trying again");
                     backoff.wait().await;
                 }
                 other => return other,
             }
         }
+    }
+
+    fn tries(&self) -> u32 {
+        if self.inner.answered.load(Ordering::Relaxed) { TRIES } else { FIRST_TRIES }
     }
 
     /// Nothing moved for too long.

@@ -278,7 +278,14 @@ impl QueueBuilder {
     }
 }
 
-fn files_beside(database: &Path) -> PathBuf {
+/// Where a queue keeps its files unless it is told otherwise: beside its database.
+///
+/// ```
+/// # use std::path::Path;
+/// use blobforge_core::files_beside;
+/// assert_eq!(files_beside(Path::new("/shop/jobs.db")), Path::new("/shop/jobs.db-files"));
+/// ```
+pub fn files_beside(database: &Path) -> PathBuf {
     let mut name = database.file_name().unwrap_or_default().to_owned();
     name.push("-files");
     database.with_file_name(name)

@@ -49,7 +49,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-pub use copying::{Examined, copy_database, examine, make_durable, record_in};
+pub use copying::{Examined, check_pages, copy_database, examine, make_durable, record_in};
 pub use earlier::{EarlierJob, earlier_jobs};
 pub use home::note_restore;
 pub use open::{CheckedFile, check_file};
@@ -131,6 +131,7 @@ impl Default for SqliteOptions {
 /// ```
 pub struct SqliteStorage {
     path: PathBuf,
+    came_back: bool,
     writer: Writer,
     readers: Pool,
     read_limit: Duration,
@@ -156,15 +157,22 @@ impl SqliteStorage {
         let counter = statements.clone();
         let opening = tokio::task::spawn_blocking(move || {
             let opened = open::open(&path, &options)?;
-            let path = opened.path.clone();
+            let (path, came_back) = (opened.path.clone(), opened.restored.is_some());
             let writer = Writer::start(opened, options.clock, counter).map_err(|e| {
                 StorageError::Unusable(format!("no thread could be started to write with: {e}"))
             })?;
-            Ok((path, writer))
+            Ok((path, came_back, writer))
         });
-        let (path, writer) = opening.await.map_err(|_| StorageError::Closed)??;
+        let (path, came_back, writer) = opening.await.map_err(|_| StorageError::Closed)??;
         let readers = pool(&path, readers, read_limit)?;
-        Ok(Self { path, writer, readers, read_limit, runtime: Handle::current(), statements })
+        Ok(Self { path, came_back, writer, readers, read_limit, runtime: Handle::current(), statements })
+    }
+
+    /// Whether it was found when it was opened that the file came back from a backup: then what lay beside it may be lost.
+    ///
+    /// As in [`note_restore`].
+    pub fn came_back(&self) -> bool {
+        self.came_back
     }
 
     /// The file.

@@ -18,7 +18,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::process::Command;
 
-use super::BackupError;
+use super::{BackupError, address, behind_prefix, restoring::EARLIER_STATE};
 use crate::config::ServeConfig;
 
 /// How long the last copy may take once the service has stopped, how long the program tries again when it is told to end, and
@@ -90,14 +90,11 @@ impl Litestream {
 
     /// Where the copy lies, for people.
     pub(crate) fn replica(&self) -> String {
-        format!("{}/{}/{}", self.bucket.endpoint, self.bucket.bucket, self.key())
+        address(&self.bucket, &self.options.path)
     }
 
     fn key(&self) -> String {
-        match self.bucket.prefix.trim_matches('/') {
-            "" => self.options.path.clone(),
-            prefix => format!("{prefix}/{}", self.options.path),
-        }
+        behind_prefix(&self.bucket, &self.options.path)
     }
 
     /// What it is told by a file. The key is not in it: Litestream reads that from its environment.
@@ -175,8 +172,9 @@ impl Litestream {
             return Err(BackupError::Failed {
                 doing: "restore the database",
                 said: last_words(&output),
-                remedy: "Look whether the bucket can be reached and its key is right; nothing was changed, and no empty database \
-                         was begun in its place",
+                remedy: "Nothing was changed, and no empty database was begun in its place. Look whether the bucket can be \
+                         reached and its key is right; if so, the copy is damaged: restore an earlier state with `blobforge \
+                         backup restore --timestamp`, or a snapshot with `--from`",
             });
         }
         if to.is_file() {
@@ -190,11 +188,15 @@ impl Litestream {
         Err(BackupError::Unusable {
             at: self.replica(),
             why: format!("it has files, but no state of the database{when} can be made of them"),
+            remedy: match at {
+                None => EARLIER_STATE,
+                Some(_) => "Name a later time, or restore a snapshot with `--from`",
+            },
         })
     }
 
     /// Whether anything lies where the copy is.
-    async fn has_files(&self) -> Result<bool, BackupError> {
+    pub(super) async fn has_files(&self) -> Result<bool, BackupError> {
         let mut options = self.bucket.clone();
         // With the keys that Litestream has.
         (options.access_key, options.secret_key) = self.keys.clone();

@@ -22,6 +22,22 @@ pub(crate) enum Source {
     Bucket(Option<String>),
 }
 
+impl Source {
+    /// What to do if it is of no use.
+    fn remedy(&self) -> &'static str {
+        match self {
+            Self::Replica(_) => EARLIER_STATE,
+            Self::File(_) | Self::Bucket(_) => {
+                "Name another snapshot, or restore Litestream's copy, which takes neither `--from` nor `--from-bucket`"
+            }
+        }
+    }
+}
+
+/// What to do if Litestream's copy is of no use.
+pub(super) const EARLIER_STATE: &str = "Restore an earlier state with `blobforge backup restore --timestamp`, or a snapshot with \
+                                        `--from`; to begin with an empty database name another BLOBFORGE_LITESTREAM_PATH";
+
 /// A database that came back.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Brought {
@@ -43,8 +59,7 @@ pub(crate) async fn bring_back(config: &ServeConfig) -> Result<Option<Brought>, 
         return Ok(None);
     }
     if !config.backup.restore {
-        tracing::warn!("SKIP_RESTORE is set: an empty database is begun, whatever the bucket has");
-        return Ok(None);
+        return refuse_to_copy_over(config).await.map(|()| None);
     }
     match restore(config, &Source::Replica(None)).await {
         Ok(brought) => {
@@ -57,6 +72,20 @@ pub(crate) async fn bring_back(config: &ServeConfig) -> Result<Option<Brought>, 
         }
         Err(error) => Err(error),
     }
+}
+
+/// An empty database that is copied to where a copy lies leaves nothing of that.
+async fn refuse_to_copy_over(config: &ServeConfig) -> Result<(), BackupError> {
+    let litestream = Litestream::new(config)?;
+    if litestream.has_files().await? {
+        return Err(BackupError::None(format!(
+            "SKIP_RESTORE is set, and there is a copy at {}, which would be lost: name another BLOBFORGE_LITESTREAM_PATH to begin \
+             with an empty database, or unset SKIP_RESTORE to have the copy back",
+            litestream.replica()
+        )));
+    }
+    tracing::warn!("SKIP_RESTORE is set: an empty database is begun");
+    Ok(())
 }
 
 /// Puts a database in its place that came back. Whoever opens it next does what a restore asks for.
@@ -75,7 +104,7 @@ pub(crate) async fn restore(config: &ServeConfig, source: &Source) -> Result<Bro
     remove_with_log(&draft)?;
     let fetched = fetch(config, source, &draft).await;
     let brought = match fetched {
-        Ok(from) => looked_through(&draft, from).await,
+        Ok(from) => looked_through(&draft, from, source.remedy()).await,
         Err(error) => Err(error),
     };
     match brought.and_then(|brought| put_in_place(&draft, &path).map(|()| brought)) {
@@ -103,7 +132,11 @@ async fn fetch(config: &ServeConfig, source: &Source, draft: &Path) -> Result<St
 }
 
 /// Reads all of what came back.
-pub(super) async fn looked_through(file: &Path, from: String) -> Result<Brought, BackupError> {
+pub(super) async fn looked_through(
+    file: &Path,
+    from: String,
+    remedy: &'static str,
+) -> Result<Brought, BackupError> {
     let path = file.to_owned();
     let examined = tokio::task::spawn_blocking(move || examine(&path)).await;
     let examined = examined
@@ -113,7 +146,7 @@ pub(super) async fn looked_through(file: &Path, from: String) -> Result<Brought,
         // What is said of the file means what it came from.
         Err(error) => {
             let why = error.to_string().replace(&file.display().to_string(), "it");
-            Err(BackupError::Unusable { at: from, why })
+            Err(BackupError::Unusable { at: from, why, remedy })
         }
     }
 }
@@ -165,8 +198,21 @@ fn put_in_place(draft: &Path, path: &Path) -> Result<(), BackupError> {
     note_restore(path).map_err(BackupError::file(path))?;
     make_durable(draft).map_err(BackupError::file(draft))?;
     // Never in the place of one that has come meanwhile.
-    let placed = fs::hard_link(draft, path).and_then(|()| fs::remove_file(draft));
-    placed.and_then(|()| make_durable(path)).map_err(BackupError::file(path))
+    let placed = only_for_its_owner(draft).and_then(|()| fs::hard_link(draft, path));
+    placed.and_then(|()| make_durable(path)).map_err(BackupError::file(path))?;
+    remove_with_log(draft)
+}
+
+/// What is known of all jobs is nobody else's business, whatever its folder is like.
+#[cfg(unix)]
+fn only_for_its_owner(file: &Path) -> io::Result<()> {
+    use std::os::unix::fs::PermissionsExt as _;
+    fs::set_permissions(file, fs::Permissions::from_mode(0o600))
+}
+
+#[cfg(not(unix))]
+fn only_for_its_owner(_: &Path) -> io::Result<()> {
+    Ok(())
 }
 
 fn set_aside(file: &Path) -> Result<(), BackupError> {

@@ -7,7 +7,7 @@ use std::{
 
 use blobforge_core::{
     Sha256, Timestamp,
-    blob::{BlobStore, ObjectBlobs, read_bytes, read_file},
+    blob::{BlobStore, ObjectBlobs, S3Options, read_bytes, read_file},
     storage::sqlite::{copy_database, make_durable},
 };
 use futures_util::TryStreamExt;
@@ -15,7 +15,7 @@ use serde::{Deserialize, Serialize};
 use tokio::io::AsyncWriteExt;
 
 use super::{
-    BackupError,
+    BackupError, address,
     restoring::{beside, looked_through, remove_with_log},
 };
 use crate::{config::ServeConfig, hashing, service::private_folder};
@@ -31,6 +31,10 @@ const DRAFT: &str = "unfinished.db";
 /// How snapshots are named.
 const BEGIN: &str = "blobforge-";
 const END: &str = ".db";
+
+/// What to do if the database itself is not good.
+const DAMAGED: &str = "The database itself is damaged: stop the service, keep the file, and bring a copy back with `blobforge \
+                       backup restore`";
 
 /// Where a snapshot is put.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -118,7 +122,7 @@ async fn make(database: &Path, draft: &Path) -> Result<(u64, u64, String), Backu
     let copied = tokio::task::spawn_blocking(move || copy_database(&from, &to)).await;
     let copied = copied.map_err(io::Error::other).map_err(BackupError::file(draft))?;
     copied.map_err(|error| BackupError::None(format!("the database could not be copied: {error}")))?;
-    let jobs = looked_through(draft, format!("a copy of {}", database.display())).await?.jobs;
+    let jobs = looked_through(draft, format!("a copy of {}", database.display()), DAMAGED).await?.jobs;
     let file = draft.to_owned();
     let hashed = tokio::task::spawn_blocking(move || hash_of(&file)).await;
     let (bytes, sha256) =
@@ -172,13 +176,13 @@ fn delete_older(folder: &Path, keep: usize) -> Result<usize, BackupError> {
     Ok(older)
 }
 
-fn bucket_of(config: &ServeConfig) -> Result<ObjectBlobs, BackupError> {
+fn bucket_of(config: &ServeConfig) -> Result<(ObjectBlobs, &S3Options), BackupError> {
     let Some(options) = &config.s3 else {
         return Err(BackupError::None(
             "there is no bucket: set BLOBFORGE_S3_ENDPOINT and what belongs to it".to_owned(),
         ));
     };
-    ObjectBlobs::s3(options).map_err(BackupError::bucket)
+    Ok((ObjectBlobs::s3(options).map_err(BackupError::bucket)?, options))
 }
 
 async fn into_bucket(
@@ -188,8 +192,9 @@ async fn into_bucket(
     taken: &mut Taken,
     keep: usize,
 ) -> Result<(), BackupError> {
-    let bucket = bucket_of(config)?;
+    let (bucket, options) = bucket_of(config)?;
     let key = format!("{FOLDER}/{name}");
+    let at = address(options, &key);
     let content = read_file(draft).await.map_err(BackupError::file(draft))?;
     bucket.put(&key, content, u64::MAX).await.map_err(BackupError::bucket)?;
     let mut index = index(&bucket).await?;
@@ -202,7 +207,7 @@ async fn into_bucket(
     for entry in &older {
         bucket.delete(&format!("{FOLDER}/{}", entry.name)).await.map_err(BackupError::bucket)?;
     }
-    (taken.at, taken.deleted) = (format!("{key} in {bucket:?}"), older.len());
+    (taken.at, taken.deleted) = (at, older.len());
     Ok(())
 }
 
@@ -227,6 +232,12 @@ async fn index(bucket: &ObjectBlobs) -> Result<Vec<Entry>, BackupError> {
 
 /// Gets a snapshot from a file, whose hash is compared if it lies beside it.
 pub(super) async fn fetch_file(file: &Path, draft: &Path) -> Result<String, BackupError> {
+    if file.is_dir() {
+        return Err(BackupError::None(format!(
+            "{} is a folder: name the file of a snapshot in it",
+            file.display()
+        )));
+    }
     let log = beside(file, "-wal");
     if fs::metadata(&log).is_ok_and(|log| log.len() > 0) {
         return Err(BackupError::None(format!(
@@ -252,7 +263,7 @@ pub(super) async fn fetch_from_bucket(
     name: Option<&str>,
     draft: &Path,
 ) -> Result<String, BackupError> {
-    let bucket = bucket_of(config)?;
+    let (bucket, options) = bucket_of(config)?;
     let index = index(&bucket).await?;
     let found = match name {
         Some(name) => index.iter().find(|entry| entry.name == name),
@@ -272,8 +283,9 @@ pub(super) async fn fetch_from_bucket(
         to.write_all(&chunk).await.map_err(BackupError::file(draft))?;
     }
     to.flush().await.map_err(BackupError::file(draft))?;
-    check_hash(draft, &entry.sha256, &key).await?;
-    Ok(key)
+    let at = address(options, &key);
+    check_hash(draft, &entry.sha256, &at).await?;
+    Ok(at)
 }
 
 async fn check_hash(file: &Path, wanted: &str, at: &str) -> Result<(), BackupError> {
@@ -285,7 +297,8 @@ async fn check_hash(file: &Path, wanted: &str, at: &str) -> Result<(), BackupErr
         return Ok(());
     }
     let why = format!("its SHA-256 is {found}, and was {wanted} when it was made");
-    Err(BackupError::Unusable { at: at.to_owned(), why })
+    let remedy = "It was changed or damaged since: name another snapshot";
+    Err(BackupError::Unusable { at: at.to_owned(), why, remedy })
 }
 
 #[cfg(test)]

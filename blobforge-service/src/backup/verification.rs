@@ -27,6 +27,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// How long after its start a service tries for the first time, and how long it waits at least between two trials.
 const FIRST_TRIAL: Duration = Duration::from_secs(10 * 60);
 
+/// What to do about a copy that is not good.
+const REMEDY: &str = "Make a whole copy at once, with `blobforge backup snapshot`; then see in the log of the service why this one \
+                      is not good. Under another BLOBFORGE_LITESTREAM_PATH a new one is begun";
+
 /// What a trial found.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Trial {
@@ -81,8 +85,11 @@ async fn try_out(
         if there.has_sign {
             let possible = before.until(&Tally::of(queue, &litestream).await?);
             if !possible.contains(&there.jobs) {
-                let (jobs, least, most) = (there.jobs, possible.start(), possible.end());
-                let why = format!("it has {jobs} jobs where the database has {least} to {most}");
+                let expected = match possible.into_inner() {
+                    (least, most) if least == most => most.to_string(),
+                    (least, most) => format!("{least} to {most}"),
+                };
+                let why = format!("it has {} jobs where the database has {expected}", there.jobs);
                 return Err(unusable(&litestream, why));
             }
             let (replica, jobs) = (litestream.replica(), there.jobs);
@@ -149,7 +156,7 @@ async fn restored(
     if !litestream.restore(&file, None).await? {
         return Err(BackupError::None(format!("there is no copy at {}", litestream.replica())));
     }
-    let brought = looked_through(&file, litestream.replica()).await?;
+    let brought = looked_through(&file, litestream.replica(), REMEDY).await?;
     let found =
         record_in(&file, COLLECTION, SIGN).map_err(|error| unusable(litestream, error.to_string()))?;
     Ok(There { jobs: brought.jobs, has_sign: sign.is_some_and(|sign| found.as_ref() == Some(sign)) })
@@ -178,7 +185,7 @@ impl Tally {
 }
 
 fn unusable(litestream: &Litestream, why: String) -> BackupError {
-    BackupError::Unusable { at: litestream.replica(), why }
+    BackupError::Unusable { at: litestream.replica(), why, remedy: REMEDY }
 }
 
 fn drawn() -> std::io::Result<String> {

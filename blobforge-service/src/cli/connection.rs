@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use blobforge_worker_sdk::client::{Client, ClientConfig};
 
 use super::{CliError, profile};
+use crate::service::ADDRESS_FILE;
 
 /// Where a service on this machine is, unless it is told to be elsewhere.
 const USUAL_ADDRESS: &str = "http://localhost:8080";
@@ -16,7 +17,7 @@ const USUAL_DATABASE: &str = "./data/blobforge.db";
 #[derive(Clone, Debug, clap::Args)]
 #[command(next_help_heading = "Which service")]
 pub(super) struct Connection {
-    /// Address of the service; <http://localhost:8080> unless said otherwise.
+    /// Address of the service; unless said otherwise that of the one on this machine.
     #[arg(long, env = "BLOBFORGE_SERVER_URL", value_name = "URL")]
     server: Option<String>,
     /// API token; without one, the admin token of a service that keeps its data on this machine is used.
@@ -32,6 +33,12 @@ pub(super) struct Connection {
     /// Database of the local service, beside which its admin token lies.
     #[arg(long, env = "BLOBFORGE_DB_PATH", hide = true)]
     db_path: Option<PathBuf>,
+    /// The admin token of the local service, if it was set.
+    #[arg(long, env = "BLOBFORGE_ADMIN_TOKEN", hide = true, hide_env_values = true)]
+    admin_token: Option<String>,
+    /// File with it, if that is not beside the database.
+    #[arg(long, env = "BLOBFORGE_ADMIN_TOKEN_FILE", hide = true)]
+    admin_token_file: Option<PathBuf>,
 }
 
 /// A service, and what opens its door.
@@ -67,11 +74,11 @@ impl Connection {
             }
             None => {}
         }
-        let server = self.server.clone().unwrap_or_else(|| USUAL_ADDRESS.to_owned());
+        let server = self.server.clone().unwrap_or_else(|| self.local_address());
         let token = match (&self.token, &self.token_file) {
             (Some(token), None) => token.trim().to_owned(),
             (None, Some(file)) => token_in(file)?,
-            (None, None) if is_this_machine(&server) => self.local_admin_token()?,
+            (None, None) if self.server.is_none() || is_this_machine(&server) => self.local_admin_token()?,
             (None, None) => {
                 return Err(CliError::new(format!(
                     "no API token is given for {server}. Set BLOBFORGE_API_TOKEN: the admin token that lies on this machine is \
@@ -102,12 +109,33 @@ impl Connection {
         Ok(Some(Door { server: profile.server, token: token.trim().to_owned() }))
     }
 
+    /// The database of the local service, if it was named.
+    pub(super) fn database(&self) -> Option<&Path> {
+        self.db_path.as_deref()
+    }
+
+    /// A file that the service on this machine keeps beside its database.
+    fn beside_the_database(&self, name: &str) -> PathBuf {
+        self.db_path.as_deref().unwrap_or(Path::new(USUAL_DATABASE)).with_file_name(name)
+    }
+
+    /// Where the service on this machine said that it is.
+    fn local_address(&self) -> String {
+        let said = std::fs::read_to_string(self.beside_the_database(ADDRESS_FILE));
+        said.map_or_else(|_| USUAL_ADDRESS.to_owned(), |text| text.trim().to_owned())
+    }
+
     fn local_admin_token(&self) -> Result<String, CliError> {
-        let database = self.db_path.as_deref().unwrap_or(Path::new(USUAL_DATABASE));
-        let file = database.with_file_name("admin-token");
+        match (&self.admin_token, &self.admin_token_file) {
+            (Some(token), _) => return Ok(token.trim().to_owned()),
+            (None, Some(file)) => return token_in(file),
+            (None, None) => {}
+        }
+        let file = self.beside_the_database("admin-token");
         let token = std::fs::read_to_string(&file).map_err(|error| {
             CliError::new(format!(
-                "no API token is given, and {} cannot be read ({error}). Set BLOBFORGE_API_TOKEN, or run this where the service keeps its data",
+                "no API token is given, and {} cannot be read ({error}). Set BLOBFORGE_API_TOKEN, or run this where the service \
+                 keeps its data; if the file is lost, `blobforge tokens reset-admin` makes another one there",
                 file.display()
             ))
         })?;

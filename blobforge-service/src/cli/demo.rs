@@ -62,6 +62,9 @@ struct Item {
 /// # Errors
 /// When the service does not start or cannot be reached, or a file cannot be read.
 pub(super) async fn run(args: DemoArgs) -> Result<ExitCode, CliError> {
+    if let Some(missing) = args.files.iter().find(|file| !file.is_file()) {
+        return Err(CliError::new(format!("{} is no file: name PDFs to convert", missing.display())));
+    }
     let dir = fresh_dir(args.dir.as_deref())?;
     let files = input_files(&args.files, &dir)?;
     let service = Service::start(ServeConfig::local(&dir)).await?;

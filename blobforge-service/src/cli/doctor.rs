@@ -69,7 +69,8 @@ impl Finding {
             State::Warn => "warn",
             State::Fail => "fail",
         };
-        let remedy = self.remedy.as_ref().map_or(String::new(), |remedy| format!(". {remedy}"));
+        let end = if self.found.ends_with(['.', '?', '!']) { "" } else { "." };
+        let remedy = self.remedy.as_ref().map_or(String::new(), |remedy| format!("{end} {remedy}"));
         vec![state.to_owned(), self.what.to_owned(), format!("{}{remedy}", self.found)]
     }
 }
@@ -83,6 +84,8 @@ pub(super) async fn run(
     let mut findings = service::look(&args.connection).await;
     match settings {
         Ok(config) => {
+            let db_path = args.connection.database().unwrap_or(&config.db_path).to_owned();
+            let config = ServeConfig { db_path, ..config };
             findings.push(Finding::ok("settings", "they make sense"));
             findings.extend(store::look(&config).await);
             findings.extend(oidc::look(&config).await);

@@ -161,7 +161,9 @@ fn install(args: InstallArgs) -> Result<ExitCode, CliError> {
     }
     say(format!("{}  {}", if is_there { "there " } else { "wrote " }, path.display()))?;
     say(format!("{}  {}", if kept { "kept  " } else { "wrote " }, settings.display()))?;
-    say(next_steps(kind, &layout, found != Found::Nothing))?;
+    if layout.runs_here() {
+        say(next_steps(kind, &layout, found != Found::Nothing))?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -233,7 +235,9 @@ fn check(kind: Kind, values: &[(String, String)], args: &[String]) -> Result<(),
     line.extend(args.iter().map(OsString::from));
     Cli::try_parse_from(line).map(drop).map_err(|error| {
         let text = error.to_string();
-        let mut text = text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned();
+        // What is wrong, without how it is to be used.
+        let wrong: Vec<_> = text.lines().take_while(|line| !line.is_empty()).map(str::trim).collect();
+        let mut text = wrong.join(" ").trim_start_matches("error: ").to_owned();
         // A secret is none the less one for being wrong.
         for (_, secret) in values.iter().filter(|(name, _)| is_secret(&known, name)) {
             text = text.replace(secret.as_str(), "••••••••");
@@ -268,8 +272,10 @@ fn uninstall(which: &Which) -> Result<ExitCode, CliError> {
     }
     say(format!("{done}  {}", path.display()))?;
     say(format!("{verb}  {} and {}", layout.settings(kind).display(), layout.data(kind)))?;
-    let systemctl = layout.systemctl();
-    say(format!("next:\n  {systemctl} stop {name}\n  {systemctl} daemon-reload"))?;
+    if layout.runs_here() {
+        let systemctl = layout.systemctl();
+        say(format!("next:\n  {systemctl} stop {name}\n  {systemctl} daemon-reload"))?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 

@@ -26,10 +26,12 @@ pub(super) async fn run(args: StatsArgs) -> Result<ExitCode, CliError> {
     let number = |key: &str| stats[key].as_u64().unwrap_or(0).to_string();
     let rows = [
         ("jobs", "total_jobs"),
+        ("  uploading", "uploading_jobs"),
         ("  pending", "pending_jobs"),
         ("  running", "running_jobs"),
         ("  completed", "completed_jobs"),
         ("  failed", "failed_jobs"),
+        ("  cancelled", "cancelled_jobs"),
         ("workers", "total_workers"),
         ("  online", "online_workers"),
         ("  offline", "offline_workers"),

@@ -15,6 +15,8 @@ use crate::service::ServiceError;
 const USUAL: &str = "./blobforge.toml";
 /// A settings file is short; something larger is something else.
 const MAX_BYTES: u64 = 1024 * 1024;
+/// From which likeness on, of 1 at most, a name is taken for what was meant.
+const ALIKE: f64 = 0.85;
 
 /// A file of settings, read. Its keys are the names of the environment without `BLOBFORGE_`, in small letters.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -47,8 +49,7 @@ impl SettingsFile {
         let mut values = BTreeMap::new();
         for (key, value) in table {
             if !known.iter().any(|name| key_of(name) == key) {
-                let all: Vec<_> = known.iter().map(|name| key_of(name)).collect();
-                return Err(wrong(format!("there is no setting {key:?}. There are: {}", all.join(", "))));
+                return Err(wrong(format!("there is no setting {key:?}{}", instead(&key, known))));
             }
             let Some(text) = one_line(&value) else {
                 return Err(wrong(format!("{key} is a {}: write one value", value.type_str())));
@@ -92,6 +93,17 @@ fn one_line(value: &Value) -> Option<String> {
     }
 }
 
+/// What was meant by a setting that there is not: the one whose name is nearest to it, or one of them all.
+fn instead(key: &str, known: &[String]) -> String {
+    let all: Vec<_> = known.iter().map(|name| key_of(name)).collect();
+    let nearness = |name: &String| strsim::jaro_winkler(name, key);
+    let nearest = all.iter().max_by(|one, other| nearness(one).total_cmp(&nearness(other)));
+    match nearest.filter(|name| nearness(name) > ALIKE) {
+        Some(name) => format!(": did you mean {name}? `blobforge config show` names all"),
+        None => format!(". There are: {}", all.join(", ")),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -113,7 +125,9 @@ mod tests {
 
     #[test]
     fn what_is_no_setting_is_told_with_those_that_there_are() {
-        assert!(parse("prot = 80").unwrap_err().contains("There are: port, host, trusted_proxies"));
+        assert!(parse("colour = 80").unwrap_err().contains("There are: port, host, trusted_proxies"));
+        let alike = parse("prot = 80").unwrap_err();
+        assert!(alike.contains("\"prot\": did you mean port?") && !alike.contains("host"), "{alike}");
         assert!(parse("port = 80\n\nhost = {a = 1}").unwrap_err().contains("host is a table"));
         assert!(parse("port = 80\nhost = \"open").unwrap_err().starts_with("a.toml: line 2 is no TOML"));
     }

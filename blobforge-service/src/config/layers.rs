@@ -178,6 +178,10 @@ fn explained(
     let is_secret = setting.is_hide_env_values_set();
     let value = text(ContextKind::InvalidValue);
     let value = if is_secret { MASK.to_owned() } else { format!("{value:?}") };
-    let why = error.source().map_or_else(|| "use another value".to_owned(), ToString::to_string);
+    let why = match (error.source(), error.get(ContextKind::ValidValue)) {
+        (Some(why), _) => why.to_string(),
+        (None, Some(ContextValue::Strings(all))) => format!("use one of {}", all.join(", ")),
+        (None, _) => "use another value".to_owned(),
+    };
     Misread::Value { called, value, origin, why }
 }

@@ -82,11 +82,15 @@ impl S3Args {
                         BLOBFORGE_S3_ACCESS_KEY and BLOBFORGE_S3_SECRET_KEY, or their …_FILE";
             return Err(ServiceError::Config(what.to_owned()));
         };
-        for address in [Some(&endpoint), self.s3_public_endpoint.as_ref()].into_iter().flatten() {
+        let addresses = [
+            ("BLOBFORGE_S3_ENDPOINT", Some(&endpoint)),
+            ("BLOBFORGE_S3_PUBLIC_ENDPOINT", self.s3_public_endpoint.as_ref()),
+        ];
+        for (name, address) in addresses.into_iter().filter_map(|(name, address)| Some((name, address?))) {
             if !self.s3_allow_http && is_plain(address) {
                 let what = format!(
-                    "{address} is not encrypted: everybody on the way could read the files. Use https, or set \
-                     BLOBFORGE_S3_ALLOW_HTTP=true"
+                    "{name} is {address}, which is not encrypted: everybody on the way could read the files. Use https, or \
+                     set BLOBFORGE_S3_ALLOW_HTTP=true"
                 );
                 return Err(ServiceError::Config(what));
             }

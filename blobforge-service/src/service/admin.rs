@@ -19,8 +19,13 @@ pub(super) struct Admin {
     pub(super) file: Option<PathBuf>,
 }
 
-/// Takes the token that was provided, or the one that an earlier start has made, or makes one.
-pub(super) async fn find_or_make(config: &ServeConfig, accounts: &Accounts) -> Result<Admin, ServiceError> {
+/// Takes the token that was provided, or the one that an earlier start has made, or makes one: the first, or another one if the
+/// database came back and the file with the token did not.
+pub(super) async fn find_or_make(
+    config: &ServeConfig,
+    accounts: &Accounts,
+    came_back: bool,
+) -> Result<Admin, ServiceError> {
     if let Some(token) = &config.admin_token {
         accounts.set_admin(token, None).await?;
         return Ok(Admin { token: Some(token.clone()), file: None });
@@ -31,7 +36,8 @@ pub(super) async fn find_or_make(config: &ServeConfig, accounts: &Accounts) -> R
         return Ok(Admin { token: Some(token), file: Some(file.clone()) });
     }
     let file = config.data_folder().join("admin-token");
-    if accounts.has_admin().await? {
+    let is_lost = came_back && !file.exists();
+    if !is_lost && accounts.has_admin().await? {
         let token = fs::read_to_string(&file).ok().and_then(|text| TokenText::parse(text.trim()));
         return Ok(Admin { token, file: Some(file) });
     }
@@ -40,6 +46,9 @@ pub(super) async fn find_or_make(config: &ServeConfig, accounts: &Accounts) -> R
     secret::write_private(&file, token.reveal())
         .map_err(|source| ServiceError::File { path: file.clone(), source })?;
     accounts.set_admin(&token, None).await?;
+    if is_lost {
+        tracing::warn!("{} is gone with the disk: there is another admin token in it now", file.display());
+    }
     Ok(Admin { token: Some(token), file: Some(file) })
 }
 

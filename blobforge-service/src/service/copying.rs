@@ -154,8 +154,23 @@ impl Copying<'_> {
         }
     }
 
+    /// What came since the other store is in use never was in this one.
+    async fn try_without_source(&self, key: &str, sha256: Option<Sha256>) -> Result<Fate, QueueError> {
+        if self.to.size(key).await?.is_none() {
+            return Err(BlobError::NotFound(key.to_owned()).into());
+        }
+        match sha256 {
+            Some(known) if read_back(self.to, key).await?.sha256 != known => Ok(Fate::Failed(
+                "it is gone here and damaged there: its content does not have its hash".to_owned(),
+            )),
+            _ => Ok(Fate::There),
+        }
+    }
+
     async fn try_one(&self, Wanted { key, sha256 }: &Wanted) -> Result<Fate, QueueError> {
-        let size = self.from.size(key).await?.ok_or_else(|| BlobError::NotFound(key.clone()))?;
+        let Some(size) = self.from.size(key).await? else {
+            return self.try_without_source(key, *sha256).await;
+        };
         if self.journal.has(key) && self.to.size(key).await? == Some(size) {
             return Ok(Fate::There);
         }

@@ -1,6 +1,6 @@
 //! `blobforge backup`, and what a service that is to be copied refuses, as far as that takes no Litestream.
 
-use std::{fs, path::Path};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path};
 
 use super::{Forge, Said, blobforge, run};
 
@@ -100,6 +100,58 @@ fn a_snapshot_is_taken_beside_a_service_and_comes_back_whole_or_not_at_all() {
     assert_eq!(refused.code, Some(1));
     assert!(refused.err.contains("cannot be used"), "{}", refused.err);
     assert_eq!(fs::read_dir(empty.path()).unwrap().count(), 0, "nothing is left of it");
+}
+
+#[test]
+fn what_came_back_without_its_admin_token_has_another_one_and_is_for_its_owner_alone() {
+    let forge = Forge::serve(&[]);
+    let (old, other) = (forge.token(), tempfile::tempdir().unwrap());
+    let copy = other.path().join("copy.db");
+    let copied = backup(forge.folder.path(), &["snapshot", "--to", copy.to_str().unwrap()]);
+    assert_eq!(copied.code, Some(0), "{copied:?}");
+    let back = backup(other.path(), &["restore", "--from", copy.to_str().unwrap()]);
+    assert_eq!(back.code, Some(0), "{back:?}");
+    let database = other.path().join("blobforge.db");
+    for file in [&copy, &database, &forge.folder.path().join("blobforge.db")] {
+        let mode = fs::metadata(file).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600, "{}", file.display());
+    }
+
+    let restored = Forge::serve_in(other, &[], &[]);
+    assert_ne!(restored.token(), old, "the one that was lost with the disk");
+    assert_eq!(run(&mut restored.command(&["stats"])).code, Some(0));
+    // Who has put the file away had a reason.
+    let kept = restored.folder.path().join("admin-token");
+    let token = restored.token();
+    fs::remove_file(&kept).unwrap();
+    let lost = run(&mut restored.command(&["stats"]));
+    assert!(lost.code == Some(1) && lost.err.contains("`blobforge tokens reset-admin`"), "{lost:?}");
+    let file = restored.write("token", token.as_bytes());
+    assert_eq!(run(restored.command(&["stats"]).env("BLOBFORGE_ADMIN_TOKEN", &token)).code, Some(0));
+    assert_eq!(run(restored.command(&["stats"]).env("BLOBFORGE_ADMIN_TOKEN_FILE", &file)).code, Some(0));
+}
+
+#[test]
+fn the_doctor_reads_through_the_database() {
+    let forge = Forge::serve(&[]);
+    let database = forge.folder.path().join("blobforge.db");
+    let copy = forge.folder.path().join("copy.db");
+    assert_eq!(backup(forge.folder.path(), &["snapshot", "--to", copy.to_str().unwrap()]).code, Some(0));
+    let doctor = |path: &Path| {
+        let said = run(forge.command(&["doctor", "--json", "--db-path"]).arg(path));
+        let line =
+            said.out.lines().find(|line| line.contains("\"database\"")).unwrap_or_else(|| panic!("{said:?}"));
+        serde_json::from_str::<serde_json::Value>(line).unwrap()
+    };
+    assert_eq!(doctor(&database)["state"], "ok");
+    let mut bytes = fs::read(&copy).unwrap();
+    for page in bytes.chunks_mut(4096).skip(2).step_by(2) {
+        page.fill(7);
+    }
+    fs::write(&copy, &bytes).unwrap();
+    let found = doctor(&copy);
+    assert_eq!(found["state"], "fail", "{found}");
+    assert!(found["found"].as_str().unwrap().contains("copy.db is damaged"), "{found}");
 }
 
 #[test]

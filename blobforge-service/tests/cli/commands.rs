@@ -234,7 +234,10 @@ fn the_doctor_says_what_is_well_and_what_to_do_about_the_rest() {
     for what in ["database", "files", "marker-pdf"] {
         assert_eq!(of(what)["state"], "ok", "{findings:?}");
     }
-    assert!(of("database")["found"].as_str().unwrap().contains(" has 1 jobs in schema "), "{findings:?}");
+    assert!(
+        of("database")["found"].as_str().unwrap().contains(" is whole; jobs: 1, schema: "),
+        "{findings:?}"
+    );
     let gpu = run(forge.command(&["doctor"]).env("BLOBFORGE_USE_GPU", "perhaps"));
     assert!(gpu.code == Some(1) && gpu.out.contains("perhaps"), "{gpu:?}");
     assert!(of("workers")["remedy"].as_str().unwrap().contains("blobforge worker"));

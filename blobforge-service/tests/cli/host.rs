@@ -13,7 +13,9 @@ use super::*;
 
 /// `blobforge service` with a folder in place of `/`.
 fn service(root: &Path, args: &[&str]) -> Said {
-    run(blobforge().arg("service").args(args).arg("--root").arg(root))
+    let (what, rest) = args.split_first().unwrap();
+    // Before all others, among which may be a worker's own.
+    run(blobforge().args(["service", what, "--root"]).arg(root).args(rest))
 }
 
 fn mode(path: &Path) -> u32 {
@@ -30,7 +32,7 @@ fn a_unit_is_written_kept_once_it_was_changed_and_removed_again() {
     assert_eq!(fs::read_dir(root.path()).unwrap().count(), 0, "it was only said what would be done");
     let said = service(root.path(), &["install", "--set", "BLOBFORGE_PUBLIC_URL=https://forge.example.org"]);
     assert_eq!(said.code, Some(0), "{said:?}");
-    assert!(said.out.contains("systemctl enable --now blobforge\n"), "{}", said.out);
+    assert!(!said.out.contains("systemctl"), "it is not systemd of this machine that runs it: {}", said.out);
     let text = fs::read_to_string(&unit).unwrap();
     assert!(tried.out.contains(&text), "and that is what is done");
     let command = format!("ExecStart={} serve\n", env!("CARGO_BIN_EXE_blobforge"));
@@ -49,10 +51,7 @@ fn a_unit_is_written_kept_once_it_was_changed_and_removed_again() {
     assert_eq!(more.code, Some(1), "settings are not written over: {more:?}");
     // Another version writes another unit.
     let other = service(root.path(), &["install", "--program", "/usr/bin/blobforge"]);
-    assert!(
-        other.out.starts_with("wrote") && other.out.contains("systemctl restart blobforge\n"),
-        "{other:?}"
-    );
+    assert!(other.out.starts_with("wrote"), "{other:?}");
     let written = fs::read_to_string(&unit).unwrap();
     assert!(written.contains("ExecStart=/usr/bin/blobforge serve\n"), "{written}");
 
@@ -100,6 +99,7 @@ fn what_would_stop_the_start_is_refused_before_anything_is_written() {
         (&["--set", "BLOBFORGE_ADMIN_TOKEN=canary"], "32 or more"),
         (&["--token-file", "token"], "--worker"),
         (&["--", "--prot", "1"], "--prot"),
+        (&["--worker", "--", "--type", "a"], "required arguments were not provided: <PROGRAM>"),
         (
             &["--worker", "--", "--type", "a", "--", "b\nExecStartPre=/bin/false"],
             "a character that no unit can have",
@@ -138,7 +138,11 @@ fn who_is_not_root_has_it_for_themselves() {
         let text = fs::read_to_string(&unit).unwrap();
         text.lines().find_map(|line| line.strip_prefix("ExecStart=")).unwrap().to_owned()
     };
-    assert_eq!(there(&install).code, Some(0));
+    let said = there(&install);
+    assert!(
+        said.code == Some(0) && said.out.contains("systemctl --user restart blobforge-worker\n"),
+        "{said:?}"
+    );
     assert_eq!(command(), "\"/opt/of ann's/blobforge\" worker --run-window 22:00-06:00");
     assert_eq!(
         there(&[&install[..], &["--", "--type", "ocr", "--", "ocr", "{source}"]].concat()).code,

@@ -132,7 +132,7 @@ fn a_file_with_a_mistake_stops_the_start() {
     ] {
         fs::write(&file, text).unwrap();
         let said = run(&mut there(folder.path(), &["serve"]));
-        assert_eq!(said.code, Some(1), "{said:?}");
+        assert_eq!(said.code, Some(2), "{said:?}");
         assert!(said.err.contains("blobforge.toml") && said.err.contains(named), "{}", said.err);
         assert!(!said.err.contains("secret that"), "secrets stay secret: {}", said.err);
     }

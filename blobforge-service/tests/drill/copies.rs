@@ -98,6 +98,8 @@ async fn a_copy_that_is_damaged_keeps_the_service_from_starting() {
     damage(&house.bucket);
     let why = house.refusal(&[]).await;
     assert!(why.contains("litestream could not restore the database"), "{why}");
+    let kept = house.refusal(&[("SKIP_RESTORE", "true")]).await;
+    assert!(kept.contains("which would be lost: name another BLOBFORGE_LITESTREAM_PATH"), "{kept}");
     // Until somebody says that it does not matter.
     house
         .try_serve(&[("SKIP_RESTORE", "true"), ("BLOBFORGE_LITESTREAM_PATH", "litestream/another")])

@@ -75,6 +75,9 @@ async fn files_are_copied_to_a_bucket_and_back_and_each_is_checked() {
 
     // The bucket alone has them all, and gives them back.
     fs::remove_dir_all(data.path().join("files")).unwrap();
+    let said = copy(data.path(), &bucket, &to_s3);
+    assert_eq!(said.code, Some(0), "{} {}", said.out, said.err);
+    assert!(said.out.contains("0 files (0 B) copied and checked, 7 there already"), "{}", said.out);
     let said = copy(data.path(), &bucket, &["--from", "s3", "--to", "local"]);
     assert!(said.out.contains("7 files (21.00 kB) copied and checked"), "{} {}", said.out, said.err);
     for (n, key) in keys.iter().enumerate() {

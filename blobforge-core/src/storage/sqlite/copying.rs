@@ -7,7 +7,7 @@ use std::{
 };
 
 use rusqlite::{
-    Connection, OpenFlags, OptionalExtension,
+    Connection, ErrorCode, OpenFlags, OptionalExtension,
     backup::{Backup, StepResult},
 };
 use serde_json::Value;
@@ -56,7 +56,7 @@ pub struct Examined {
 /// # Errors
 /// When it is damaged, another program's, of a newer version, or empty.
 pub fn examine(path: &Path) -> Result<Examined, StorageError> {
-    let wrong = |error: rusqlite::Error| explain(path, &error);
+    let wrong = |error: rusqlite::Error| unreadable(path, &error);
     let at = path.display();
     let refuse = |why: String| Err(StorageError::Unusable(format!("{at} {why}")));
     let database = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(wrong)?;
@@ -65,7 +65,7 @@ pub fn examine(path: &Path) -> Result<Examined, StorageError> {
     if found.version == 0 {
         return refuse("is an empty database".to_owned());
     }
-    let complaints = complaints(&database).map_err(wrong)?;
+    let complaints = complaints(&database, "integrity_check").map_err(wrong)?;
     if !complaints.is_empty() {
         return refuse(format!("is damaged: {}", complaints.join("; ")));
     }
@@ -83,9 +83,43 @@ pub fn examine(path: &Path) -> Result<Examined, StorageError> {
     })
 }
 
+/// What is wrong with a file that is only looked at. What to do about it depends on where it comes from.
+fn unreadable(path: &Path, error: &rusqlite::Error) -> StorageError {
+    let at = path.display();
+    match error.sqlite_error_code() {
+        Some(ErrorCode::NotADatabase) => StorageError::Unusable(format!("{at} is not an SQLite database")),
+        Some(ErrorCode::DatabaseCorrupt) => StorageError::Unusable(format!("{at} is damaged ({error})")),
+        _ => explain(path, error),
+    }
+}
+
+/// Has SQLite read every page of a database, which others may use meanwhile.
+///
+/// ```
+/// # tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(async {
+/// # let folder = tempfile::tempdir().unwrap();
+/// # let path = folder.path().join("jobs.db");
+/// use blobforge_core::{Queue, storage::sqlite::check_pages};
+/// let queue = Queue::open(&path).await.unwrap();
+/// assert!(check_pages(&path).is_ok());
+/// # });
+/// ```
+///
+/// # Errors
+/// When it is damaged, or cannot be read.
+pub fn check_pages(path: &Path) -> Result<(), StorageError> {
+    let wrong = |error: rusqlite::Error| unreadable(path, &error);
+    let database = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(wrong)?;
+    let complaints = complaints(&database, "quick_check").map_err(wrong)?;
+    if complaints.is_empty() {
+        return Ok(());
+    }
+    Err(StorageError::Unusable(format!("{} is damaged: {}", path.display(), complaints.join("; "))))
+}
+
 /// What SQLite has to complain of.
-fn complaints(database: &Connection) -> rusqlite::Result<Vec<String>> {
-    let mut check = database.prepare(&format!("PRAGMA integrity_check({COMPLAINTS})"))?;
+fn complaints(database: &Connection, check: &str) -> rusqlite::Result<Vec<String>> {
+    let mut check = database.prepare(&format!("PRAGMA {check}({COMPLAINTS})"))?;
     let said = check.query_map([], |row| row.get::<_, String>(0))?.collect::<Result<Vec<_>, _>>()?;
     Ok(said.into_iter().filter(|line| line != "ok").collect())
 }
@@ -108,7 +142,7 @@ fn complaints(database: &Connection) -> rusqlite::Result<Vec<String>> {
 /// # Errors
 /// When the file is no such database.
 pub fn record_in(path: &Path, collection: &str, key: &str) -> Result<Option<Value>, StorageError> {
-    let wrong = |error: rusqlite::Error| explain(path, &error);
+    let wrong = |error: rusqlite::Error| unreadable(path, &error);
     let database = Connection::open_with_flags(path, OpenFlags::SQLITE_OPEN_READ_ONLY).map_err(wrong)?;
     let select = "SELECT value FROM records WHERE collection = ?1 AND key = ?2";
     let text: Option<String> =
@@ -136,6 +170,7 @@ pub fn copy_database(from: &Path, to: &Path) -> Result<(), StorageError> {
 
 fn copy(database: &Connection, to: &Path) -> Result<(), StorageError> {
     let failed = |error: rusqlite::Error| storage_error(&error);
+    only_for_its_owner(to).map_err(|error| unwritable(to, &error))?;
     let mut copy = Connection::open(to).map_err(failed)?;
     // All of it in one step, since a source that changes between two would have it begin again.
     match Backup::new(database, &mut copy).and_then(|backup| backup.step(-1)).map_err(failed)? {
@@ -147,8 +182,19 @@ fn copy(database: &Connection, to: &Path) -> Result<(), StorageError> {
     // Whole in one file, without a log beside it.
     copy.pragma_update(None, "journal_mode", "delete").map_err(failed)?;
     copy.close().map_err(|(_, error)| failed(error))?;
-    let synced = File::open(to).and_then(|file| file.sync_all());
-    synced.map_err(|error| StorageError::Unusable(format!("{} could not be written ({error})", to.display())))
+    File::open(to).and_then(|file| file.sync_all()).map_err(|error| unwritable(to, &error))
+}
+
+fn unwritable(file: &Path, error: &io::Error) -> StorageError {
+    StorageError::Unusable(format!("{} could not be written ({error})", file.display()))
+}
+
+/// Makes an empty file that nobody else may read, for SQLite to fill.
+fn only_for_its_owner(path: &Path) -> io::Result<()> {
+    let mut options = File::options();
+    #[cfg(unix)]
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    options.write(true).create_new(true).open(path).map(drop)
 }
 
 /// Keeps a file as it is before its tables change, beside it and under the name of their version. There is no other way back to

@@ -257,15 +257,16 @@ pub(super) fn turn(sql: &mut Statements<'_>) -> rusqlite::Result<Option<Mark>> {
 /// # tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(async {
 /// # let folder = tempfile::tempdir().unwrap();
 /// # let (path, backup) = (folder.path().join("queue.db"), folder.path().join("backup.db"));
-/// use blobforge_core::{Generation, NewJob, Queue, storage::sqlite::note_restore};
+/// use blobforge_core::{Generation, NewJob, Queue, storage::{Storage, sqlite::{SqliteStorage, note_restore}}};
 /// # let queue = Queue::builder().open(&backup).await.unwrap();
 /// # queue.submit(NewJob::new("pdf").unwrap()).await.unwrap();
 /// # queue.close().await;
 /// # drop(queue);
 /// note_restore(&path).unwrap();
 /// std::fs::copy(backup, &path).unwrap();
-/// let queue = Queue::builder().open(&path).await.unwrap();
-/// assert!(queue.storage().generation() > Generation::new(1), "older leases count for nothing");
+/// let storage = SqliteStorage::open(&path, Default::default()).await.unwrap();
+/// assert!(storage.came_back());
+/// assert!(storage.generation() > Generation::new(1), "older leases count for nothing");
 /// # });
 /// ```
 ///

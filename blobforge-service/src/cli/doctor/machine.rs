@@ -5,7 +5,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use blobforge_core::storage::sqlite::{CheckedFile, check_file};
+use blobforge_core::storage::sqlite::{CheckedFile, check_file, check_pages};
 use blobforge_worker_sdk::{child::network_can_be_cut, graphics_cards};
 use walkdir::WalkDir;
 
@@ -71,9 +71,17 @@ pub(super) async fn look(wants_gpu: bool) -> Vec<Finding> {
 
 fn database(path: &Path) -> Finding {
     match check_file(path) {
-        Ok(CheckedFile { schema, jobs }) => {
-            Finding::ok("database", format!("{} has {jobs} jobs in schema {schema}", path.display()))
-        }
+        Ok(CheckedFile { schema, jobs }) => match check_pages(path) {
+            Ok(()) => Finding::ok(
+                "database",
+                format!("{} is whole; jobs: {jobs}, schema: {schema}", path.display()),
+            ),
+            Err(error) => {
+                let remedy =
+                    "Stop the service, keep the file, and bring a copy back: blobforge backup restore --help";
+                Finding::fail("database", error.to_string(), remedy)
+            }
+        },
         Err(error) => Finding::fail("database", error.to_string(), "Put BLOBFORGE_DB_PATH right"),
     }
 }

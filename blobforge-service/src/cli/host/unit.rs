@@ -75,6 +75,8 @@ impl Kind {
 #[derive(Clone, Debug)]
 pub(super) struct Layout {
     pub(super) for_user: bool,
+    /// Whether it is that of another machine, such as an image that is being made.
+    is_elsewhere: bool,
     units: PathBuf,
     settings: PathBuf,
     /// The folder of the settings as the unit names it, whatever stands for `/` while it is written.
@@ -85,6 +87,7 @@ impl Layout {
     pub(super) fn of_the_system(root: &Path) -> Self {
         Self {
             for_user: false,
+            is_elsewhere: root != Path::new("/"),
             units: root.join("etc/systemd/system"),
             settings: root.join("etc/blobforge"),
             named: PathBuf::from("/etc/blobforge"),
@@ -94,7 +97,18 @@ impl Layout {
     /// Below the folder that a person keeps settings in.
     pub(super) fn of_a_user(config: &Path) -> Self {
         let settings = config.join("blobforge");
-        Self { for_user: true, units: config.join("systemd/user"), named: settings.clone(), settings }
+        Self {
+            for_user: true,
+            is_elsewhere: false,
+            units: config.join("systemd/user"),
+            named: settings.clone(),
+            settings,
+        }
+    }
+
+    /// Whether systemd of this machine has something to do with it.
+    pub(super) fn runs_here(&self) -> bool {
+        !self.is_elsewhere
     }
 
     pub(super) fn unit(&self, kind: Kind) -> PathBuf {
