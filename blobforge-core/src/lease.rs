@@ -45,8 +45,8 @@ impl Epoch {
     }
 }
 
-/// The store's number: 1, or the second in which it was last restored from a backup. It only rises, so leases from before are
-/// void.
+/// The store's number: 1, or the second in which it was last restored from a backup. Leases of another
+/// one are void.
 ///
 /// ```
 /// use blobforge_core::Generation;

@@ -303,6 +303,26 @@ pub trait Storage: Send + Sync + fmt::Debug {
     async fn upkeep(&self) -> Result<bool, StorageError> {
         Ok(false)
     }
+
+    /// Puts all that was committed where whoever copies the store's file finds it. A queue asks for it when it is closed; the
+    /// store can be used as before.
+    ///
+    /// ```
+    /// # tokio::runtime::Builder::new_multi_thread().enable_all().build().unwrap().block_on(async {
+    /// # let folder = tempfile::tempdir().unwrap();
+    /// # let path = folder.path().join("jobs.db");
+    /// use blobforge_core::storage::{Storage, sqlite::SqliteStorage};
+    /// let store = SqliteStorage::open(&path, Default::default()).await.unwrap();
+    /// store.settle().await.unwrap();
+    /// assert_eq!(std::fs::metadata(folder.path().join("jobs.db-wal")).unwrap().len(), 0);
+    /// # });
+    /// ```
+    ///
+    /// # Errors
+    /// When the store failed, or somebody else uses it: then it is as it was.
+    async fn settle(&self) -> Result<(), StorageError> {
+        Ok(())
+    }
 }
 
 /// Why a store could not do something at all.

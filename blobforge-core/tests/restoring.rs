@@ -247,6 +247,18 @@ async fn the_same_backup_restored_again_gives_nothing_out_that_it_gave_out_the_f
 }
 
 #[tokio::test]
+async fn what_a_closed_queue_has_written_is_in_its_file_while_handles_live_on() {
+    let house = House::new();
+    let queue = house.open().await;
+    let last = submit(&queue).await;
+    queue.close().await;
+    let copy = house.folder.path().join("copy.db");
+    fs::copy(house.path(), &copy).unwrap();
+    assert_eq!(house.open_at(&copy).await.job(last).await.unwrap().id, last);
+    drop(queue);
+}
+
+#[tokio::test]
 async fn who_has_the_file_of_before_still_open_does_not_make_its_successor_look_restored() {
     let house = House::new();
     let idle = house.open().await;

@@ -50,6 +50,7 @@ pub use error::CliError;
 use crate::{
     config::{Layers, LogFormat, Misread, ServeArgs, ServeConfig},
     pdf_text, serve,
+    service::ServiceError,
 };
 
 /// A job queue for large files and slow work: the service, its workers and its tools in one program.
@@ -150,6 +151,8 @@ pub fn main() -> ExitCode {
     let (cli, layers) = match read(args) {
         Ok(read) => read,
         Err(Misread::Usage(usage)) => usage.exit(),
+        // A disk that is not there yet may be there later; what is not understood never will be.
+        Err(Misread::File(error @ ServiceError::File { .. })) => return failed(&error, ExitCode::FAILURE),
         Err(wrong) => return failed(&wrong, CliError::usage(String::new()).code()),
     };
     let outcome = tokio::runtime::Builder::new_multi_thread()

@@ -254,7 +254,8 @@ impl ServeConfig {
     pub(crate) fn files_folder(&self) -> PathBuf {
         let usual = self.data_folder().join("files");
         let embedded = files_beside(&self.db_path);
-        if !usual.exists() && embedded.is_dir() { embedded } else { usual }
+        let is_unused = std::fs::read_dir(&usual).map_or(true, |mut entries| entries.next().is_none());
+        if is_unused && embedded.is_dir() { embedded } else { usual }
     }
 
     /// Where the time comes from.
@@ -336,6 +337,12 @@ mod tests {
         std::fs::create_dir(folder.path().join("later.db-files")).unwrap();
         assert_eq!(config.files_folder(), folder.path().join("later.db-files"));
         std::fs::create_dir(folder.path().join("files")).unwrap();
+        assert_eq!(
+            config.files_folder(),
+            folder.path().join("later.db-files"),
+            "an empty one was never used"
+        );
+        std::fs::create_dir(folder.path().join("files/sources")).unwrap();
         assert_eq!(config.files_folder(), folder.path().join("files"), "what a service has had stays");
     }
 

@@ -47,7 +47,7 @@ pub(crate) use import::{Wish as ImportWish, import};
 pub(crate) use pace::paced;
 pub(crate) use probe::check_settings as probe_bucket;
 pub(crate) use repeats::{Named, Ran, Repeats};
-pub(crate) use secret::{private_folder, write_private};
+pub(crate) use secret::{folder_to_write, private_folder, write_private};
 pub(crate) use unannounced::Unannounced;
 
 pub(crate) use reply::{Served, Traced};
@@ -183,7 +183,7 @@ impl Service {
         let litestream = config.backup.replicate.then(|| Litestream::new(&config)).transpose()?;
         if let Some(options) = &config.s3 {
             probe::check_settings(&config, options).await?;
-            warn_of_files_left(&folder);
+            warn_of_files_left(&config.files_folder());
         }
         backup::bring_back(&config).await?;
         let storage = open_storage(&config).await?;
@@ -238,7 +238,12 @@ impl Service {
             tokio::spawn(stop.run_until_cancelled_owned(backup::verify_again_and_again(shared.clone())));
         }
         note_address(&folder, chosen);
-        let task = tokio::spawn(run(serving, shared.clone(), replication));
+        let running = run(serving, shared.clone(), replication);
+        let task = tokio::spawn(async move {
+            let ended = running.await;
+            forget_address(&folder, chosen);
+            ended
+        });
         Ok(Self { address: chosen, metrics_address, admin, shared, task })
     }
 
@@ -366,9 +371,8 @@ fn files_of(
 }
 
 /// Says that there are files where nobody looks for them any more.
-fn warn_of_files_left(folder: &Path) {
-    let files = folder.join("files");
-    if std::fs::read_dir(&files).is_ok_and(|mut files| files.next().is_some()) {
+fn warn_of_files_left(files: &Path) {
+    if std::fs::read_dir(files).is_ok_and(|mut files| files.next().is_some()) {
         tracing::warn!(
             "files go to the bucket, but there are some in {} as well, and jobs that need those fail: copy them with \
              `blobforge blobs copy --from local --to s3`, and move the folder away when you no longer need it",
@@ -389,11 +393,8 @@ fn remedy_of(source: &io::Error, flag: &str) -> String {
 }
 
 async fn open_storage(config: &ServeConfig) -> Result<SqliteStorage, ServiceError> {
-    if !config.db_path.exists() {
-        // What is known of all jobs is nobody else's business, whatever the folder is like; SQLite fills it.
-        let made = secret::new_private(&config.db_path);
-        made.map_err(|source| ServiceError::File { path: config.db_path.clone(), source })?;
-    }
+    secret::make_private(&config.db_path)
+        .map_err(|source| ServiceError::File { path: config.db_path.clone(), source })?;
     let usual = SqliteOptions::default();
     // While Litestream copies the log, it alone works that into the file.
     let wal_autocheckpoint = if config.backup.replicate { 0 } else { usual.wal_autocheckpoint };
@@ -438,6 +439,14 @@ async fn open_beside_with(
 fn note_address(folder: &Path, address: SocketAddr) {
     if let Err(error) = secret::write_private(&folder.join(ADDRESS_FILE), &reached_at(address)) {
         tracing::warn!(%error, "commands on this machine have to be told by --server where this service is");
+    }
+}
+
+/// Somebody else may be there later. A second service on the same data keeps its own.
+fn forget_address(folder: &Path, address: SocketAddr) {
+    let file = folder.join(ADDRESS_FILE);
+    if std::fs::read_to_string(&file).is_ok_and(|said| said.trim() == reached_at(address)) {
+        let _ = std::fs::remove_file(&file);
     }
 }
 

@@ -227,6 +227,11 @@ impl Driver {
         for ticket in self.committer.drain() {
             reply(ticket, Err(QueueError::Closed));
         }
+        if !self.closing.is_empty()
+            && let Err(error) = self.storage.settle().await
+        {
+            tracing::debug!(%error, "what was written last stays beside the store's file, where it is as safe");
+        }
         for closed in self.closing {
             let _ = closed.send(());
         }

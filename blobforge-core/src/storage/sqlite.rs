@@ -358,4 +358,8 @@ impl Storage for SqliteStorage {
     async fn upkeep(&self) -> Result<bool, StorageError> {
         self.writer.upkeep().await
     }
+
+    async fn settle(&self) -> Result<(), StorageError> {
+        self.writer.settle().await
+    }
 }

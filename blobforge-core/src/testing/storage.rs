@@ -191,6 +191,10 @@ impl Storage for FaultyStorage {
     async fn upkeep(&self) -> Result<bool, StorageError> {
         self.inner.upkeep().await
     }
+
+    async fn settle(&self) -> Result<(), StorageError> {
+        self.inner.settle().await
+    }
 }
 
 #[cfg(test)]

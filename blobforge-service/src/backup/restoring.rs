@@ -9,7 +9,7 @@ use blobforge_core::storage::sqlite::{Examined, examine, make_durable, note_rest
 use serde::Serialize;
 
 use super::{BackupError, Litestream, locked, snapshot};
-use crate::{config::ServeConfig, service::private_folder};
+use crate::{config::ServeConfig, service::folder_to_write};
 
 /// Where a database comes back from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -98,7 +98,7 @@ pub(crate) async fn restore(config: &ServeConfig, source: &Source) -> Result<Bro
         return Err(is_there(&path));
     }
     let folder = path.parent().unwrap_or(Path::new("/"));
-    private_folder(folder).map_err(BackupError::file(folder))?;
+    folder_to_write(folder).map_err(|error| BackupError::None(error.to_string()))?;
     let _alone = alone(&path)?;
     let draft = beside(&path, ".restoring");
     remove_with_log(&draft)?;
@@ -200,7 +200,10 @@ fn put_in_place(draft: &Path, path: &Path) -> Result<(), BackupError> {
     // Never in the place of one that has come meanwhile.
     let placed = only_for_its_owner(draft).and_then(|()| fs::hard_link(draft, path));
     placed.and_then(|()| make_durable(path)).map_err(BackupError::file(path))?;
-    remove_with_log(draft)
+    if let Err(error) = remove_with_log(draft) {
+        tracing::warn!(%error, "what was left beside the database can be removed by hand");
+    }
+    Ok(())
 }
 
 /// What is known of all jobs is nobody else's business, whatever its folder is like.

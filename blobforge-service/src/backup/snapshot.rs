@@ -18,7 +18,11 @@ use super::{
     BackupError, address,
     restoring::{beside, looked_through, remove_with_log},
 };
-use crate::{config::ServeConfig, hashing, service::private_folder};
+use crate::{
+    config::ServeConfig,
+    hashing,
+    service::{folder_to_write, private_folder},
+};
 
 /// The folder of snapshots, beside the database and in the bucket.
 const FOLDER: &str = "snapshots";
@@ -89,7 +93,13 @@ pub(crate) async fn take(config: &ServeConfig, place: &Place, keep: usize) -> Re
         return Err(BackupError::None(format!("{} is there already: name another file", to.display())));
     }
     let parent = to.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    private_folder(parent).map_err(BackupError::file(parent))?;
+    match place {
+        Place::File(_) => private_folder(parent).map_err(BackupError::file(parent))?,
+        // Beside the database, whose account has to be able to use it.
+        Place::Folder | Place::Bucket => folder_to_write(&config.data_folder())
+            .map_err(|error| BackupError::None(error.to_string()))
+            .and_then(|()| private_folder(parent).map_err(BackupError::file(parent)))?,
+    }
     let draft = match place {
         Place::File(file) => beside(file, ".new"),
         // Always the same, so that what was broken off does not pile up.

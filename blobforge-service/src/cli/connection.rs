@@ -121,8 +121,12 @@ impl Connection {
 
     /// Where the service on this machine said that it is.
     fn local_address(&self) -> String {
-        let said = std::fs::read_to_string(self.beside_the_database(ADDRESS_FILE));
-        said.map_or_else(|_| USUAL_ADDRESS.to_owned(), |text| text.trim().to_owned())
+        let said = std::fs::read_to_string(self.beside_the_database(ADDRESS_FILE)).unwrap_or_default();
+        match said.trim() {
+            // It may have become another machine's since, which must not see a token.
+            address if is_this_machine(address) || is_own_address(address) => address.to_owned(),
+            _ => USUAL_ADDRESS.to_owned(),
+        }
     }
 
     fn local_admin_token(&self) -> Result<String, CliError> {
@@ -151,6 +155,14 @@ fn is_this_machine(server: &str) -> bool {
     host == "localhost" || address.is_ok_and(|address| address.is_loopback())
 }
 
+/// Whether the address is one of this machine's own in its networks.
+fn is_own_address(server: &str) -> bool {
+    let url = reqwest::Url::parse(server).ok();
+    let host = url.as_ref().and_then(|url| url.host_str()).unwrap_or_default();
+    let address = host.trim_matches(['[', ']']).parse::<std::net::IpAddr>();
+    address.is_ok_and(|address| std::net::TcpListener::bind((address, 0)).is_ok())
+}
+
 fn no_profile(name: &str) -> CliError {
     let file = profile::usual_file().unwrap_or_else(|| PathBuf::from("profiles.toml"));
     CliError::new(format!(
@@ -168,7 +180,7 @@ fn token_in(file: &Path) -> Result<String, CliError> {
 
 #[cfg(test)]
 mod tests {
-    use super::is_this_machine;
+    use super::{is_own_address, is_this_machine};
 
     #[test]
     fn only_this_machine_is_this_machine() {
@@ -187,5 +199,6 @@ mod tests {
         for elsewhere in others {
             assert!(!is_this_machine(elsewhere), "{elsewhere}");
         }
+        assert!(is_own_address("http://127.0.0.1:8080") && !is_own_address("http://192.0.2.1:8080"));
     }
 }

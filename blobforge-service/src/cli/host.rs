@@ -66,7 +66,7 @@ pub(super) struct InstallArgs {
     /// File with the token of a worker, which is copied into the file of settings.
     #[arg(long, value_name = "FILE", requires = "worker")]
     token_file: Option<PathBuf>,
-    /// What else the command line of it is to have; if nothing is named, what it has.
+    /// What else the command line of it is to have; if nothing is named, what it has. To have nothing, uninstall it first.
     #[arg(last = true, value_name = "ARGUMENT")]
     args: Vec<String>,
 }

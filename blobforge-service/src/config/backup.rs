@@ -20,7 +20,8 @@ pub struct BackupArgs {
     /// Do without Litestream all the same.
     #[arg(long, env = "BLOBFORGE_LITESTREAM_DISABLED", value_parser = BoolishValueParser::new())]
     pub litestream_disabled: bool,
-    /// Begin with an empty database where there is none, even if the bucket has a copy.
+    /// Never bring the database back: where there is none begin with an empty one, unless its copy would replace one in the
+    /// bucket, which stops the start.
     #[arg(long, env = "SKIP_RESTORE", value_parser = BoolishValueParser::new())]
     pub skip_restore: bool,
     /// Program that copies the database; `litestream` in the PATH unless said.

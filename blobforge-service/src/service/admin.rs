@@ -39,6 +39,10 @@ pub(super) async fn find_or_make(
     let is_lost = came_back && !file.exists();
     if !is_lost && accounts.has_admin().await? {
         let token = fs::read_to_string(&file).ok().and_then(|text| TokenText::parse(text.trim()));
+        if came_back && let Some(token) = &token {
+            // What came back may know one that was replaced since.
+            accounts.set_admin(token, None).await?;
+        }
         return Ok(Admin { token, file: Some(file) });
     }
     let token = TokenText::draw().map_err(QueueError::Randomness)?;

@@ -82,8 +82,9 @@ pub(crate) async fn copy(
         return Err(ServiceError::Config(format!("--from and --to are both {}: name two", from.name())));
     }
     has_database(config)?;
+    let to_blobs = to.open(config)?;
     let queue = open_beside_with(config, || from.open(config)).await?;
-    let (from_blobs, to_blobs) = (queue.blobs().clone(), to.open(config)?);
+    let from_blobs = queue.blobs().clone();
     let journal = Journal::open(config.data_folder().join(format!("copied-to-{}", to.name())))?;
     let copying = Copying { from: &*from_blobs, to: &*to_blobs, journal, dry_run };
     let copied = copying.all(&queue, heard).await;
@@ -159,12 +160,16 @@ impl Copying<'_> {
         if self.to.size(key).await?.is_none() {
             return Err(BlobError::NotFound(key.to_owned()).into());
         }
-        match sha256 {
-            Some(known) if read_back(self.to, key).await?.sha256 != known => Ok(Fate::Failed(
-                "it is gone here and damaged there: its content does not have its hash".to_owned(),
-            )),
-            _ => Ok(Fate::There),
+        if self.dry_run || self.journal.has(key) {
+            return Ok(Fate::There);
         }
+        let found = read_back(self.to, key).await?.sha256;
+        if sha256.is_some_and(|known| known != found) {
+            let why = "it is gone here and damaged there: its content does not have its hash";
+            return Ok(Fate::Failed(why.to_owned()));
+        }
+        self.journal.note(key).map_err(BlobError::BrokenOff)?;
+        Ok(Fate::There)
     }
 
     async fn try_one(&self, Wanted { key, sha256 }: &Wanted) -> Result<Fate, QueueError> {

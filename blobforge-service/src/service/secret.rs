@@ -49,7 +49,7 @@ fn is_foreign(me: u32, owner: u32) -> bool {
 }
 
 /// The data folder for a command that writes into it.
-pub(super) fn folder_to_write(folder: &Path) -> Result<(), ServiceError> {
+pub(crate) fn folder_to_write(folder: &Path) -> Result<(), ServiceError> {
     not_as_root(folder)?;
     own_folder(folder)
 }
@@ -92,6 +92,18 @@ pub(super) fn new_private(file: &Path) -> io::Result<fs::File> {
         Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
         _ => {}
     }
+    create_private(file)
+}
+
+/// Has a file be there, and nobody else read it if it was not: what is in it is filled in by others.
+pub(super) fn make_private(file: &Path) -> io::Result<()> {
+    match create_private(file) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
+        _ => Ok(()),
+    }
+}
+
+fn create_private(file: &Path) -> io::Result<fs::File> {
     let mut options = fs::OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]

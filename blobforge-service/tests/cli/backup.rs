@@ -145,13 +145,14 @@ fn the_doctor_reads_through_the_database() {
     };
     assert_eq!(doctor(&database)["state"], "ok");
     let mut bytes = fs::read(&copy).unwrap();
-    for page in bytes.chunks_mut(4096).skip(2).step_by(2) {
-        page.fill(7);
-    }
+    // Not where it is said what tables there are.
+    let half = bytes.len() / 2;
+    bytes[half..].fill(7);
     fs::write(&copy, &bytes).unwrap();
     let found = doctor(&copy);
     assert_eq!(found["state"], "fail", "{found}");
     assert!(found["found"].as_str().unwrap().contains("copy.db is damaged"), "{found}");
+    assert!(found["remedy"].as_str().unwrap().starts_with("Stop the service"), "{found}");
 }
 
 #[test]

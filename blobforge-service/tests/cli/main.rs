@@ -61,8 +61,20 @@ impl From<Output> for Said {
     }
 }
 
+/// Runs a command to its end; one that has none is a failure like any other.
 fn run(command: &mut Command) -> Said {
-    command.output().unwrap().into()
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let process = Pid::from_child(&child);
+    let (said, heard) = std::sync::mpsc::channel();
+    std::thread::spawn(move || said.send(child.wait_with_output()));
+    match heard.recv_timeout(PATIENCE) {
+        Ok(output) => output.unwrap().into(),
+        Err(_) => {
+            let _ = kill_process(process, Signal::KILL);
+            let output = Said::from(heard.recv().unwrap().unwrap());
+            panic!("{command:?} goes on and on: {output:?}")
+        }
+    }
 }
 
 /// `blobforge serve` in a folder of its own.
@@ -145,6 +157,7 @@ impl Forge {
         let status = self.service.wait().unwrap();
         let log = fs::read_to_string(self.folder.path().join("service.log")).unwrap();
         assert!(status.success(), "{status}: {log}");
+        assert!(!self.folder.path().join("address").exists(), "nobody is there any more");
     }
 }
 

@@ -162,6 +162,7 @@ pub fn copy_database(from: &Path, to: &Path) -> Result<(), StorageError> {
     }
     let database = Connection::open_with_flags(from, OpenFlags::SQLITE_OPEN_READ_ONLY)
         .map_err(|error| explain(from, &error))?;
+    only_for_its_owner(to).map_err(|error| unwritable(to, &error))?;
     copy(&database, to).inspect_err(|_| {
         // Half a copy is none.
         let _ = fs::remove_file(to);
@@ -170,7 +171,6 @@ pub fn copy_database(from: &Path, to: &Path) -> Result<(), StorageError> {
 
 fn copy(database: &Connection, to: &Path) -> Result<(), StorageError> {
     let failed = |error: rusqlite::Error| storage_error(&error);
-    only_for_its_owner(to).map_err(|error| unwritable(to, &error))?;
     let mut copy = Connection::open(to).map_err(failed)?;
     // All of it in one step, since a source that changes between two would have it begin again.
     match Backup::new(database, &mut copy).and_then(|backup| backup.step(-1)).map_err(failed)? {

@@ -20,8 +20,8 @@ use rusqlite::{Connection, OptionalExtension, Transaction, TransactionBehavior};
 
 use super::{
     copying::beside,
-    failure::storage_error,
     filesystem::keeps_numbers,
+    open::explain,
     rows::SqliteRows,
     statements::{Sql, Statements},
 };
@@ -71,6 +71,7 @@ pub(super) struct Restored {
 /// A file, and where the one beside it lies.
 #[derive(Debug)]
 pub(super) struct Home {
+    path: PathBuf,
     beside: PathBuf,
     number: Option<u64>,
 }
@@ -80,7 +81,7 @@ impl Home {
     pub(super) fn of(path: &Path) -> io::Result<Self> {
         // Beside the file itself, by whatever link it is opened.
         let path = fs::canonicalize(path)?;
-        Ok(Self { beside: beside(&path, ENDING), number: number_of(&path)? })
+        Ok(Self { beside: beside(&path, ENDING), number: number_of(&path)?, path })
     }
 
     /// Compares the marks, and does what a restore asks for if they disagree or if it is `asked` for.
@@ -90,7 +91,7 @@ impl Home {
         clock: &dyn Clock,
         asked: bool,
     ) -> Result<Option<Restored>, StorageError> {
-        let failed = |error: rusqlite::Error| storage_error(&error);
+        let failed = |error: rusqlite::Error| explain(&self.path, &error);
         if !asked && self.look(writer)? == Found::Here {
             return Ok(None);
         }
@@ -115,7 +116,7 @@ impl Home {
         transaction: Transaction<'_>,
         act: impl FnOnce(&Transaction<'_>) -> rusqlite::Result<T>,
     ) -> Result<T, StorageError> {
-        let failed = |error: rusqlite::Error| storage_error(&error);
+        let failed = |error: rusqlite::Error| explain(&self.path, &error);
         let home = transaction.query_row(DRAW, [], |row| row.get(0)).map_err(failed)?;
         let first = Mark { home, turn: 0 };
         self.write(&first).map_err(|error| self.unusable(&error))?;
@@ -128,7 +129,7 @@ impl Home {
     }
 
     fn look(&self, connection: &Connection) -> Result<Found, StorageError> {
-        let failed = |error: rusqlite::Error| storage_error(&error);
+        let failed = |error: rusqlite::Error| explain(&self.path, &error);
         let stored = connection.query_row(STORED, [], |row| {
             let home: Option<String> = row.get(0)?;
             let turn: Option<i64> = row.get(1)?;
@@ -273,7 +274,7 @@ pub(super) fn turn(sql: &mut Statements<'_>) -> rusqlite::Result<Option<Mark>> {
 /// # Errors
 /// When the note cannot be written.
 pub fn note_restore(path: &Path) -> io::Result<()> {
-    let home = Home { beside: beside(path, ENDING), number: None };
+    let home = Home { path: path.to_owned(), beside: beside(path, ENDING), number: None };
     home.write(&Mark { home: "restored".to_owned(), turn: 1 })
 }
 
@@ -385,7 +386,8 @@ mod tests {
     #[test]
     fn a_mark_is_read_as_it_was_written_and_goes_on_in_place() {
         let folder = tempfile::tempdir().unwrap();
-        let home = Home { beside: folder.path().join("jobs.db-home"), number: Some(u64::MAX) };
+        let path = folder.path().join("jobs.db");
+        let home = Home { beside: beside(&path, ENDING), path, number: Some(u64::MAX) };
         assert_eq!(home.read().unwrap(), None);
         let name = "0123456789abcdef0123456789abcdef";
         home.write(&mark(name, 0)).unwrap();

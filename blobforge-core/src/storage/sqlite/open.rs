@@ -22,7 +22,7 @@ use crate::{Generation, storage::StorageError};
 const OLDEST_SQLITE: i32 = 3_051_003;
 
 /// For how long the writer waits while somebody else, such as a backup, holds the file.
-const WRITER_PATIENCE: Duration = Duration::from_secs(5);
+pub(super) const WRITER_PATIENCE: Duration = Duration::from_secs(5);
 
 /// About what it takes to switch a new file to its write-ahead log.
 const SWITCHING: Duration = Duration::from_millis(5);
@@ -83,10 +83,7 @@ pub(super) fn open(path: &Path, options: &SqliteOptions) -> Result<Opened, Stora
     }
     let home = Home::of(&path)
         .map_err(|e| StorageError::Unusable(format!("{at} cannot be looked at ({e}): put it right")))?;
-    let restored = home.settle(&mut writer, &*options.clock, false).map_err(|error| match error {
-        StorageError::Broken(why) => damaged(&path, &why),
-        other => other,
-    })?;
+    let restored = home.settle(&mut writer, &*options.clock, false)?;
     if let Some(pages) = options.max_pages {
         writer.pragma_update(None, "max_page_count", pages).map_err(|e| refused(&e))?;
     }

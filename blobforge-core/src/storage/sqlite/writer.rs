@@ -16,7 +16,7 @@ use tokio::sync::{mpsc, oneshot};
 use super::{
     failure::storage_error,
     home::{self, Home, Mark},
-    open::Opened,
+    open::{Opened, WRITER_PATIENCE},
     place::Place,
     rows::SqliteRows,
     search,
@@ -51,6 +51,7 @@ enum Request {
     Commit(Vec<Command>, Answer<Committed>),
     ChangedElsewhere(Answer<bool>),
     Upkeep(Answer<bool>),
+    Settle(Answer<()>),
 }
 
 impl Writer {
@@ -83,6 +84,11 @@ impl Writer {
     /// Has the index of texts brought a little further; whether there is more to do.
     pub(super) async fn upkeep(&self) -> Result<bool, StorageError> {
         self.ask(Request::Upkeep).await
+    }
+
+    /// Has all that was written put into the file itself.
+    pub(super) async fn settle(&self) -> Result<(), StorageError> {
+        self.ask(Request::Settle).await
     }
 
     pub(super) fn generation(&self) -> Generation {
@@ -141,24 +147,22 @@ fn write(
             Request::Commit(commands, answer) => drop(answer.send(transactions.commit(clock, commands))),
             Request::ChangedElsewhere(answer) => drop(answer.send(transactions.changed_elsewhere())),
             Request::Upkeep(answer) => drop(answer.send(transactions.upkeep())),
+            Request::Settle(answer) => drop(answer.send(transactions.settle(opened))),
         }
     }
     // After an error on the disk nothing is touched any more.
-    if transactions.broken.is_none() {
-        transactions.turn_at_the_end();
-        // Where somebody else looks after the log, it is left alone.
-        if !opened.log_is_anothers {
-            put_into_one_file(&opened.writer);
-        }
+    if let Err(error) = transactions.settle(opened) {
+        tracing::debug!(%error, "what was written last stays in the log beside the file, where it is as safe");
     }
 }
 
-/// Leaves no log beside the file. The last connection that is closed would do so as well, but that may be a reader's, which
-/// ends with the process.
-fn put_into_one_file(connection: &Connection) {
+/// Leaves nothing in the log beside the file. The last connection that is closed would do so as well, but that may be a
+/// reader's, which ends with the process.
+fn put_into_one_file(connection: &Connection) -> rusqlite::Result<()> {
     // Who still reads is waited for, but not long: what is in the log is as safe there.
-    let _ = connection.busy_timeout(WAIT_FOR_READERS);
-    let _ = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+    connection.busy_timeout(WAIT_FOR_READERS)?;
+    let put = connection.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(()));
+    connection.busy_timeout(WRITER_PATIENCE).and(put)
 }
 
 /// A turn of the mark of the file that was committed, and the uptime at which it began.
@@ -212,6 +216,17 @@ impl Transactions<'_> {
         let more = search::index(&mut self.sql, TEXTS_AT_ONCE)? || search::tidy(&mut self.sql)?;
         self.sql.get(Sql::Commit)?.execute([])?;
         Ok(more)
+    }
+
+    fn settle(&mut self, opened: &Opened) -> Result<(), StorageError> {
+        self.unless_broken(|this| {
+            this.turn_at_the_end();
+            // Where somebody else looks after the log, it is left alone.
+            if opened.log_is_anothers {
+                return Ok(());
+            }
+            put_into_one_file(&opened.writer).map_err(|error| storage_error(&error))
+        })
     }
 
     fn changed_elsewhere(&mut self) -> Result<bool, StorageError> {
@@ -281,6 +296,7 @@ impl Transactions<'_> {
             && let Ok(Some(mark)) = home::turn(&mut self.sql)
         {
             self.home.note(&mark);
+            self.unturned = false;
         }
     }
 

@@ -23,6 +23,8 @@ use crate::{
 const LITTLE_ROOM: u64 = 2 << 30;
 /// With less than that it cannot now.
 const NO_ROOM: u64 = 100 << 20;
+/// Up to which size a database is read through, in bytes: it takes seconds, for which its log cannot be begun anew.
+const READ_THROUGH: u64 = 4 << 30;
 /// How far a backup may be behind.
 const LAG: Duration = Duration::from_secs(5 * 60);
 /// How many files of a backup are looked at for the newest.
@@ -71,6 +73,13 @@ pub(super) async fn look(wants_gpu: bool) -> Vec<Finding> {
 
 fn database(path: &Path) -> Finding {
     match check_file(path) {
+        Ok(CheckedFile { schema, jobs }) if path.metadata().is_ok_and(|file| file.len() > READ_THROUGH) => {
+            let found = format!(
+                "{} is too large to be read through here; jobs: {jobs}, schema: {schema}",
+                path.display()
+            );
+            Finding::ok("database", found)
+        }
         Ok(CheckedFile { schema, jobs }) => match check_pages(path) {
             Ok(()) => Finding::ok(
                 "database",
@@ -82,7 +91,11 @@ fn database(path: &Path) -> Finding {
                 Finding::fail("database", error.to_string(), remedy)
             }
         },
-        Err(error) => Finding::fail("database", error.to_string(), "Put BLOBFORGE_DB_PATH right"),
+        Err(error) => Finding::fail(
+            "database",
+            error.to_string(),
+            "Put BLOBFORGE_DB_PATH right, or bring a copy back: blobforge backup restore --help",
+        ),
     }
 }
 
