@@ -9,7 +9,10 @@ use blobforge_core::storage::sqlite::{Examined, examine, make_durable, note_rest
 use serde::Serialize;
 
 use super::{BackupError, Litestream, locked, snapshot};
-use crate::{config::ServeConfig, service::folder_to_write};
+use crate::{
+    config::ServeConfig,
+    service::{folder_to_write, private_folder},
+};
 
 /// Where a database comes back from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -100,20 +103,28 @@ pub(crate) async fn restore(config: &ServeConfig, source: &Source) -> Result<Bro
     let folder = path.parent().unwrap_or(Path::new("/"));
     folder_to_write(folder).map_err(|error| BackupError::None(error.to_string()))?;
     let _alone = alone(&path)?;
-    let draft = beside(&path, ".restoring");
-    remove_with_log(&draft)?;
-    let fetched = fetch(config, source, &draft).await;
-    let brought = match fetched {
-        Ok(from) => looked_through(&draft, from, source.remedy()).await,
-        Err(error) => Err(error),
-    };
-    match brought.and_then(|brought| put_in_place(&draft, &path).map(|()| brought)) {
-        Ok(brought) => Ok(brought),
-        Err(error) => {
-            remove_with_log(&draft)?;
-            Err(error)
-        }
+    // For its owner alone from the first byte on; what one that was killed has left is as large as a database.
+    let scratch = beside(&path, ".restoring");
+    gone(fs::remove_dir_all(&scratch)).map_err(BackupError::file(&scratch))?;
+    private_folder(&scratch).map_err(BackupError::file(&scratch))?;
+    let brought = bring(config, source, &scratch.join("restored.db"), &path).await;
+    if let Err(error) = fs::remove_dir_all(&scratch) {
+        tracing::warn!(%error, "{} can be removed by hand", scratch.display());
     }
+    brought
+}
+
+/// Gets what is to come back, looks through it, and puts it in its place.
+async fn bring(
+    config: &ServeConfig,
+    source: &Source,
+    draft: &Path,
+    path: &Path,
+) -> Result<Brought, BackupError> {
+    let from = fetch(config, source, draft).await?;
+    let brought = looked_through(draft, from, source.remedy()).await?;
+    put_in_place(draft, path)?;
+    Ok(brought)
 }
 
 /// Gets what is to come back, and says where from.
@@ -188,10 +199,6 @@ fn put_in_place(draft: &Path, path: &Path) -> Result<(), BackupError> {
     }
     let name = path.file_name().unwrap_or_default().to_string_lossy();
     let of_litestream = path.with_file_name(format!(".{name}-litestream"));
-    let gone = |result: io::Result<()>| match result {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-        _ => Ok(()),
-    };
     // How far the one that was there had been copied says nothing about this one.
     gone(fs::remove_dir_all(&of_litestream)).map_err(BackupError::file(&of_litestream))?;
     // Also a copy that has no mark yet is told to have come back.
@@ -199,11 +206,7 @@ fn put_in_place(draft: &Path, path: &Path) -> Result<(), BackupError> {
     make_durable(draft).map_err(BackupError::file(draft))?;
     // Never in the place of one that has come meanwhile.
     let placed = only_for_its_owner(draft).and_then(|()| fs::hard_link(draft, path));
-    placed.and_then(|()| make_durable(path)).map_err(BackupError::file(path))?;
-    if let Err(error) = remove_with_log(draft) {
-        tracing::warn!(%error, "what was left beside the database can be removed by hand");
-    }
-    Ok(())
+    placed.and_then(|()| make_durable(path)).map_err(BackupError::file(path))
 }
 
 /// What is known of all jobs is nobody else's business, whatever its folder is like.
@@ -218,23 +221,23 @@ fn only_for_its_owner(_: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn set_aside(file: &Path) -> Result<(), BackupError> {
-    match fs::rename(file, beside(file, ".lost")) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(BackupError::file(file)(error)),
+/// Whether something is not there any more, or never was.
+fn gone(removed: io::Result<()>) -> io::Result<()> {
+    match removed {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
         _ => Ok(()),
     }
+}
+
+fn set_aside(file: &Path) -> Result<(), BackupError> {
+    gone(fs::rename(file, beside(file, ".lost"))).map_err(BackupError::file(file))
 }
 
 /// Removes a database that is none yet, with what may lie beside it.
 pub(super) fn remove_with_log(file: &Path) -> Result<(), BackupError> {
     for ending in ["", "-wal", "-shm", "-journal", ".tmp"] {
         let one = beside(file, ending);
-        match fs::remove_file(&one) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                return Err(BackupError::file(&one)(error));
-            }
-            _ => {}
-        }
+        gone(fs::remove_file(&one)).map_err(BackupError::file(&one))?;
     }
     Ok(())
 }

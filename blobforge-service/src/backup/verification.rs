@@ -82,29 +82,26 @@ async fn try_out(
         clock.sleep(config.backup.sync).await;
         let there = restored(config, &litestream, Some(&sign)).await?;
         let waited = clock.uptime().saturating_sub(began);
-        if there.has_sign {
+        let wrong = if there.has_sign {
             let possible = before.until(&Tally::then(queue, &litestream).await?);
+            if possible.contains(&there.jobs) {
+                let (replica, jobs) = (litestream.replica(), there.jobs);
+                return Ok(Trial { replica, jobs, came_back_after: Some(waited.as_secs()) });
+            }
             // One that came and was deleted meanwhile is in neither count: a later copy agrees, if it is good.
-            if !possible.contains(&there.jobs) && waited <= patience {
-                continue;
-            }
-            if !possible.contains(&there.jobs) {
-                let expected = match possible.into_inner() {
-                    (least, most) if least == most => most.to_string(),
-                    (least, most) => format!("{least} to {most}"),
-                };
-                let why = format!("it has {} jobs where the database has {expected}", there.jobs);
-                return Err(unusable(&litestream, why));
-            }
-            let (replica, jobs) = (litestream.replica(), there.jobs);
-            return Ok(Trial { replica, jobs, came_back_after: Some(waited.as_secs()) });
-        }
-        if waited > patience {
-            let why = format!(
+            let expected = match possible.into_inner() {
+                (least, most) if least == most => most.to_string(),
+                (least, most) => format!("{least} to {most}"),
+            };
+            format!("it has {} jobs where the database has {expected}", there.jobs)
+        } else {
+            format!(
                 "what was written {} s ago is not in it; look whether the service runs with --replicate, and at its log",
                 waited.as_secs()
-            );
-            return Err(unusable(&litestream, why));
+            )
+        };
+        if waited > patience {
+            return Err(unusable(&litestream, wrong));
         }
     }
 }
