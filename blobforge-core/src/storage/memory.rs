@@ -93,7 +93,6 @@ struct MemoryRows {
     of_jobs: BTreeSet<(JobId, Option<Epoch>, String)>,
     /// Which jobs have their source under which key.
     sources: BTreeMap<String, BTreeSet<JobId>>,
-    /// How often it was restored.
     /// The last restore: the generation that began, and when.
     restored: Option<(Generation, Timestamp)>,
     expiries: BTreeMap<JobId, Timestamp>,

@@ -161,7 +161,7 @@ fn install(args: InstallArgs) -> Result<ExitCode, CliError> {
     }
     say(format!("{}  {}", if is_there { "there " } else { "wrote " }, path.display()))?;
     say(format!("{}  {}", if kept { "kept  " } else { "wrote " }, settings.display()))?;
-    if layout.runs_here() {
+    if layout.runs_here {
         say(next_steps(kind, &layout, found != Found::Nothing))?;
     }
     Ok(ExitCode::SUCCESS)
@@ -272,7 +272,7 @@ fn uninstall(which: &Which) -> Result<ExitCode, CliError> {
     }
     say(format!("{done}  {}", path.display()))?;
     say(format!("{verb}  {} and {}", layout.settings(kind).display(), layout.data(kind)))?;
-    if layout.runs_here() {
+    if layout.runs_here {
         let systemctl = layout.systemctl();
         say(format!("next:\n  {systemctl} stop {name}\n  {systemctl} daemon-reload"))?;
     }

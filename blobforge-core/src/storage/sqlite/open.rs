@@ -213,7 +213,10 @@ pub(super) fn explain(path: &Path, error: &rusqlite::Error) -> StorageError {
         Some(ErrorCode::NotADatabase) => StorageError::Unusable(format!(
             "{at} is not an SQLite database: move it away, or name another file"
         )),
-        Some(ErrorCode::DatabaseCorrupt) => damaged(path, &error.to_string()),
+        Some(ErrorCode::DatabaseCorrupt) => StorageError::Unusable(format!(
+            "{at} is damaged ({error}): move it away, with the files beside it that begin with its name, and bring back a copy \
+             of it, for example by `blobforge backup restore`"
+        )),
         Some(ErrorCode::CannotOpen | ErrorCode::PermissionDenied | ErrorCode::ReadOnly) => {
             StorageError::Unusable(format!(
                 "{at} cannot be opened for writing ({error}): it and its folder must be writable for this user"
@@ -221,14 +224,6 @@ pub(super) fn explain(path: &Path, error: &rusqlite::Error) -> StorageError {
         }
         _ => storage_error(error),
     }
-}
-
-fn damaged(path: &Path, why: &str) -> StorageError {
-    StorageError::Unusable(format!(
-        "{} is damaged ({why}): move it away, with the files beside it that begin with its name, and bring back a copy of it, \
-         for example by `blobforge backup restore`",
-        path.display()
-    ))
 }
 
 fn check_library(number: i32, name: &str) -> Result<(), StorageError> {

@@ -75,8 +75,8 @@ impl Kind {
 #[derive(Clone, Debug)]
 pub(super) struct Layout {
     pub(super) for_user: bool,
-    /// Whether it is that of another machine, such as an image that is being made.
-    is_elsewhere: bool,
+    /// Whether systemd of this machine has something to do with it, and not that of an image that is being made.
+    pub(super) runs_here: bool,
     units: PathBuf,
     settings: PathBuf,
     /// The folder of the settings as the unit names it, whatever stands for `/` while it is written.
@@ -87,7 +87,7 @@ impl Layout {
     pub(super) fn of_the_system(root: &Path) -> Self {
         Self {
             for_user: false,
-            is_elsewhere: root != Path::new("/"),
+            runs_here: root == Path::new("/"),
             units: root.join("etc/systemd/system"),
             settings: root.join("etc/blobforge"),
             named: PathBuf::from("/etc/blobforge"),
@@ -99,16 +99,11 @@ impl Layout {
         let settings = config.join("blobforge");
         Self {
             for_user: true,
-            is_elsewhere: false,
+            runs_here: true,
             units: config.join("systemd/user"),
             named: settings.clone(),
             settings,
         }
-    }
-
-    /// Whether systemd of this machine has something to do with it.
-    pub(super) fn runs_here(&self) -> bool {
-        !self.is_elsewhere
     }
 
     pub(super) fn unit(&self, kind: Kind) -> PathBuf {
